@@ -1,0 +1,60 @@
+//! Initial weights, made on the host from a key, so that they are the same on every backend.
+
+use burn::module::{Param, ParamId};
+use burn::tensor::{Shape, Tensor, TensorData, backend::Backend};
+
+use crate::rng::Key;
+
+/// How the numbers of a new parameter are drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// All zero.
+    Zeros,
+    /// All one.
+    Ones,
+    /// The normal distribution with mean 0.
+    Normal {
+        /// Standard deviation.
+        std: f64,
+    },
+    /// The uniform distribution on `[-bound, bound)`.
+    Uniform {
+        /// Half the width.
+        bound: f64,
+    },
+}
+
+impl Init {
+    /// A trainable parameter of this distribution.
+    pub fn param<B: Backend, const D: usize>(
+        self,
+        shape: [usize; D],
+        key: Key,
+        device: &B::Device,
+    ) -> Param<Tensor<B, D>> {
+        Param::initialized(ParamId::new(), self.tensor(shape, key, device).require_grad())
+    }
+
+    /// A tensor of this distribution.
+    pub fn tensor<B: Backend, const D: usize>(
+        self,
+        shape: [usize; D],
+        key: Key,
+        device: &B::Device,
+    ) -> Tensor<B, D> {
+        let shape = Shape::from(shape);
+        let values = self.values(shape.num_elements(), key);
+        Tensor::from_data(TensorData::new(values, shape), device)
+    }
+
+    fn values(self, n: usize, key: Key) -> Vec<f32> {
+        match self {
+            Self::Zeros => vec![0.0; n],
+            Self::Ones => vec![1.0; n],
+            Self::Normal { std } => (0..n as u64).map(|i| (std * key.normal(i)) as f32).collect(),
+            Self::Uniform { bound } => {
+                (0..n as u64).map(|i| (bound * (2.0 * key.uniform(i) - 1.0)) as f32).collect()
+            }
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The heavy operations, generic over burn's `Backend`: a kernel where one is written for the backend, otherwise the
+//! body in [`reference`]. Values and gradients of both agree, which the tests in `locus-testkit` check.
+
+use std::sync::Arc;
+
+use burn::tensor::{Tensor, backend::Backend};
+
+use crate::mask::AttentionMask;
+use crate::rng::Key;
+use crate::{kernels, reference};
+
+/// The label of a position that has no part in the loss, as in PyTorch.
+pub const IGNORE: i32 = -100;
+
+/// What is added to attention scores before the softmax.
+#[derive(Clone, Debug, Default)]
+pub enum ScoreBias<B: Backend> {
+    /// Nothing.
+    #[default]
+    None,
+    /// A value per head and relative distance, `[heads, q + k − 1]`: query `i` and key `j` read column `i − j + k − 1`.
+    Toeplitz(Tensor<B, 2>),
+    /// A value per head and cell, `[batch or 1, heads, q, k]`.
+    Dense(Tensor<B, 4>),
+}
+
+/// How attention weighs its scores.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AttentionOptions {
+    /// The factor of the dot products, usually `1/√d_head`.
+    pub scale: f64,
+    /// The probability that a weight is dropped.
+    pub dropout: f64,
+    /// Where dropped weights are drawn from; without it none is dropped.
+    pub key: Option<Key>,
+}
+
+/// Scaled dot-product attention with an additive position bias.
+///
+/// `softmax(scale · q·kᵀ + bias, masked) · v`. With fewer key than query heads each key head serves
+/// `heads / kv_heads` neighbouring query heads (grouped-query attention, arXiv:2305.13245).
+///
+/// # Shapes
+/// - q: `[batch, heads, q, d_head]`; k, v: `[batch, kv_heads, k, d_head]`
+/// - output: `[batch, heads, q, d_head]`
+///
+/// # Panics
+/// If `kv_heads` does not divide `heads`.
+pub fn attention<B: Backend>(
+    q: Tensor<B, 4>,
+    k: Tensor<B, 4>,
+    v: Tensor<B, 4>,
+    bias: &ScoreBias<B>,
+    mask: &AttentionMask<B>,
+    options: AttentionOptions,
+) -> Tensor<B, 4> {
+    reference::attention(q, k, v, bias, mask, options)
+}
+
+/// `x · weight + bias` over the last axis.
+///
+/// # Shapes
+/// - x: `[.., d_in]`; weight: `[d_in, d_out]`; bias: `[d_out]`; output: `[.., d_out]`
+pub fn linear<B: Backend, const D: usize>(
+    x: Tensor<B, D>,
+    weight: Tensor<B, 2>,
+    bias: Option<Tensor<B, 1>>,
+) -> Tensor<B, D> {
+    // PERF: as one matrix. A batched product would also batch the gradient of the weight and sum it afterwards.
+    let mut dims = x.dims();
+    let d_in = dims[D - 1];
+    let rows: usize = dims[..D - 1].iter().product();
+    let [_, d_out] = weight.dims();
+    let y = reference::linear(x.reshape([rows, d_in]), weight, bias); // [rows, d_out]
+    dims[D - 1] = d_out;
+    y.reshape(dims)
+}
+
+/// Layer normalisation over the last axis (arXiv:1607.06450, eq. 4), with the biased variance.
+///
+/// # Shapes
+/// - x: `[.., d_model]`; gamma, beta: `[d_model]`; output as x
+pub fn layer_norm<B: Backend, const D: usize>(
+    x: Tensor<B, D>,
+    gamma: Tensor<B, 1>,
+    beta: Tensor<B, 1>,
+    eps: f64,
+) -> Tensor<B, D> {
+    let dims = x.dims();
+    let d_model = dims[D - 1];
+    let rows = x.reshape([dims[..D - 1].iter().product(), d_model]); // [rows, d_model]
+    let y = kernels::run(&kernels::LayerNorm { eps: eps as f32 }, (rows, gamma, beta))
+        .unwrap_or_else(|(rows, gamma, beta)| reference::layer_norm(rows, gamma, beta, eps));
+    y.reshape(dims)
+}
+
+/// Root mean square normalisation over the last axis (arXiv:1910.07467, eq. 4).
+///
+/// # Shapes
+/// - x: `[.., d_model]`; gamma: `[d_model]`; output as x
+pub fn rms_norm<B: Backend, const D: usize>(x: Tensor<B, D>, gamma: Tensor<B, 1>, eps: f64) -> Tensor<B, D> {
+    reference::rms_norm(x, gamma, eps)
+}
+
+/// Sets each element to zero with probability `p` and scales the others by `1/(1 − p)`; the identity without a key.
+///
+/// The choice is a pure function of the key and the element's index, on every backend.
+pub fn dropout<B: Backend, const D: usize>(x: Tensor<B, D>, p: f64, key: Option<Key>) -> Tensor<B, D> {
+    match key {
+        Some(key) if p > 0.0 => reference::dropout(x, p, key),
+        _ => x,
+    }
+}
+
+/// The classes that rows of logits should have had, on the host.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Targets {
+    /// One class per row, or [`IGNORE`].
+    pub classes: Vec<i32>,
+    /// Label smoothing: this share of the target is spread evenly over all classes (arXiv:1512.00567, §7).
+    pub smoothing: f32,
+    /// A weight per class; 1 for every class where absent.
+    pub class_weights: Option<Vec<f32>>,
+}
+
+impl Targets {
+    /// Plain targets: no smoothing, no weights.
+    pub fn new(classes: Vec<i32>) -> Self {
+        Self { classes, ..Self::default() }
+    }
+
+    /// The total weight of the rows that count: what the summed loss is divided by for the mean loss.
+    pub fn weight(&self) -> f64 {
+        (0..self.classes.len()).filter_map(|row| self.row(row)).map(|(_, weight)| f64::from(weight)).sum()
+    }
+
+    /// Class and weight of a row; `None` where it is ignored.
+    pub fn row(&self, row: usize) -> Option<(usize, f32)> {
+        let class = self.classes[row];
+        if class == IGNORE {
+            return None;
+        }
+        let class = class as usize;
+        Some((class, self.class_weights.as_ref().map_or(1.0, |weights| weights[class])))
+    }
+
+    fn check(&self, rows: usize, classes: usize) {
+        assert_eq!(self.classes.len(), rows, "targets must be one per row of logits");
+        let outside = self.classes.iter().find(|&&c| c != IGNORE && !(0..classes as i32).contains(&c));
+        assert!(outside.is_none(), "target {outside:?} is outside the {classes} classes");
+        let weights = self.class_weights.as_ref().map_or(classes, Vec::len);
+        assert_eq!(weights, classes, "class weights must be one per class");
+    }
+}
+
+/// The summed cross-entropy of logits, in nats, `[1]`. Divide by [`Targets::weight`] for the mean.
+///
+/// Per row with weight `w` and smoothing `s`: `w · (logsumexp(z) − (1 − s)·z_target − s·mean(z))`.
+///
+/// # Shapes
+/// - logits: `[rows, classes]`; output: `[1]`
+///
+/// # Panics
+/// If the targets do not fit the logits: batches are checked on the host, where they are made.
+pub fn cross_entropy<B: Backend>(logits: Tensor<B, 2>, targets: Targets) -> Tensor<B, 1> {
+    let [rows, classes] = logits.dims();
+    targets.check(rows, classes);
+    let op = kernels::CrossEntropy { targets: Arc::new(targets) };
+    kernels::run(&op, (logits,)).unwrap_or_else(|(logits,)| reference::cross_entropy(logits, &op.targets))
+}

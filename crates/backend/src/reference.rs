@@ -1,0 +1,121 @@
+//! The operations as plain tensor operations: what runs where there is no kernel, and the oracle of every kernel.
+
+use burn::tensor::activation::{log_softmax, softmax};
+use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
+use rayon::prelude::*;
+
+use crate::mask::AttentionMask;
+use crate::ops::{AttentionOptions, ScoreBias, Targets};
+use crate::rng::Key;
+
+/// See [`ops::attention`](crate::ops::attention).
+pub fn attention<B: Backend>(
+    q: Tensor<B, 4>,
+    k: Tensor<B, 4>,
+    v: Tensor<B, 4>,
+    bias: &ScoreBias<B>,
+    mask: &AttentionMask<B>,
+    options: AttentionOptions,
+) -> Tensor<B, 4> {
+    let scores = add_bias(scores(q, k, options.scale), bias); // [batch, heads, q, k]
+    let weights = softmax(mask.apply(scores), 3);
+    mix(crate::ops::dropout(weights, options.dropout, options.key), v)
+}
+
+/// The scaled dot products of queries and keys, `[batch, heads, q, k]`.
+pub fn scores<B: Backend>(q: Tensor<B, 4>, k: Tensor<B, 4>, scale: f64) -> Tensor<B, 4> {
+    let [batch, heads, q_len, d_head] = q.dims();
+    let [_, kv_heads, k_len, _] = k.dims();
+    assert!(heads % kv_heads == 0, "{kv_heads} key heads do not divide {heads} query heads");
+    // The query heads of a group lie side by side, so a group's queries are one longer matrix.
+    let q = (q * scale).reshape([batch, kv_heads, heads / kv_heads * q_len, d_head]);
+    q.matmul(k.swap_dims(2, 3)).reshape([batch, heads, q_len, k_len])
+}
+
+/// The weighted sums of the values: weights `[batch, heads, q, k]`, v `[batch, kv_heads, k, d]` → `[batch, heads, q, d]`.
+pub fn mix<B: Backend>(weights: Tensor<B, 4>, v: Tensor<B, 4>) -> Tensor<B, 4> {
+    let [batch, heads, q_len, k_len] = weights.dims();
+    let [_, kv_heads, _, d_head] = v.dims();
+    let weights = weights.reshape([batch, kv_heads, heads / kv_heads * q_len, k_len]);
+    weights.matmul(v).reshape([batch, heads, q_len, d_head])
+}
+
+/// Scores `[batch, heads, q, k]` plus the bias.
+pub fn add_bias<B: Backend>(scores: Tensor<B, 4>, bias: &ScoreBias<B>) -> Tensor<B, 4> {
+    let [_, _, q_len, k_len] = scores.dims();
+    match bias {
+        ScoreBias::None => scores,
+        ScoreBias::Toeplitz(by_distance) => scores + toeplitz(by_distance.clone(), q_len, k_len),
+        ScoreBias::Dense(dense) => scores + dense.clone(),
+    }
+}
+
+/// Spreads `[heads, q + k − 1]` to `[1, heads, q, k]`: query `i` and key `j` read column `i − j + k − 1`.
+pub fn toeplitz<B: Backend>(by_distance: Tensor<B, 2>, q_len: usize, k_len: usize) -> Tensor<B, 4> {
+    let [heads, _] = by_distance.dims();
+    let columns: Vec<i64> =
+        (0..q_len).flat_map(|i| (0..k_len).map(move |j| (i + k_len - 1 - j) as i64)).collect();
+    let columns = Tensor::<B, 1, Int>::from_data(TensorData::new(columns, [q_len * k_len]), &by_distance.device());
+    by_distance.select(1, columns).reshape([1, heads, q_len, k_len])
+}
+
+/// See [`ops::linear`](crate::ops::linear), for a matrix.
+pub fn linear<B: Backend>(x: Tensor<B, 2>, weight: Tensor<B, 2>, bias: Option<Tensor<B, 1>>) -> Tensor<B, 2> {
+    let y = x.matmul(weight);
+    match bias {
+        Some(bias) => y + bias.unsqueeze(),
+        None => y,
+    }
+}
+
+/// See [`ops::layer_norm`](crate::ops::layer_norm), for a matrix.
+pub fn layer_norm<B: Backend>(
+    x: Tensor<B, 2>,
+    gamma: Tensor<B, 1>,
+    beta: Tensor<B, 1>,
+    eps: f64,
+) -> Tensor<B, 2> {
+    let centred = x.clone() - x.mean_dim(1); // [rows, d_model]
+    let var = (centred.clone() * centred.clone()).mean_dim(1); // [rows, 1]
+    centred / (var + eps).sqrt() * gamma.unsqueeze() + beta.unsqueeze()
+}
+
+/// See [`ops::rms_norm`](crate::ops::rms_norm).
+pub fn rms_norm<B: Backend, const D: usize>(x: Tensor<B, D>, gamma: Tensor<B, 1>, eps: f64) -> Tensor<B, D> {
+    let mean_square = (x.clone() * x.clone()).mean_dim(D - 1); // [.., 1]
+    x / (mean_square + eps).sqrt() * gamma.unsqueeze()
+}
+
+/// See [`ops::dropout`](crate::ops::dropout). The factors are made on the host, so that all backends drop the same.
+pub fn dropout<B: Backend, const D: usize>(x: Tensor<B, D>, p: f64, key: Key) -> Tensor<B, D> {
+    let shape = x.shape();
+    let kept = (1.0 / (1.0 - p)) as f32;
+    let factors: Vec<f32> = (0..shape.num_elements() as u64)
+        .into_par_iter()
+        .map(|idx| if key.uniform(idx) < p { 0.0 } else { kept })
+        .collect();
+    let device = x.device();
+    x * Tensor::from_data(TensorData::new(factors, shape), &device)
+}
+
+/// See [`ops::cross_entropy`](crate::ops::cross_entropy).
+pub fn cross_entropy<B: Backend>(logits: Tensor<B, 2>, targets: &Targets) -> Tensor<B, 1> {
+    let [rows, classes] = logits.dims();
+    let counted: Vec<(usize, usize, f32)> =
+        (0..rows).filter_map(|row| targets.row(row).map(|(class, weight)| (row, class, weight))).collect();
+    let (n, device) = (counted.len(), logits.device());
+    if n == 0 {
+        return logits.sum() * 0.0;
+    }
+    let ints = |f: &dyn Fn(&(usize, usize, f32)) -> usize| {
+        let values: Vec<i64> = counted.iter().map(|cell| f(cell) as i64).collect();
+        Tensor::<B, 1, Int>::from_data(TensorData::new(values, [n]), &device)
+    };
+    let weights: Vec<f32> = counted.iter().map(|cell| cell.2).collect();
+    let weights = Tensor::<B, 2>::from_data(TensorData::new(weights, [n, 1]), &device);
+    let log_probs = log_softmax(logits.select(0, ints(&|cell| cell.0)), 1); // [n, classes]
+    let on_target = log_probs.clone().gather(1, ints(&|cell| cell.1).reshape([n, 1])); // [n, 1]
+    let smoothing = f64::from(targets.smoothing);
+    let spread = log_probs.sum_dim(1) / classes as f64; // [n, 1]
+    -((on_target * (1.0 - smoothing) + spread * smoothing) * weights).sum()
+}

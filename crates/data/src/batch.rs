@@ -1,0 +1,372 @@
+//! Items padded into rectangles on the host, checked before any tensor exists.
+//!
+//! A [`HostBatch`] is row-major `[batch, seq]`. `keep` is true on real tokens. Labels carry [`IGNORE`] on padding.
+
+use crate::DataError;
+
+/// The label of a place that counts in no loss and no score.
+pub const IGNORE: i32 = -100;
+
+/// On which side short rows are filled up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PadSide {
+    /// After the text: training, encoders.
+    #[default]
+    Right,
+    /// Before the text: generation, where all rows must end at the same column.
+    Left,
+}
+
+/// One example as ids, before padding.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Item {
+    /// Token ids; never empty in a batch.
+    pub ids: Vec<u32>,
+    /// Segment of each token (0 first text, 1 second), where the model has segments.
+    pub segments: Option<Vec<u32>>,
+    /// What is to be learnt.
+    pub labels: ItemLabels,
+}
+
+/// The labels of one item.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ItemLabels {
+    /// Nothing: prediction.
+    #[default]
+    None,
+    /// One label for each token, [`IGNORE`] where there is none.
+    PerToken(Vec<i32>),
+    /// One label for the item.
+    Row(i32),
+    /// A sequence for a decoder: what it is fed, and what it is to answer at each place.
+    Target {
+        /// Decoder input ids.
+        ids: Vec<u32>,
+        /// One label for each of them.
+        labels: Vec<i32>,
+    },
+}
+
+/// A rectangle of token ids, row-major `[batch, seq]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostBatch {
+    /// Rows.
+    pub batch: usize,
+    /// Columns: the longest item.
+    pub seq: usize,
+    /// Token ids; the pad id where `keep` is false.
+    pub ids: Vec<u32>,
+    /// True on real tokens.
+    pub keep: Vec<bool>,
+    /// Segment ids, 0 on padding.
+    pub segments: Option<Vec<u32>>,
+    /// Labels.
+    pub labels: HostLabels,
+}
+
+/// The labels of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostLabels {
+    /// Nothing.
+    None,
+    /// `[batch, seq]`, [`IGNORE`] on padding.
+    PerToken(Vec<i32>),
+    /// `[batch]`.
+    PerRow(Vec<i32>),
+    /// For a decoder; always padded on the right, whatever the side of the source.
+    Target {
+        /// Decoder input ids, `[batch, seq]`.
+        ids: Vec<u32>,
+        /// True on real tokens.
+        keep: Vec<bool>,
+        /// What is to be answered, [`IGNORE`] on padding.
+        labels: Vec<i32>,
+        /// Columns of the target: its longest row.
+        seq: usize,
+    },
+}
+
+impl HostBatch {
+    /// How many real tokens the batch holds.
+    pub fn n_tokens(&self) -> usize {
+        self.keep.iter().filter(|&&keep| keep).count()
+    }
+
+    /// How many places count in a token loss: labels that are not [`IGNORE`]; rows for row labels; else 0.
+    pub fn n_labels(&self) -> usize {
+        match &self.labels {
+            HostLabels::None => 0,
+            HostLabels::PerToken(labels)
+            | HostLabels::PerRow(labels)
+            | HostLabels::Target { labels, .. } => labels.iter().filter(|&&label| label != IGNORE).count(),
+        }
+    }
+}
+
+/// Pads `items` to the longest of them.
+///
+/// # Errors
+/// If there are no items, an item is empty, an id (the pad id included) is not below `vocab_size`, or items differ in
+/// kind of labels or in having segments.
+///
+/// ```
+/// use locus_data::{Item, PadSide, collate};
+/// # fn main() -> Result<(), locus_data::DataError> {
+/// let long = Item { ids: vec![5, 6, 7], ..Default::default() };
+/// let short = Item { ids: vec![8], ..Default::default() };
+/// let batch = collate(&[&long, &short], 0, PadSide::Left, 11)?;
+/// assert_eq!((batch.batch, batch.seq), (2, 3));
+/// assert_eq!(batch.ids, [5, 6, 7, 0, 0, 8]);
+/// assert_eq!(batch.keep, [true, true, true, false, false, true]);
+/// # Ok(()) }
+/// ```
+pub fn collate(items: &[&Item], pad_id: u32, side: PadSide, vocab_size: usize) -> Result<HostBatch, DataError> {
+    collate_to_multiple(items, pad_id, side, vocab_size, 1)
+}
+
+/// [`collate`] with the number of columns rounded up to a multiple, so that a device sees few different shapes.
+///
+/// # Errors
+/// As [`collate`]; also if `multiple` is 0.
+pub fn collate_to_multiple(
+    items: &[&Item],
+    pad_id: u32,
+    side: PadSide,
+    vocab_size: usize,
+    multiple: usize,
+) -> Result<HostBatch, DataError> {
+    check(items, pad_id, vocab_size, multiple)?;
+    let longest = items.iter().map(|item| item.ids.len()).max().unwrap_or(0);
+    let seq = longest.next_multiple_of(multiple);
+    let ids: Vec<&[u32]> = items.iter().map(|item| item.ids.as_slice()).collect();
+    let lengths: Vec<usize> = ids.iter().map(|row| row.len()).collect();
+    Ok(HostBatch {
+        batch: items.len(),
+        seq,
+        ids: pad(&ids, seq, pad_id, side),
+        keep: keep(&lengths, seq, side),
+        segments: pad_segments(items, seq, side)?,
+        labels: pad_labels(items, seq, pad_id, side, multiple)?,
+    })
+}
+
+fn check(items: &[&Item], pad_id: u32, vocab_size: usize, multiple: usize) -> Result<(), DataError> {
+    if items.is_empty() || multiple == 0 {
+        return Err(DataError::Batch("a batch needs at least one item and a multiple of at least 1".into()));
+    }
+    if pad_id as usize >= vocab_size {
+        return Err(DataError::Batch(format!("pad id {pad_id} is outside the vocabulary of {vocab_size}")));
+    }
+    for (at, item) in items.iter().enumerate() {
+        if item.ids.is_empty() {
+            return Err(DataError::Batch(format!("item {at} has no tokens")));
+        }
+        check_ids(at, &item.ids, vocab_size)?;
+        if let ItemLabels::Target { ids, .. } = &item.labels {
+            check_ids(at, ids, vocab_size)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_ids(item: usize, ids: &[u32], vocab_size: usize) -> Result<(), DataError> {
+    match ids.iter().position(|&id| id as usize >= vocab_size) {
+        Some(position) => Err(DataError::IdOutOfRange { item, position, id: ids[position], vocab_size }),
+        None => Ok(()),
+    }
+}
+
+fn pad_segments(items: &[&Item], seq: usize, side: PadSide) -> Result<Option<Vec<u32>>, DataError> {
+    if items.iter().all(|item| item.segments.is_none()) {
+        return Ok(None);
+    }
+    let rows = each(items, "segments", |item| {
+        let row = item.segments.as_deref()?;
+        (row.len() == item.ids.len()).then_some(row)
+    })?;
+    Ok(Some(pad(&rows, seq, 0, side)))
+}
+
+fn pad_labels(
+    items: &[&Item],
+    seq: usize,
+    pad_id: u32,
+    side: PadSide,
+    multiple: usize,
+) -> Result<HostLabels, DataError> {
+    match items[0].labels {
+        ItemLabels::None => {
+            each(items, "no labels", |item| matches!(item.labels, ItemLabels::None).then_some(()))?;
+            Ok(HostLabels::None)
+        }
+        ItemLabels::PerToken(_) => {
+            let rows = each(items, "token labels", |item| match &item.labels {
+                ItemLabels::PerToken(row) if row.len() == item.ids.len() => Some(row.as_slice()),
+                _ => None,
+            })?;
+            Ok(HostLabels::PerToken(pad(&rows, seq, IGNORE, side)))
+        }
+        ItemLabels::Row(_) => each(items, "a row label", |item| match item.labels {
+            ItemLabels::Row(label) => Some(label),
+            _ => None,
+        })
+        .map(HostLabels::PerRow),
+        ItemLabels::Target { .. } => pad_target(items, pad_id, multiple),
+    }
+}
+
+fn pad_target(items: &[&Item], pad_id: u32, multiple: usize) -> Result<HostLabels, DataError> {
+    let rows = each(items, "a target", |item| match &item.labels {
+        ItemLabels::Target { ids, labels } if ids.len() == labels.len() && !ids.is_empty() => {
+            Some((ids.as_slice(), labels.as_slice()))
+        }
+        _ => None,
+    })?;
+    let (ids, labels): (Vec<&[u32]>, Vec<&[i32]>) = rows.into_iter().unzip();
+    let lengths: Vec<usize> = ids.iter().map(|row| row.len()).collect();
+    let seq = lengths.iter().max().copied().unwrap_or(0).next_multiple_of(multiple);
+    Ok(HostLabels::Target {
+        ids: pad(&ids, seq, pad_id, PadSide::Right),
+        keep: keep(&lengths, seq, PadSide::Right),
+        labels: pad(&labels, seq, IGNORE, PadSide::Right),
+        seq,
+    })
+}
+
+/// `get` of every item, or an error that names the first item without it.
+fn each<'a, T>(
+    items: &[&'a Item],
+    what: &str,
+    get: impl Fn(&'a Item) -> Option<T>,
+) -> Result<Vec<T>, DataError> {
+    items
+        .iter()
+        .enumerate()
+        .map(|(at, item)| {
+            get(item).ok_or_else(|| {
+                DataError::Batch(format!(
+                    "expected {what} in every item, one for each of its tokens where they are per token; item {at} \
+                     has {} tokens, {}, {}",
+                    item.ids.len(),
+                    match &item.segments {
+                        Some(segments) => format!("{} segments", segments.len()),
+                        None => "no segments".to_owned(),
+                    },
+                    describe(&item.labels)
+                ))
+            })
+        })
+        .collect()
+}
+
+fn describe(labels: &ItemLabels) -> String {
+    match labels {
+        ItemLabels::None => "no labels".to_owned(),
+        ItemLabels::PerToken(labels) => format!("{} token labels", labels.len()),
+        ItemLabels::Row(_) => "a row label".to_owned(),
+        ItemLabels::Target { ids, labels } => {
+            format!("a target of {} ids and {} labels", ids.len(), labels.len())
+        }
+    }
+}
+
+fn pad<T: Copy>(rows: &[&[T]], seq: usize, fill: T, side: PadSide) -> Vec<T> {
+    let mut out = Vec::with_capacity(rows.len() * seq); // [batch, seq]
+    for row in rows {
+        let padding = std::iter::repeat_n(fill, seq - row.len());
+        match side {
+            PadSide::Right => {
+                out.extend_from_slice(row);
+                out.extend(padding);
+            }
+            PadSide::Left => {
+                out.extend(padding);
+                out.extend_from_slice(row);
+            }
+        }
+    }
+    out
+}
+
+fn keep(lengths: &[usize], seq: usize, side: PadSide) -> Vec<bool> {
+    let real = vec![true; seq];
+    let rows: Vec<&[bool]> = lengths.iter().map(|&len| &real[..len]).collect();
+    pad(&rows, seq, false, side)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(ids: &[u32], labels: ItemLabels) -> Item {
+        Item { ids: ids.to_vec(), segments: None, labels }
+    }
+
+    #[test]
+    fn pads_ids_labels_and_segments_on_the_same_side() {
+        let mut long = item(&[3, 4, 5], ItemLabels::PerToken(vec![1, IGNORE, 2]));
+        let mut short = item(&[6], ItemLabels::PerToken(vec![0]));
+        long.segments = Some(vec![0, 0, 1]);
+        short.segments = Some(vec![1]);
+        let left = collate(&[&long, &short], 2, PadSide::Left, 7).expect("fits");
+        assert_eq!(left.ids, [3, 4, 5, 2, 2, 6]);
+        assert_eq!(left.segments.as_deref(), Some(&[0, 0, 1, 0, 0, 1][..]));
+        assert_eq!(left.labels, HostLabels::PerToken(vec![1, IGNORE, 2, IGNORE, IGNORE, 0]));
+        assert_eq!((left.n_tokens(), left.n_labels()), (4, 3));
+        let right = collate(&[&long, &short], 2, PadSide::Right, 7).expect("fits");
+        assert_eq!(right.ids, [3, 4, 5, 6, 2, 2]);
+        assert_eq!(right.keep, [true, true, true, true, false, false]);
+    }
+
+    #[test]
+    fn a_target_is_padded_on_the_right_with_its_own_width() {
+        let target =
+            |ids: &[u32], labels: &[i32]| ItemLabels::Target { ids: ids.to_vec(), labels: labels.to_vec() };
+        let a = item(&[1, 2, 3], target(&[1, 4], &[4, 5]));
+        let b = item(&[1], target(&[1], &[5]));
+        let batch = collate(&[&a, &b], 0, PadSide::Left, 7).expect("fits");
+        assert_eq!(batch.seq, 3);
+        assert_eq!(
+            batch.labels,
+            HostLabels::Target {
+                ids: vec![1, 4, 1, 0],
+                keep: vec![true, true, true, false],
+                labels: vec![4, 5, 5, IGNORE],
+                seq: 2
+            }
+        );
+    }
+
+    #[test]
+    fn rounds_columns_up() {
+        let row = item(&[1, 2, 3], ItemLabels::Row(2));
+        let batch = collate_to_multiple(&[&row], 0, PadSide::Right, 7, 8).expect("fits");
+        assert_eq!((batch.seq, batch.n_tokens(), batch.n_labels()), (8, 3, 1));
+    }
+
+    #[test]
+    fn refuses_ids_outside_the_vocabulary() {
+        let good = item(&[1], ItemLabels::None);
+        let bad = item(&[1, 7], ItemLabels::None);
+        let error = collate(&[&good, &bad], 0, PadSide::Right, 7).expect_err("7 is not below 7");
+        assert!(matches!(error, DataError::IdOutOfRange { item: 1, position: 1, id: 7, vocab_size: 7 }));
+        assert!(error.to_string().starts_with("item 1, position 1: token id 7"), "{error}");
+        assert!(collate(&[&good], 7, PadSide::Right, 7).is_err());
+        let target = item(&[1], ItemLabels::Target { ids: vec![9], labels: vec![1] });
+        assert!(collate(&[&target], 0, PadSide::Right, 7).is_err());
+    }
+
+    #[test]
+    fn refuses_items_that_do_not_fit_together() {
+        let row = item(&[1], ItemLabels::Row(2));
+        let none = item(&[1], ItemLabels::None);
+        let short = item(&[1, 2], ItemLabels::PerToken(vec![1]));
+        for items in [vec![&row, &none], vec![&none, &row], vec![&short], vec![]] {
+            assert!(collate(&items, 0, PadSide::Right, 7).is_err());
+        }
+        let error = collate(&[&row, &none], 0, PadSide::Right, 7).expect_err("mixed").to_string();
+        assert!(error.contains("expected a row label") && error.contains("item 1"), "{error}");
+        assert!(collate(&[&item(&[], ItemLabels::None)], 0, PadSide::Right, 7).is_err());
+    }
+}

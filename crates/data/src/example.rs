@@ -1,0 +1,174 @@
+//! What a file holds once it is read: text with labels, before any tokenizer has seen it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A sentence of words, each with its tag (IOB2 after reading).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tagged {
+    /// The words; never empty.
+    pub words: Vec<String>,
+    /// One tag for each word.
+    pub tags: Vec<String>,
+    /// The line of the first word, counted from 1.
+    pub line: usize,
+}
+
+/// A text, or a pair of texts, with one label.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Labelled {
+    /// The text.
+    pub text: String,
+    /// The second text of a pair task (inference, paraphrase).
+    pub pair: Option<String>,
+    /// The label's name.
+    pub label: String,
+    /// The line where the example starts, counted from 1.
+    pub line: usize,
+}
+
+/// A source text and the text to produce from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair {
+    /// What is given.
+    pub source: String,
+    /// What is to be produced.
+    pub target: String,
+    /// The line where the example starts, counted from 1.
+    pub line: usize,
+}
+
+/// The examples of one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Examples {
+    /// Words with tags: named entities, slots.
+    Tagged(Vec<Tagged>),
+    /// Texts with a label: classification, intents, pairs.
+    Labelled(Vec<Labelled>),
+    /// Documents: language modelling.
+    Text(Vec<String>),
+    /// Source and target: translation, answers.
+    Pairs(Vec<Pair>),
+}
+
+/// The four kinds of [`Examples`], for asking for one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// [`Examples::Tagged`].
+    Tagged,
+    /// [`Examples::Labelled`].
+    Labelled,
+    /// [`Examples::Text`].
+    Text,
+    /// [`Examples::Pairs`].
+    Pairs,
+}
+
+impl Examples {
+    /// How many examples there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Tagged(list) => list.len(),
+            Self::Labelled(list) => list.len(),
+            Self::Text(list) => list.len(),
+            Self::Pairs(list) => list.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Which kind these are.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Tagged(_) => Kind::Tagged,
+            Self::Labelled(_) => Kind::Labelled,
+            Self::Text(_) => Kind::Text,
+            Self::Pairs(_) => Kind::Pairs,
+        }
+    }
+
+    /// Every text, for training a tokenizer: the words of a sentence joined by spaces, both halves of a pair.
+    pub fn texts(&self) -> Vec<String> {
+        match self {
+            Self::Tagged(list) => list.iter().map(|example| example.words.join(" ")).collect(),
+            Self::Labelled(list) => list
+                .iter()
+                .flat_map(|example| std::iter::once(example.text.clone()).chain(example.pair.clone()))
+                .collect(),
+            Self::Text(list) => list.clone(),
+            Self::Pairs(list) => list
+                .iter()
+                .flat_map(|example| [example.source.clone(), example.target.clone()])
+                .collect(),
+        }
+    }
+
+    /// The examples at `keep`, in that order.
+    ///
+    /// # Panics
+    /// If an index is not below [`Examples::len`].
+    pub fn select(&self, keep: &[usize]) -> Self {
+        fn pick<T: Clone>(list: &[T], keep: &[usize]) -> Vec<T> {
+            keep.iter().map(|&at| list[at].clone()).collect()
+        }
+        match self {
+            Self::Tagged(list) => Self::Tagged(pick(list, keep)),
+            Self::Labelled(list) => Self::Labelled(pick(list, keep)),
+            Self::Text(list) => Self::Text(pick(list, keep)),
+            Self::Pairs(list) => Self::Pairs(pick(list, keep)),
+        }
+    }
+
+    /// Appends examples of the same kind, such as those of a second file.
+    pub fn append(&mut self, more: Self) -> Result<(), crate::DataError> {
+        match (self, more) {
+            (Self::Tagged(list), Self::Tagged(more)) => list.extend(more),
+            (Self::Labelled(list), Self::Labelled(more)) => list.extend(more),
+            (Self::Text(list), Self::Text(more)) => list.extend(more),
+            (Self::Pairs(list), Self::Pairs(more)) => list.extend(more),
+            (have, more) => {
+                return Err(crate::DataError::Argument(format!(
+                    "cannot append {} examples to {} examples",
+                    more.kind(),
+                    have.kind()
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tagged => "tagged",
+            Self::Labelled => "labelled",
+            Self::Text => "text",
+            Self::Pairs => "pairs",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_hold_both_halves_of_a_pair() {
+        let pairs = Examples::Pairs(vec![Pair { source: "a".into(), target: "b".into(), line: 1 }]);
+        assert_eq!(pairs.texts(), ["a", "b"]);
+        assert_eq!((pairs.len(), pairs.kind()), (1, Kind::Pairs));
+    }
+
+    #[test]
+    fn refuses_to_append_another_kind() {
+        let mut text = Examples::Text(vec!["a".into(), "b".into()]);
+        assert_eq!(text.select(&[1]), Examples::Text(vec!["b".into()]));
+        assert!(text.append(Examples::Tagged(Vec::new())).is_err());
+    }
+}

@@ -1,0 +1,285 @@
+//! How a file is laid out: given by name, or recognised from its extension and first lines.
+//!
+//! Recognition never guesses between two readings: a file that fits several, or none, is an error that names the keys
+//! which decide.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::did_you_mean;
+use crate::read::source::Source;
+use crate::{DataError, Kind};
+use locus_metrics::tags::{self, TagScheme};
+
+/// A file layout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// One word and its tag per line, sentences separated by blank lines.
+    Conll,
+    /// Comma-separated values with quotes.
+    Csv,
+    /// Tab-separated values without quotes.
+    Tsv,
+    /// One JSON object per line.
+    Jsonl,
+    /// One stream of text.
+    Text,
+    /// One text per line.
+    Lines,
+    /// A folder with `seq.in`, `seq.out` and `label`, one example per line.
+    Snips,
+}
+
+impl Format {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Conll, Self::Csv, Self::Tsv, Self::Jsonl, Self::Text, Self::Lines, Self::Snips];
+
+    /// Its name in manifests and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Conll => "conll",
+            Self::Csv => "csv",
+            Self::Tsv => "tsv",
+            Self::Jsonl => "jsonl",
+            Self::Text => "text",
+            Self::Lines => "lines",
+            Self::Snips => "snips",
+        }
+    }
+
+    /// The layout of a file or folder, from its name and first lines.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or fits no layout or several.
+    pub fn recognise(path: &Path) -> Result<Self, DataError> {
+        if path.is_dir() {
+            return recognise_folder(path);
+        }
+        let extension = path.extension().map(|ext| ext.to_string_lossy().to_lowercase()).unwrap_or_default();
+        match extension.as_str() {
+            "csv" => Ok(Self::Csv),
+            "jsonl" | "ndjson" => Ok(Self::Jsonl),
+            "conll" | "conllu" | "iob" | "iob2" | "bio" | "bioes" => Ok(Self::Conll),
+            "md" => Ok(Self::Text),
+            "tsv" => from_lines(path, Self::Tsv),
+            _ => from_lines(path, Self::Text),
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Format {
+    type Err = DataError;
+
+    fn from_str(name: &str) -> Result<Self, DataError> {
+        Self::ALL.into_iter().find(|format| format.name() == name).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name);
+            DataError::Argument(format!(
+                "unknown format `{name}`{}; expected one of {}",
+                did_you_mean(name, names),
+                names.join(", ")
+            ))
+        })
+    }
+}
+
+/// A column or key: by name (needs a header, or JSON), or by place counted from 0.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Column {
+    /// Counted from 0.
+    Index(usize),
+    /// The name in the header, or the JSON key.
+    Name(String),
+}
+
+impl From<&str> for Column {
+    fn from(name: &str) -> Self {
+        Self::Name(name.to_owned())
+    }
+}
+
+impl From<usize> for Column {
+    fn from(at: usize) -> Self {
+        Self::Index(at)
+    }
+}
+
+impl fmt::Display for Column {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Index(at) => write!(f, "{at}"),
+            Self::Name(name) => write!(f, "`{name}`"),
+        }
+    }
+}
+
+/// Where things stand in a row; what is not set is looked for under its usual names.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Columns {
+    /// The word (CoNLL) or the list of words (JSONL).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub word: Option<Column>,
+    /// The tag (CoNLL) or the list of tags (JSONL).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<Column>,
+    /// The text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<Column>,
+    /// The second text of a pair task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pair: Option<Column>,
+    /// The label.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<Column>,
+    /// The source of a sequence pair.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<Column>,
+    /// The target of a sequence pair.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<Column>,
+}
+
+/// How to read a file; everything unset is recognised.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReadOptions {
+    /// The layout.
+    pub format: Option<Format>,
+    /// What is wanted from a file that could give several: a SNIPS folder gives tags or intents.
+    pub kind: Option<Kind>,
+    /// Where things stand.
+    pub columns: Columns,
+    /// Whether a table's first line names its columns. Unset: yes.
+    pub header: Option<bool>,
+    /// Whether a table's fields may be in double quotes. Unset: in CSV yes, in TSV no.
+    pub quotes: Option<bool>,
+    /// How entities are spelled. Unset: recognised from the file's tags.
+    pub scheme: Option<TagScheme>,
+    /// Names of labels that the file writes as numbers, in order.
+    pub labels: Vec<String>,
+    /// Examples with one of these labels are left out.
+    pub skip_labels: Vec<String>,
+}
+
+const SNIPS_FILES: [&str; 3] = ["seq.in", "seq.out", "label"];
+
+fn recognise_folder(path: &Path) -> Result<Format, DataError> {
+    if SNIPS_FILES.iter().take(2).all(|name| path.join(name).is_file()) {
+        return Ok(Format::Snips);
+    }
+    let message = format!("expected a file, or a folder with {}", SNIPS_FILES.join(", "));
+    Err(DataError::Format { path: path.to_owned(), message })
+}
+
+/// Tells files apart whose extension says little: `.txt`, `.tsv`, none.
+fn from_lines(path: &Path, otherwise: Format) -> Result<Format, DataError> {
+    let source = Source::open(path)?;
+    let lines: Vec<&str> = source.lines().map(|(_, line)| line).take(200).collect();
+    let full: Vec<&str> = lines.iter().copied().filter(|line| !line.trim().is_empty()).collect();
+    let conll = looks_like_conll(&full);
+    let jsonl = !full.is_empty() && full.iter().all(|line| line.trim_start().starts_with('{'));
+    let table = full.len() > 1 && full.iter().all(|line| line.contains('\t'));
+    match (otherwise, conll, jsonl, table) {
+        (_, false, true, _) => Ok(Format::Jsonl),
+        // Blank lines between sentences: a table has none.
+        (Format::Tsv, true, ..) if full.len() < lines.len() => Ok(Format::Conll),
+        (Format::Tsv, false, ..) => Ok(Format::Tsv),
+        (Format::Tsv, true, ..) => Err(unclear(path, &["tsv", "conll"])),
+        (_, true, ..) => Ok(Format::Conll),
+        (_, false, false, true) => Err(unclear(path, &["tsv", "lines", "text"])),
+        _ => Ok(otherwise),
+    }
+}
+
+/// Whether nearly every line is several columns with a tag among them, and one is not plain `O`.
+fn looks_like_conll(lines: &[&str]) -> bool {
+    let is_tag = |field: &str| field == "O" || is_entity_tag(field);
+    let rows: Vec<Vec<&str>> = lines
+        .iter()
+        .filter(|line| !line.starts_with("# ") && !line.starts_with("-DOCSTART-"))
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    let tagged = rows.iter().filter(|row| row.len() > 1 && row[1..].iter().any(|field| is_tag(field))).count();
+    let entity = rows.iter().any(|row| row.len() > 1 && row[1..].iter().any(|field| is_entity_tag(field)));
+    entity && tagged * 10 >= rows.len() * 9
+}
+
+fn is_entity_tag(field: &str) -> bool {
+    field != "O" && tags::problem(field).is_none()
+}
+
+fn unclear(path: &Path, fits: &[&str]) -> DataError {
+    let message = format!(
+        "could be read as {}; say which with `format = \"…\"` in the manifest or --format",
+        fits.join(" or ")
+    );
+    DataError::Format { path: path.to_owned(), message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recognise(name: &str, text: &str) -> Result<Format, DataError> {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).expect("write");
+        Format::recognise(&path)
+    }
+
+    #[test]
+    fn recognises_by_extension_and_first_lines() {
+        for (name, text, format) in [
+            ("a.csv", "text,label\n", Format::Csv),
+            ("a.jsonl", "", Format::Jsonl),
+            ("a.iob2", "", Format::Conll),
+            ("a.txt", "Call me Ishmael.\n\nSome years ago\n", Format::Text),
+            ("a.txt", "John B-PER\nis O\n\nhere O\n", Format::Conll),
+            ("a.tsv", "John\tB-PER\nis\tO\n\nhere\tO\n", Format::Conll),
+            ("a.tsv", "text\tlabel\nfine\tgood\n", Format::Tsv),
+            ("annotated", "{\"text\": \"a\"}\n{\"text\": \"b\"}\n", Format::Jsonl),
+        ] {
+            assert_eq!(recognise(name, text).expect("recognised"), format, "{name} {text}");
+        }
+    }
+
+    #[test]
+    fn an_ambiguous_file_says_which_key_decides() {
+        let error = recognise("a.txt", "Hi.\tSalut.\nRun.\tCours.\n").expect_err("unclear").to_string();
+        assert!(error.contains("tsv or lines or text") && error.contains("format = "), "{error}");
+        let error = recognise("a.tsv", "John\tB-PER\nis\tO\n").expect_err("unclear").to_string();
+        assert!(error.contains("tsv or conll"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_must_be_a_snips_folder() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let error = Format::recognise(dir.path()).expect_err("empty folder").to_string();
+        assert!(error.contains("seq.in, seq.out, label"), "{error}");
+        for name in SNIPS_FILES {
+            std::fs::write(dir.path().join(name), "").expect("write");
+        }
+        assert_eq!(Format::recognise(dir.path()).expect("snips"), Format::Snips);
+    }
+
+    #[test]
+    fn names_round_trip() {
+        for format in Format::ALL {
+            assert_eq!(format.name().parse::<Format>().expect("own name"), format);
+        }
+        let error = "jsnl".parse::<Format>().expect_err("misspelt").to_string();
+        assert!(error.contains("did you mean `jsonl`?"), "{error}");
+    }
+}

@@ -1,0 +1,39 @@
+//! Plain data for Locus: text in, padded host batches out. No burn, no tensors, no network.
+//!
+//! The modules follow the way of an example:
+//!
+//! 1. [`manifest`] says which files a data set has; [`read()`] reads one of them ([`Format`]) into [`Examples`];
+//! 2. [`split`] makes a fixed split where a set has none; [`check`](mod@check) looks for mistakes before training does;
+//! 3. [`tokenizer`] turns text into ids; [`labels`] turns label names into ids; [`window`] cuts what is too long;
+//! 4. [`plan`] decides which items share a batch; [`batch`] pads them into a [`HostBatch`].
+//!
+//! Nothing here panics on what a user wrote: every problem is a [`DataError`] that names file and line, what was
+//! expected and what was found. The problems of one file are reported together.
+
+pub mod batch;
+pub mod check;
+pub mod error;
+pub mod example;
+pub mod format;
+pub mod labels;
+pub mod manifest;
+pub mod plan;
+pub mod random;
+pub mod read;
+pub mod split;
+pub mod synthetic;
+pub mod tokenizer;
+pub mod window;
+
+pub use batch::{HostBatch, HostLabels, IGNORE, Item, ItemLabels, PadSide, collate};
+pub use check::{CheckReport, LengthLimit, Splits, Stats, check, stats};
+pub use error::{DataError, FileProblems, Problem};
+pub use example::{Examples, Kind, Labelled, Pair, Tagged};
+pub use format::{Column, Columns, Format, ReadOptions};
+pub use labels::{LabelSet, UnknownLabel};
+pub use manifest::Manifest;
+pub use plan::{BatchLimits, BatchPlan, Order, lm_blocks};
+pub use split::{Part, Shares};
+pub use read::read;
+pub use tokenizer::{Encoding, Frame, Framed, Specials, Tokenizer, TokenizerKind, WordEncoding, split_words};
+pub use window::{Window, windows};

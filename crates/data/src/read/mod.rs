@@ -1,0 +1,125 @@
+//! Reading: one file, or one folder, into [`Examples`].
+//!
+//! Each layout is one file here. All of them accept a byte order mark and Windows line ends, refuse invalid UTF-8 with
+//! line and byte, and report the problems of a file together.
+
+mod conll;
+mod jsonl;
+mod snips;
+pub(crate) mod source;
+mod table;
+mod tag;
+mod text;
+
+use std::path::Path;
+
+use crate::{DataError, Examples, Format, Kind, ReadOptions};
+
+/// Reads the examples of a file.
+///
+/// # Errors
+/// If the file is missing, unreadable, empty or wrong anywhere: up to twenty problems in one error, with their lines.
+///
+/// ```
+/// use locus_data::{Examples, ReadOptions, read};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// let path = dir.path().join("train.csv");
+/// std::fs::write(&path, "text,label\n\"fine, thanks\",good\n")?;
+/// let Examples::Labelled(examples) = read(&path, &ReadOptions::default())? else { unreachable!() };
+/// assert_eq!((examples[0].text.as_str(), examples[0].label.as_str()), ("fine, thanks", "good"));
+/// # Ok(()) }
+/// ```
+pub fn read(path: &Path, options: &ReadOptions) -> Result<Examples, DataError> {
+    if !path.exists() {
+        return Err(crate::error::no_such_file(path));
+    }
+    let format = match options.format {
+        Some(format) => format,
+        None => Format::recognise(path)?,
+    };
+    let examples = match format {
+        Format::Conll => conll::read(path, options),
+        Format::Csv => table::read(path, options, b','),
+        Format::Tsv => table::read(path, options, b'\t'),
+        Format::Jsonl => jsonl::read(path, options),
+        Format::Text => text::read_stream(path),
+        Format::Lines => text::read_lines(path),
+        Format::Snips => snips::read(path, options),
+    }?;
+    check_kind(path, format, options.kind, &examples)?;
+    let examples = skip(examples, &options.skip_labels);
+    if examples.is_empty() {
+        return Err(DataError::Format { path: path.to_owned(), message: "holds no examples".into() });
+    }
+    Ok(examples)
+}
+
+/// A kind that was asked for and that the layout cannot give.
+fn check_kind(path: &Path, format: Format, wanted: Option<Kind>, got: &Examples) -> Result<(), DataError> {
+    match wanted {
+        Some(kind) if kind != got.kind() => Err(DataError::Format {
+            path: path.to_owned(),
+            message: format!("expected {kind} examples; format `{format}` gives {} examples here", got.kind()),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Leaves out labelled examples by label.
+fn skip(examples: Examples, labels: &[String]) -> Examples {
+    match examples {
+        Examples::Labelled(mut list) => {
+            list.retain(|example| !labels.contains(&example.label));
+            Examples::Labelled(list)
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// Reads `text` as a file of that name; an error's text has the folder taken out.
+    pub(crate) fn read_text(
+        name: &str,
+        text: impl AsRef<[u8]>,
+        options: &ReadOptions,
+    ) -> Result<Examples, String> {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).expect("write");
+        read(&path, options).map_err(|error| error.to_string().replace(&format!("{}/", dir.path().display()), ""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::read_text;
+    use super::*;
+
+    #[test]
+    fn refuses_a_kind_that_the_layout_cannot_give() {
+        let options = ReadOptions { kind: Some(Kind::Tagged), ..Default::default() };
+        let error = read_text("a.csv", "text,label\na,b\n", &options).expect_err("no tags");
+        assert_eq!(error, "a.csv: expected tagged examples; format `csv` gives labelled examples here");
+    }
+
+    #[test]
+    fn leaves_labels_out() {
+        let options = ReadOptions { skip_labels: vec!["NS".into()], ..Default::default() };
+        let examples = read_text("a.csv", "text,label\na,b\nc,NS\n", &options).expect("reads");
+        assert_eq!(examples.len(), 1);
+        let error = read_text("a.csv", "text,label\nc,NS\n", &options).expect_err("nothing left");
+        assert_eq!(error, "a.csv: holds no examples");
+    }
+
+    #[test]
+    fn a_missing_file_names_its_neighbour() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        std::fs::write(dir.path().join("train.csv"), "text,label\n").expect("write");
+        let error = read(&dir.path().join("train.cvs"), &ReadOptions::default()).expect_err("missing").to_string();
+        assert!(error.ends_with("train.cvs: no such file; did you mean `train.csv`?"), "{error}");
+    }
+}

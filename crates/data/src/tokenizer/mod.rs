@@ -1,0 +1,467 @@
+//! Text to ids and back, over the `tokenizers` crate: trained here, or loaded from files of Hugging Face models.
+//!
+//! Text is plain text: `[SEP]` written by a user is five characters, not the separator, so no input can forge the
+//! frame around it. Where special tokens in text are meant (fill-in prompts, chat templates), say so with
+//! [`Tokenizer::encode_with_specials`]. Nothing is added around a text by `encode`; [`Tokenizer::assemble`] adds what the
+//! model expects (`[CLS] … [SEP]`).
+
+mod load;
+mod train;
+mod words;
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use serde::{Deserialize, Serialize};
+use tokenizers::{
+    DecoderWrapper, Encoding as HfEncoding, ModelWrapper, PostProcessor, PreTokenizerWrapper, Token,
+    Tokenizer as HfTokenizer,
+};
+
+use crate::DataError;
+use crate::error::io;
+
+pub use words::{is_cjk, split_words};
+
+/// What the pieces of a tokenizer are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenizerKind {
+    /// Words cut into the longest known pieces, as BERT does.
+    WordPiece,
+    /// Merged byte pairs, as GPT-2 does; any text comes back exactly.
+    Bpe,
+    /// Single characters; any text of known characters comes back exactly.
+    Char,
+    /// Whole words and punctuation marks.
+    Word,
+}
+
+/// The special tokens that a trained tokenizer starts with, in the order of their ids.
+pub const SPECIAL_TOKENS: [&str; 7] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[BOS]", "[EOS]"];
+
+/// Ids of the special tokens, found by their usual names; `None` where the tokenizer has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Specials {
+    /// Padding.
+    pub pad: Option<u32>,
+    /// A word or character that is not in the vocabulary.
+    pub unk: Option<u32>,
+    /// Ahead of a text.
+    pub cls: Option<u32>,
+    /// After a text.
+    pub sep: Option<u32>,
+    /// A blank to fill in.
+    pub mask: Option<u32>,
+    /// Start of a generated text.
+    pub bos: Option<u32>,
+    /// End of a generated text.
+    pub eos: Option<u32>,
+}
+
+impl Specials {
+    /// What to fill short rows with: padding, or the end of text where a tokenizer has no padding (GPT-2), or 0.
+    /// Padding is masked out, so the choice has no effect on results.
+    pub fn fill(&self) -> u32 {
+        self.pad.or(self.eos).unwrap_or(0)
+    }
+}
+
+/// A text as ids.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Encoding {
+    /// One id for each token.
+    pub ids: Vec<u32>,
+    /// The bytes of the text that each token stands for.
+    pub offsets: Vec<Range<usize>>,
+    /// The word (as the tokenizer splits words) of each token.
+    pub words: Vec<Option<usize>>,
+}
+
+/// Given words as ids; every word has at least one token.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WordEncoding {
+    /// One id for each token.
+    pub ids: Vec<u32>,
+    /// The index of each token's word; ascends from 0 without gaps.
+    pub word_of: Vec<usize>,
+}
+
+/// The tokens that a model expects around one text and around two.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Frame {
+    /// Ahead of a single text.
+    pub before: Vec<u32>,
+    /// After a single text.
+    pub after: Vec<u32>,
+    /// Ahead of the first of two.
+    pub pair_before: Vec<u32>,
+    /// Between the two.
+    pub between: Vec<u32>,
+    /// After the second.
+    pub pair_after: Vec<u32>,
+    /// Segment of the second text: 1 for BERT, 0 for RoBERTa.
+    pub second_segment: u32,
+}
+
+impl Frame {
+    /// How many tokens the frame adds.
+    pub fn n_tokens(&self, pair: bool) -> usize {
+        if pair {
+            self.pair_before.len() + self.between.len() + self.pair_after.len()
+        } else {
+            self.before.len() + self.after.len()
+        }
+    }
+}
+
+/// Ids with the frame around them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Framed {
+    /// All ids.
+    pub ids: Vec<u32>,
+    /// Segment of each.
+    pub segments: Vec<u32>,
+    /// Where the first text lies in `ids`.
+    pub first: Range<usize>,
+    /// Where the second text lies, if there is one.
+    pub second: Option<Range<usize>>,
+}
+
+/// A tokenizer.
+#[derive(Debug, Clone)]
+pub struct Tokenizer {
+    /// Takes special tokens in text as plain text.
+    inner: HfTokenizer,
+    /// The same, but recognises them; made when first asked for.
+    parsing: OnceLock<Box<HfTokenizer>>,
+    specials: Specials,
+    frame: Frame,
+    /// Ids that are left out of decoded text: all special ones but the unknown.
+    hidden: HashSet<u32>,
+    vocab_size: usize,
+    /// Whether a word after another needs a blank ahead of it to be tokenised as in running text.
+    spaced: bool,
+}
+
+impl Tokenizer {
+    /// Trains a tokenizer on `texts`. The same texts give the same tokenizer, whatever their order.
+    ///
+    /// `vocab_size` is an upper limit, special tokens included. Chinese characters are words of their own for
+    /// [`TokenizerKind::WordPiece`] and [`TokenizerKind::Word`].
+    ///
+    /// # Errors
+    /// If there is no text, or `vocab_size` has no room for the special tokens (and the 256 bytes of BPE).
+    ///
+    /// ```
+    /// use locus_data::{Tokenizer, TokenizerKind};
+    /// # fn main() -> Result<(), locus_data::DataError> {
+    /// let tokenizer = Tokenizer::train(TokenizerKind::Char, 100, false, ["to be, or\nnot"])?;
+    /// let ids = tokenizer.encode("not to be")?.ids;
+    /// assert_eq!(tokenizer.decode(&ids)?, "not to be");
+    /// # Ok(()) }
+    /// ```
+    pub fn train<S: AsRef<str>>(
+        kind: TokenizerKind,
+        vocab_size: usize,
+        lowercase: bool,
+        texts: impl IntoIterator<Item = S>,
+    ) -> Result<Self, DataError> {
+        Self::from_inner(train::train(kind, vocab_size, lowercase, texts)?)
+    }
+
+    /// Loads `tokenizer.json`, a BERT `vocab.txt`, a GPT-2 `vocab.json` with `merges.txt` beside it, or a folder with any
+    /// of these.
+    ///
+    /// Whether a `vocab.txt` lowercases is read from `tokenizer_config.json` beside it, else told from its words.
+    ///
+    /// # Errors
+    /// If the file is missing or is none of these.
+    pub fn from_file(path: &Path) -> Result<Self, DataError> {
+        Self::from_inner(load::load(path)?)
+    }
+
+    /// Loads from the bytes of a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// If they are not one.
+    pub fn from_json(json: &[u8]) -> Result<Self, DataError> {
+        Self::from_inner(HfTokenizer::from_bytes(json).map_err(failed("cannot read tokenizer.json"))?)
+    }
+
+    fn from_inner(mut inner: HfTokenizer) -> Result<Self, DataError> {
+        // Windows and batches decide lengths here, not the file.
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(failed("cannot lift truncation"))?;
+        inner.set_encode_special_tokens(true);
+        let specials = find_specials(&inner);
+        let hidden = inner
+            .get_added_tokens_decoder()
+            .into_iter()
+            .filter(|(id, token)| token.special && Some(*id) != specials.unk)
+            .map(|(id, _)| id)
+            .collect();
+        let vocab_size = inner.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1);
+        let frame = find_frame(&inner, &specials)?;
+        let spaced = needs_blank(&inner);
+        Ok(Self { inner, parsing: OnceLock::new(), specials, frame, hidden, vocab_size, spaced })
+    }
+
+    /// Writes `tokenizer.json` whole or not at all: to a file beside it, flushed to disk, then renamed.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn save(&self, path: &Path) -> Result<(), DataError> {
+        let mut json = self.to_json()?;
+        json.push('\n');
+        write_atomic(path, json.as_bytes())
+    }
+
+    /// The text of `tokenizer.json`.
+    ///
+    /// # Errors
+    /// If the tokenizer cannot be written as JSON.
+    pub fn to_json(&self) -> Result<String, DataError> {
+        self.inner.to_string(true).map_err(failed("cannot write tokenizer.json"))
+    }
+
+    /// Ids of a text, nothing added, special tokens in it taken as plain text.
+    ///
+    /// # Errors
+    /// If the text has a word that is not in the vocabulary and there is no unknown token.
+    pub fn encode(&self, text: &str) -> Result<Encoding, DataError> {
+        Ok(encoding(&self.inner.encode(text, false).map_err(failed("cannot encode text"))?))
+    }
+
+    /// Ids of a text in which special tokens such as `[MASK]` are meant as such.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_with_specials(&self, text: &str) -> Result<Encoding, DataError> {
+        let parsing = self.parsing.get_or_init(|| {
+            let mut parsing = self.inner.clone();
+            parsing.set_encode_special_tokens(false);
+            Box::new(parsing)
+        });
+        Ok(encoding(&parsing.encode(text, false).map_err(failed("cannot encode text"))?))
+    }
+
+    /// Ids of given words. A word that normalises to nothing becomes the unknown token.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_words<S: AsRef<str>>(&self, words: &[S]) -> Result<WordEncoding, DataError> {
+        let mut out = WordEncoding::default();
+        let mut previous: Option<&str> = None;
+        for (at, word) in words.iter().enumerate() {
+            let word = word.as_ref();
+            let ids = match previous {
+                Some(previous) if self.spaced && words::has_blank_between(previous, word) => {
+                    self.encode(&format!(" {word}"))?.ids
+                }
+                _ => self.encode(word)?.ids,
+            };
+            let ids = if ids.is_empty() { vec![self.unknown(word)?] } else { ids };
+            out.word_of.extend(std::iter::repeat_n(at, ids.len()));
+            out.ids.extend(ids);
+            previous = Some(word);
+        }
+        Ok(out)
+    }
+
+    fn unknown(&self, word: &str) -> Result<u32, DataError> {
+        self.specials.unk.ok_or_else(|| DataError::Tokenizer {
+            what: format!("the word {word:?} has no tokens, and the vocabulary has no unknown token"),
+            source: None,
+        })
+    }
+
+    /// The text of ids; special tokens are left out, the unknown token stays visible.
+    ///
+    /// # Errors
+    /// If an id is not in the vocabulary.
+    pub fn decode(&self, ids: &[u32]) -> Result<String, DataError> {
+        if let Some(id) = ids.iter().find(|&&id| self.inner.id_to_token(id).is_none()) {
+            let what = format!("token id {id} is not in the vocabulary of {}", self.vocab_size);
+            return Err(DataError::Tokenizer { what, source: None });
+        }
+        let shown: Vec<u32> = ids.iter().copied().filter(|id| !self.hidden.contains(id)).collect();
+        self.inner.decode(&shown, false).map_err(failed("cannot decode ids"))
+    }
+
+    /// Puts the model's frame around one text or two.
+    ///
+    /// ```
+    /// use locus_data::{Tokenizer, TokenizerKind};
+    /// # fn main() -> Result<(), locus_data::DataError> {
+    /// let tokenizer = Tokenizer::train(TokenizerKind::Word, 50, true, ["a b"])?;
+    /// let framed = tokenizer.assemble(&[7], Some(&[8]));
+    /// assert_eq!(framed.ids, [2, 7, 3, 8, 3]); // [CLS] a [SEP] b [SEP]
+    /// assert_eq!(framed.segments, [0, 0, 0, 1, 1]);
+    /// # Ok(()) }
+    /// ```
+    pub fn assemble(&self, first: &[u32], second: Option<&[u32]>) -> Framed {
+        let Frame { before, after, pair_before, between, pair_after, second_segment } = &self.frame;
+        let (head, tail) = if second.is_some() { (pair_before, between) } else { (before, after) };
+        let mut ids = [head.as_slice(), first, tail].concat();
+        let mut segments = vec![0; ids.len()];
+        let start = ids.len();
+        let second = second.map(|second| {
+            ids.extend(second);
+            let end = ids.len();
+            ids.extend(pair_after);
+            segments.resize(ids.len(), *second_segment);
+            start..end
+        });
+        Framed { ids, segments, first: head.len()..head.len() + first.len(), second }
+    }
+
+    /// The tokens around a text.
+    pub fn frame(&self) -> &Frame {
+        &self.frame
+    }
+
+    /// Ids of the special tokens.
+    pub fn specials(&self) -> &Specials {
+        &self.specials
+    }
+
+    /// One more than the highest id: how many rows an embedding table needs.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    /// The id of a token.
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// The token of an id, as it stands in the vocabulary.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// What its pieces are; `None` for a model of another family (unigram).
+    pub fn kind(&self) -> Option<TokenizerKind> {
+        match self.inner.get_model() {
+            ModelWrapper::WordPiece(_) => Some(TokenizerKind::WordPiece),
+            ModelWrapper::WordLevel(_) => Some(TokenizerKind::Word),
+            ModelWrapper::BPE(_) if matches!(self.inner.get_decoder(), Some(DecoderWrapper::Fuse(_))) => {
+                Some(TokenizerKind::Char)
+            }
+            ModelWrapper::BPE(_) => Some(TokenizerKind::Bpe),
+            ModelWrapper::Unigram(_) => None,
+        }
+    }
+}
+
+/// How many tokens of two texts fit into `max_len`: the longer one gives way first.
+///
+/// ```
+/// assert_eq!(locus_data::tokenizer::fit_pair(10, 3, 9), (6, 3));
+/// assert_eq!(locus_data::tokenizer::fit_pair(10, 9, 9), (5, 4));
+/// ```
+pub fn fit_pair(first: usize, second: usize, max_len: usize) -> (usize, usize) {
+    if first + second <= max_len {
+        (first, second)
+    } else if second <= max_len / 2 {
+        (max_len - second, second)
+    } else if first <= max_len.div_ceil(2) {
+        (first, max_len - first)
+    } else {
+        (max_len.div_ceil(2), max_len / 2)
+    }
+}
+
+/// Wraps an error of the tokenizer library.
+fn failed(what: impl Into<String>) -> impl FnOnce(tokenizers::Error) -> DataError {
+    move |source| DataError::Tokenizer { what: what.into(), source: Some(source) }
+}
+
+fn encoding(found: &HfEncoding) -> Encoding {
+    Encoding {
+        ids: found.get_ids().to_vec(),
+        offsets: found.get_offsets().iter().map(|&(start, end)| start..end).collect(),
+        words: found.get_word_ids().iter().map(|word| word.map(|word| word as usize)).collect(),
+    }
+}
+
+fn find_specials(inner: &HfTokenizer) -> Specials {
+    let first = |names: &[&str]| names.iter().find_map(|name| inner.token_to_id(name));
+    Specials {
+        pad: first(&["[PAD]", "<pad>", "<|pad|>", "<|padding|>", "<|finetune_right_pad_id|>"]),
+        unk: first(&["[UNK]", "<unk>", "<|unk|>"]),
+        cls: first(&["[CLS]", "<cls>", "<s>"]),
+        sep: first(&["[SEP]", "<sep>", "</s>"]),
+        mask: first(&["[MASK]", "<mask>", "<|mask|>"]),
+        bos: first(&["[BOS]", "<bos>", "<s>", "<|begin_of_text|>", "<|startoftext|>", "<|endoftext|>"]),
+        eos: first(&["[EOS]", "<eos>", "</s>", "<|end_of_text|>", "<|endoftext|>", "<|eot_id|>", "<|im_end|>"]),
+    }
+}
+
+/// What the tokenizer's own post-processor puts around texts, seen by giving it texts of one token.
+fn find_frame(inner: &HfTokenizer, specials: &Specials) -> Result<Frame, DataError> {
+    const FIRST: u32 = u32::MAX;
+    const SECOND: u32 = u32::MAX - 1;
+    let Some(processor) = inner.get_post_processor().filter(|processor| processor.added_tokens(true) > 0) else {
+        let between = specials.sep.or(specials.eos).into_iter().collect();
+        return Ok(Frame { between, ..Frame::default() });
+    };
+    let text = |id| HfEncoding::from_tokens(vec![Token::new(id, "a".to_owned(), (0, 1))], 0);
+    let process = |first, second| processor.process(first, second, true).map_err(failed("cannot frame a text"));
+    let single = process(text(FIRST), None)?;
+    let pair = process(text(FIRST), Some(text(SECOND)))?;
+    let place = |ids: &[u32], id| ids.iter().position(|&found| found == id);
+    let (one, two) = (single.get_ids(), pair.get_ids());
+    let places = place(one, FIRST).zip(place(two, FIRST)).zip(place(two, SECOND));
+    let Some(((at, first), second)) = places.filter(|((_, first), second)| first < second) else {
+        let what = "its template does not put the first text before the second".to_owned();
+        return Err(DataError::Tokenizer { what, source: None });
+    };
+    Ok(Frame {
+        before: one[..at].to_vec(),
+        after: one[at + 1..].to_vec(),
+        pair_before: two[..first].to_vec(),
+        between: two[first + 1..second].to_vec(),
+        pair_after: two[second + 1..].to_vec(),
+        second_segment: pair.get_type_ids()[second],
+    })
+}
+
+/// Byte-level models spell the blank ahead of a word as part of it.
+fn needs_blank(inner: &HfTokenizer) -> bool {
+    let byte_level = |step: &PreTokenizerWrapper| match step {
+        PreTokenizerWrapper::ByteLevel(step) => Some(!step.add_prefix_space),
+        _ => None,
+    };
+    match inner.get_pre_tokenizer() {
+        Some(PreTokenizerWrapper::Sequence(steps)) => {
+            steps.as_ref().iter().find_map(byte_level).unwrap_or(false)
+        }
+        Some(step) => byte_level(step).unwrap_or(false),
+        None => false,
+    }
+}
+
+fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
+    use std::io::Write;
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let beside = path.with_file_name(name);
+    let write = || {
+        let mut file = std::fs::File::create(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&beside, path)
+    };
+    write().map_err(|error| {
+        // The half-written file is of no use; the first error is the one to report.
+        let _ = std::fs::remove_file(&beside);
+        io("write", path, error)
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,239 @@
+//! Training a tokenizer on texts, with the trainers of the `tokenizers` crate and a reproducible order of ids.
+//!
+//! The crate's WordPiece trainer numbers the `##x` pieces in the order of a randomly seeded hash map, so two runs differ.
+//! Here words are counted in sorted order and those pieces are given to the trainer up front, sorted.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::models::wordlevel::{WordLevel, WordLevelTrainer};
+use tokenizers::models::wordpiece::{WordPiece, WordPieceTrainer};
+use tokenizers::normalizers::{BertNormalizer, Lowercase};
+use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::processors::template::TemplateProcessing;
+use tokenizers::{
+    AddedToken, NormalizedString, Normalizer, NormalizerWrapper, OffsetReferential, OffsetType, PreTokenizedString,
+    PreTokenizer, PreTokenizerWrapper, Tokenizer as HfTokenizer, Trainer, decoders,
+};
+
+use super::{SPECIAL_TOKENS, TokenizerKind, failed};
+use crate::DataError;
+
+/// Pieces must occur this often to be merged.
+const MIN_FREQUENCY: u64 = 2;
+/// Words are handed to a trainer with their count in portions of this size.
+const PORTION: u64 = 4096;
+
+pub(super) fn train<S: AsRef<str>>(
+    kind: TokenizerKind,
+    vocab_size: usize,
+    lowercase: bool,
+    texts: impl IntoIterator<Item = S>,
+) -> Result<HfTokenizer, DataError> {
+    let bytes = if kind == TokenizerKind::Bpe { ByteLevel::alphabet().len() } else { 1 };
+    let least = SPECIAL_TOKENS.len() + bytes;
+    if vocab_size < least {
+        return Err(DataError::Argument(format!(
+            "vocab_size = {vocab_size} is too small; {kind:?} needs at least {least}"
+        )));
+    }
+    let steps = Steps::of(kind, lowercase);
+    let counts = steps.count(kind, texts)?;
+    if counts.is_empty() {
+        return Err(DataError::Argument("cannot train a tokenizer on no text".into()));
+    }
+    let mut tokenizer = match kind {
+        TokenizerKind::WordPiece => word_piece(counts, vocab_size)?,
+        TokenizerKind::Bpe => bpe(&counts, vocab_size)?,
+        TokenizerKind::Char => chars(counts, vocab_size)?,
+        TokenizerKind::Word => words(&counts, vocab_size)?,
+    };
+    tokenizer.with_normalizer(steps.normalizer);
+    tokenizer.with_pre_tokenizer(steps.pre_tokenizer);
+    tokenizer.add_special_tokens(&specials());
+    tokenizer.with_post_processor(Some(template("[CLS]", 2, "[SEP]", 3)?));
+    Ok(tokenizer)
+}
+
+/// `[CLS] A [SEP]` and `[CLS] A [SEP] B [SEP]`, the second text in segment 1.
+pub(super) fn template(cls: &str, cls_id: u32, sep: &str, sep_id: u32) -> Result<TemplateProcessing, DataError> {
+    let built = TemplateProcessing::builder()
+        .try_single(format!("{cls} $A {sep}"))
+        .and_then(|builder| builder.try_pair(format!("{cls} $A {sep} $B:1 {sep}:1")))
+        .map(|builder| builder.special_tokens(vec![(cls.to_owned(), cls_id), (sep.to_owned(), sep_id)]).build());
+    match built {
+        Ok(Ok(template)) => Ok(template),
+        Ok(Err(error)) => Err(failed("cannot build the template")(error.to_string().into())),
+        Err(error) => Err(failed("cannot build the template")(error.into())),
+    }
+}
+
+fn specials() -> Vec<AddedToken> {
+    SPECIAL_TOKENS.map(|token| AddedToken::from(token, true)).to_vec()
+}
+
+/// What happens to text before the model sees words.
+struct Steps {
+    normalizer: Option<NormalizerWrapper>,
+    pre_tokenizer: Option<PreTokenizerWrapper>,
+}
+
+impl Steps {
+    fn of(kind: TokenizerKind, lowercase: bool) -> Self {
+        match kind {
+            TokenizerKind::WordPiece | TokenizerKind::Word => Self {
+                normalizer: Some(BertNormalizer::new(true, true, None, lowercase).into()),
+                pre_tokenizer: Some(BertPreTokenizer.into()),
+            },
+            // Nothing else may change: the text must come back exactly.
+            TokenizerKind::Bpe => Self {
+                normalizer: lowercase.then(|| Lowercase.into()),
+                pre_tokenizer: Some(ByteLevel::new(false, false, true).into()),
+            },
+            TokenizerKind::Char => {
+                Self { normalizer: lowercase.then(|| Lowercase.into()), pre_tokenizer: None }
+            }
+        }
+    }
+
+    /// How often each word occurs; for single characters, each character.
+    fn count<S: AsRef<str>>(
+        &self,
+        kind: TokenizerKind,
+        texts: impl IntoIterator<Item = S>,
+    ) -> Result<BTreeMap<String, u64>, DataError> {
+        let mut counts = BTreeMap::new();
+        for text in texts {
+            // Line by line, so that a book is not held with an offset for every byte.
+            for line in text.as_ref().split_inclusive('\n') {
+                let words = self.words(line).map_err(failed("cannot split text into words"))?;
+                for word in words {
+                    if kind == TokenizerKind::Char {
+                        word.chars().for_each(|c| *counts.entry(c.to_string()).or_insert(0) += 1);
+                    } else {
+                        *counts.entry(word).or_insert(0) += 1;
+                    }
+                }
+            }
+        }
+        Ok(counts)
+    }
+
+    fn words(&self, text: &str) -> tokenizers::Result<Vec<String>> {
+        let mut normalized = NormalizedString::from(text);
+        if let Some(normalizer) = &self.normalizer {
+            normalizer.normalize(&mut normalized)?;
+        }
+        let mut pieces = PreTokenizedString::from(normalized);
+        if let Some(pre_tokenizer) = &self.pre_tokenizer {
+            pre_tokenizer.pre_tokenize(&mut pieces)?;
+        }
+        let splits = pieces.get_splits(OffsetReferential::Original, OffsetType::None);
+        Ok(splits.into_iter().map(|(word, ..)| word.to_owned()).filter(|word| !word.is_empty()).collect())
+    }
+}
+
+fn word_piece(mut counts: BTreeMap<String, u64>, vocab_size: usize) -> Result<HfTokenizer, DataError> {
+    let continuing = limit_alphabet(&mut counts, vocab_size - SPECIAL_TOKENS.len());
+    let mut known = specials();
+    known.extend(continuing.iter().map(|c| AddedToken::from(format!("##{c}"), false)));
+    let mut trainer = WordPieceTrainer::builder()
+        .vocab_size(vocab_size)
+        .min_frequency(MIN_FREQUENCY)
+        .special_tokens(known)
+        .show_progress(false)
+        .build();
+    let mut model = WordPiece::default();
+    fit(&mut trainer, &mut model, &counts)?;
+    let mut tokenizer = HfTokenizer::new(model);
+    tokenizer.with_decoder(Some(decoders::wordpiece::WordPiece::default()));
+    Ok(tokenizer)
+}
+
+/// Keeps as many of the most frequent characters as `room` allows, one place as `x` and one as `##x`; words with others
+/// are left out, they are unknown anyway. Returns the characters that continue words.
+fn limit_alphabet(counts: &mut BTreeMap<String, u64>, room: usize) -> BTreeSet<char> {
+    let mut chars: BTreeMap<char, u64> = BTreeMap::new();
+    let mut continuing = BTreeSet::new();
+    for (word, count) in counts.iter() {
+        for (at, c) in word.chars().enumerate() {
+            *chars.entry(c).or_insert(0) += count;
+            if at > 0 {
+                continuing.insert(c);
+            }
+        }
+    }
+    let mut order: Vec<(char, u64)> = chars.into_iter().collect();
+    order.sort_by_key(|&(c, count)| (std::cmp::Reverse(count), c));
+    let mut used = 0;
+    let kept: BTreeSet<char> = order
+        .into_iter()
+        .map(|(c, _)| c)
+        .take_while(|c| {
+            used += 1 + usize::from(continuing.contains(c));
+            used <= room
+        })
+        .collect();
+    counts.retain(|word, _| word.chars().all(|c| kept.contains(&c)));
+    continuing.retain(|c| kept.contains(c));
+    continuing
+}
+
+fn bpe(counts: &BTreeMap<String, u64>, vocab_size: usize) -> Result<HfTokenizer, DataError> {
+    let mut trainer = BpeTrainer::builder()
+        .vocab_size(vocab_size)
+        .min_frequency(MIN_FREQUENCY)
+        .special_tokens(specials())
+        .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+        .show_progress(false)
+        .build();
+    let mut model = BPE::default();
+    fit(&mut trainer, &mut model, counts)?;
+    let mut tokenizer = HfTokenizer::new(model);
+    tokenizer.with_decoder(Some(ByteLevel::default()));
+    Ok(tokenizer)
+}
+
+/// A pair-merging model without merges: every character is a token.
+fn chars(counts: BTreeMap<String, u64>, vocab_size: usize) -> Result<HfTokenizer, DataError> {
+    let mut order: Vec<(String, u64)> = counts.into_iter().collect();
+    order.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    order.truncate(vocab_size - SPECIAL_TOKENS.len());
+    // A limit of 0 stops the trainer before its first merge; the alphabet is added whatever the limit.
+    let mut trainer =
+        BpeTrainer::builder().vocab_size(0).special_tokens(specials()).show_progress(false).build();
+    let mut model = BPE::builder().unk_token("[UNK]".to_owned()).build().map_err(failed("cannot build a model"))?;
+    fit(&mut trainer, &mut model, &order.into_iter().map(|(c, _)| (c, 1)).collect())?;
+    let mut tokenizer = HfTokenizer::new(model);
+    tokenizer.with_decoder(Some(decoders::fuse::Fuse::new()));
+    Ok(tokenizer)
+}
+
+fn words(counts: &BTreeMap<String, u64>, vocab_size: usize) -> Result<HfTokenizer, DataError> {
+    let mut trainer = WordLevelTrainer::builder()
+        .vocab_size(vocab_size)
+        .special_tokens(specials())
+        .show_progress(false)
+        .build()
+        .map_err(|error| failed("cannot build a trainer")(error.to_string().into()))?;
+    let mut model =
+        WordLevel::builder().unk_token("[UNK]".to_owned()).build().map_err(failed("cannot build a model"))?;
+    fit(&mut trainer, &mut model, counts)?;
+    Ok(HfTokenizer::new(model))
+}
+
+/// Trains on words and their counts. A trainer takes texts only, so each portion travels as `count NUL word`.
+fn fit<T: Trainer>(trainer: &mut T, model: &mut T::Model, counts: &BTreeMap<String, u64>) -> Result<(), DataError> {
+    let portions = counts.iter().flat_map(|(word, &count)| {
+        let portion = move |at: u64| format!("{}\0{word}", (count - at * PORTION).min(PORTION));
+        (0..count.div_ceil(PORTION)).map(portion)
+    });
+    let repeat = |portion: &str| {
+        let (count, word) = portion.split_once('\0').unwrap_or(("1", portion));
+        Ok(vec![word.to_owned(); count.parse()?])
+    };
+    trainer.feed(portions, repeat).map_err(failed("cannot count words"))?;
+    trainer.train(model).map_err(failed("cannot train"))?;
+    Ok(())
+}

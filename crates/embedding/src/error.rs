@@ -1,0 +1,65 @@
+//! What can be wrong with tokens and positions.
+
+use thiserror::Error;
+
+/// An input that the embedding cannot take.
+#[derive(Clone, Debug, PartialEq, Error)]
+#[non_exhaustive]
+pub enum EmbeddingError {
+    /// A token id that the vocabulary does not have.
+    #[error(
+        "token id {id} (row {row}, column {column}) is outside the vocabulary of {vocab_size}: was the text tokenised \
+         with the tokenizer of this model?"
+    )]
+    TokenOutOfRange {
+        /// The id.
+        id: u32,
+        /// Row in the batch.
+        row: usize,
+        /// Column in the row.
+        column: usize,
+        /// Number of tokens in the vocabulary.
+        vocab_size: usize,
+    },
+    /// A segment id that the model does not have.
+    #[error("segment id {id} (row {row}, column {column}) is outside the model's {n_segments} segments")]
+    SegmentOutOfRange {
+        /// The id.
+        id: u32,
+        /// Row in the batch.
+        row: usize,
+        /// Column in the row.
+        column: usize,
+        /// Number of segments the model has.
+        n_segments: usize,
+    },
+    /// Host slices that do not have `batch · seq` elements.
+    #[error("expected {what} for batch {batch} × seq {seq} = {expected} tokens, found {found}")]
+    WrongLength {
+        /// Which slice.
+        what: &'static str,
+        /// Rows.
+        batch: usize,
+        /// Columns.
+        seq: usize,
+        /// How many elements there should be.
+        expected: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// A position past the scheme's limit.
+    #[error(
+        "position {position} is past the limit of the {scheme} scheme, which knows positions 0 to {last}: shorten the \
+         input to {limit} tokens or choose a scheme without a limit"
+    )]
+    PastLimit {
+        /// The scheme.
+        scheme: &'static str,
+        /// The position that was asked for.
+        position: f64,
+        /// The last position it knows.
+        last: usize,
+        /// How many positions it knows.
+        limit: usize,
+    },
+}

@@ -1,0 +1,93 @@
+//! Attention with linear biases (ALiBi): a penalty per head, linear in the distance of query and key.
+//!
+//! Formula: `−m_h · |i − j|` is added to the scaled scores. For a power of two of heads `m_h = 2^(−8h/H)`, `h = 1…H`;
+//! otherwise the slopes of the next lower power of two `P`, followed by every other slope of `2P`. Press et al. 2021,
+//! arXiv:2108.12409, §3, and the authors' `get_slopes`. In a decoder the mask leaves `i ≥ j` (the causal form); in an
+//! encoder both sides are penalised alike (the symmetric form).
+//! Convention: slopes in f32, the bias unscaled. Falcon's bf16 slopes and scaled bias differ.
+//! Parameters: 0. Limit: none. Cache: the final key.
+
+use burn::module::Module;
+use burn::tensor::{Tensor, TensorData, backend::Backend};
+use locus_backend::ops::ScoreBias;
+use serde::{Deserialize, Serialize};
+
+use super::PositionShape;
+use super::relative::Relative;
+use super::scheme::{LayerPass, Pass, Prepared, Scheme};
+
+/// Configuration of [`Alibi`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AlibiConfig {}
+
+impl AlibiConfig {
+    pub(super) fn init(&self, shape: &PositionShape) -> Alibi {
+        Alibi { n_heads: shape.n_heads }
+    }
+}
+
+/// Penalises distance.
+#[derive(Module, Clone, Debug)]
+pub struct Alibi {
+    n_heads: usize,
+}
+
+/// The slope of each head.
+pub fn slopes(n_heads: usize) -> Vec<f64> {
+    let of_power = |p: usize| (1..=p).map(move |h| 2.0_f64.powf(-8.0 * h as f64 / p as f64));
+    if n_heads == 0 {
+        return Vec::new();
+    }
+    let lower = 1 << n_heads.ilog2();
+    of_power(lower).chain(of_power(2 * lower).step_by(2)).take(n_heads).collect()
+}
+
+impl<B: Backend> Scheme<B> for Alibi {
+    fn name(&self) -> &'static str {
+        "alibi"
+    }
+
+    fn is_relative(&self) -> bool {
+        true
+    }
+
+    fn prepare(&self, pass: &Pass<'_>, device: &B::Device) -> Prepared {
+        let slopes = slopes(self.n_heads);
+        let relative = Relative::of(pass);
+        let bias: ScoreBias<B> = match relative.by_column() {
+            Some(distances) => {
+                let n = distances.len();
+                let values: Vec<f32> = slopes.iter().flat_map(|m| penalties(*m, &distances)).collect();
+                ScoreBias::Toeplitz(Tensor::from_data(TensorData::new(values, [self.n_heads, n]), device))
+            }
+            None => {
+                let ([rows, q, k], distances) = relative.dense();
+                let rows_of_heads = distances.chunks(q * k).flat_map(|d| slopes.iter().map(move |m| (*m, d)));
+                let values: Vec<f32> = rows_of_heads.flat_map(|(m, d)| penalties(m, d)).collect();
+                ScoreBias::Dense(Tensor::from_data(TensorData::new(values, [rows, self.n_heads, q, k]), device))
+            }
+        };
+        Prepared::new(bias)
+    }
+
+    fn bias(&self, at: &LayerPass<'_, B>) -> ScoreBias<B> {
+        at.prepared.get::<ScoreBias<B>>().clone()
+    }
+}
+
+fn penalties(slope: f64, distances: &[f64]) -> Vec<f32> {
+    distances.iter().map(|d| (-slope * d.abs()) as f32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::slopes;
+
+    #[test]
+    fn slopes_of_the_paper() {
+        assert_eq!(slopes(8), [0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625, 0.0078125, 0.00390625]);
+        // The authors' get_slopes(6): the four of P = 4, then the first and third of P = 8.
+        assert_eq!(slopes(6), [0.25, 0.0625, 0.015625, 0.00390625, 0.5, 0.125]);
+    }
+}

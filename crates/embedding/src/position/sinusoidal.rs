@@ -1,0 +1,111 @@
+//! Sinusoidal position embedding: fixed sines and cosines of geometrically spaced frequencies, added to the tokens.
+//!
+//! Formula: `angle(p, i) = p · base^(−2i/d)`; Vaswani et al. 2017, arXiv:1706.03762, §3.5. Three layouts are in use, which
+//! a checkpoint fixes: see [`Layout`]. Parameters: 0. Limit: none declared, though quality falls past the training
+//! length. Cache: the final key.
+
+use burn::module::Module;
+use burn::tensor::{Tensor, TensorData, backend::Backend};
+use serde::{Deserialize, Serialize};
+
+use super::PositionProblem;
+use super::scheme::Scheme;
+use crate::Tokens;
+
+/// Where sines and cosines stand in the vector.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layout {
+    /// `sin₀ cos₀ sin₁ cos₁ …`, as the paper writes it.
+    #[default]
+    Interleaved,
+    /// `sin₀ sin₁ … cos₀ cos₁ …` with the paper's frequencies (RoFormer, Transformer-XL, GPT-NeoX).
+    Concatenated,
+    /// `sin₀ … cos₀ …` whose last frequency is exactly `1/base`: the exponent's denominator is `d/2 − 1`, and an odd
+    /// width ends in a zero (tensor2tensor, fairseq).
+    Timescales,
+}
+
+/// Configuration of [`Sinusoidal`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SinusoidalConfig {
+    /// Where sines and cosines stand.
+    pub layout: Layout,
+    /// The base of the frequencies.
+    pub base: f64,
+    /// What the vector is multiplied by before it is added.
+    pub scale: f64,
+}
+
+impl Default for SinusoidalConfig {
+    fn default() -> Self {
+        Self { layout: Layout::default(), base: 10_000.0, scale: 1.0 }
+    }
+}
+
+impl SinusoidalConfig {
+    pub(super) fn check(&self, problems: &mut Vec<PositionProblem>) {
+        PositionProblem::unless(self.base > 1.0, problems, "base", self.base, "a number above 1");
+        PositionProblem::unless(self.scale.is_finite(), problems, "scale", self.scale, "a finite number");
+    }
+
+    pub(super) fn init(&self) -> Sinusoidal {
+        Sinusoidal { layout: self.layout as usize, base: self.base, scale: self.scale }
+    }
+}
+
+/// Adds sines and cosines of the position.
+#[derive(Module, Clone, Debug)]
+pub struct Sinusoidal {
+    layout: usize,
+    base: f64,
+    scale: f64,
+}
+
+impl Sinusoidal {
+    /// The vector of a position, computed in f64.
+    fn row(&self, position: f64, width: usize) -> Vec<f32> {
+        let half = width.div_ceil(2);
+        let angle = |i: usize, denominator: f64| position * self.base.powf(-(i as f64) / denominator);
+        let paper = |i| angle(i, width as f64 / 2.0);
+        let row: Vec<f64> = match self.layout() {
+            Layout::Interleaved => (0..width)
+                .map(|c| if c % 2 == 0 { paper(c / 2).sin() } else { paper(c / 2).cos() })
+                .collect(),
+            // An odd width has one sine more than cosines.
+            Layout::Concatenated => {
+                (0..half).map(|i| paper(i).sin()).chain((0..width - half).map(|i| paper(i).cos())).collect()
+            }
+            Layout::Timescales => {
+                let n = width / 2;
+                let timescale = |i| angle(i, (n as f64 - 1.0).max(1.0));
+                let sines = (0..n).map(|i| timescale(i).sin());
+                let cosines = (0..n).map(|i| timescale(i).cos());
+                sines.chain(cosines).chain(std::iter::repeat_n(0.0, width % 2)).collect()
+            }
+        };
+        row.into_iter().map(|x| (self.scale * x) as f32).collect()
+    }
+
+    fn layout(&self) -> Layout {
+        match self.layout {
+            0 => Layout::Interleaved,
+            1 => Layout::Concatenated,
+            _ => Layout::Timescales,
+        }
+    }
+}
+
+impl<B: Backend> Scheme<B> for Sinusoidal {
+    fn name(&self) -> &'static str {
+        "sinusoidal"
+    }
+
+    fn embed(&self, x: Tensor<B, 3>, tokens: &Tokens) -> Tensor<B, 3> {
+        let [batch, seq, width] = x.dims();
+        let rows: Vec<f32> = tokens.positions.iter().flat_map(|&p| self.row(p, width)).collect();
+        let table = Tensor::from_data(TensorData::new(rows, [batch, seq, width]), &x.device());
+        x + table
+    }
+}

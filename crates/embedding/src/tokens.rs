@@ -1,0 +1,142 @@
+//! Tokens on the host: ids, padding, segments and positions as plain vectors.
+
+use crate::EmbeddingError;
+
+/// The tokens of one batch, `[batch, seq]` in row-major order, on the host.
+///
+/// Positions are explicit data, never derived from a tensor's shape, so left padding, packing and cached decoding are
+/// right by construction.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tokens {
+    /// Rows.
+    pub batch: usize,
+    /// Columns.
+    pub seq: usize,
+    /// Token ids.
+    pub ids: Vec<u32>,
+    /// Real tokens (`true`) and padding (`false`).
+    pub keep: Vec<bool>,
+    /// Segment (token type) ids.
+    pub segments: Option<Vec<u32>>,
+    /// The position of each token. Real numbers, because some schemes place tokens between integers; f64 holds every
+    /// integer up to 2^53 exactly.
+    pub positions: Vec<f64>,
+}
+
+impl Tokens {
+    /// Tokens whose positions count the real tokens of each row from 0; padding gets the position of its neighbour.
+    ///
+    /// # Errors
+    /// If a slice is not `batch · seq` long.
+    pub fn new(
+        [batch, seq]: [usize; 2],
+        ids: Vec<u32>,
+        keep: Vec<bool>,
+        segments: Option<Vec<u32>>,
+    ) -> Result<Self, EmbeddingError> {
+        let lengths = [
+            ("ids", ids.len()),
+            ("keep", keep.len()),
+            ("segments", segments.as_ref().map_or(batch * seq, Vec::len)),
+        ];
+        for (what, found) in lengths {
+            if found != batch * seq {
+                return Err(EmbeddingError::WrongLength { what, batch, seq, expected: batch * seq, found });
+            }
+        }
+        let mut tokens = Self { batch, seq, ids, keep, segments, positions: Vec::new() };
+        tokens.number_from(&vec![0.0; batch]);
+        Ok(tokens)
+    }
+
+    /// Numbers the real tokens of each row from `starts`, one start per row.
+    pub fn number_from(&mut self, starts: &[f64]) {
+        self.positions.clear();
+        for (row, start) in self.keep.chunks(self.seq.max(1)).zip(starts) {
+            let mut seen = 0_usize;
+            for &keep in row {
+                seen += usize::from(keep);
+                self.positions.push(start + seen.saturating_sub(1) as f64);
+            }
+        }
+    }
+
+    /// The position of the token that follows each row's last real token.
+    pub fn next_positions(&self) -> Vec<f64> {
+        let rows = self.keep.chunks(self.seq.max(1)).zip(self.positions.chunks(self.seq.max(1)));
+        rows.map(|(keep, positions)| {
+            keep.iter().zip(positions).filter(|(keep, _)| **keep).map(|(_, p)| p + 1.0).fold(0.0, f64::max)
+        })
+        .collect()
+    }
+
+    /// These tokens followed, row by row, by `later`.
+    ///
+    /// # Panics
+    /// If the numbers of rows differ.
+    #[must_use]
+    pub fn followed_by(&self, later: &Self) -> Self {
+        assert_eq!(self.batch, later.batch, "tokens of {} and {} rows", self.batch, later.batch);
+        let segments = match (&self.segments, &later.segments) {
+            (Some(a), Some(b)) => Some(self.join(a, later, b)),
+            _ => None,
+        };
+        Self {
+            batch: self.batch,
+            seq: self.seq + later.seq,
+            ids: self.join(&self.ids, later, &later.ids),
+            keep: self.join(&self.keep, later, &later.keep),
+            segments,
+            positions: self.join(&self.positions, later, &later.positions),
+        }
+    }
+
+    /// These columns of every row.
+    #[must_use]
+    pub fn columns(&self, columns: &[usize]) -> Self {
+        fn take<T: Copy>(cells: &[T], seq: usize, columns: &[usize]) -> Vec<T> {
+            cells.chunks(seq.max(1)).flat_map(|row| columns.iter().map(|&c| row[c])).collect()
+        }
+        Self {
+            batch: self.batch,
+            seq: columns.len(),
+            ids: take(&self.ids, self.seq, columns),
+            keep: take(&self.keep, self.seq, columns),
+            segments: self.segments.as_ref().map(|s| take(s, self.seq, columns)),
+            positions: take(&self.positions, self.seq, columns),
+        }
+    }
+
+    fn join<T: Copy>(&self, a: &[T], later: &Self, b: &[T]) -> Vec<T> {
+        (0..self.batch)
+            .flat_map(|row| {
+                let a = &a[row * self.seq..(row + 1) * self.seq];
+                a.iter().chain(&b[row * later.seq..(row + 1) * later.seq]).copied()
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Tokens;
+
+    #[test]
+    fn left_padding_does_not_shift_positions() {
+        let keep = vec![false, false, true, true, true, true, true, false];
+        let tokens = Tokens::new([2, 4], vec![1; 8], keep, None).expect("fits");
+        assert_eq!(tokens.positions, [0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 2.0, 2.0]);
+        assert_eq!(tokens.next_positions(), [2.0, 3.0]);
+    }
+
+    #[test]
+    fn joining_goes_row_by_row() {
+        let a = Tokens::new([2, 2], vec![1, 2, 3, 4], vec![true; 4], None).expect("fits");
+        let mut b = Tokens::new([2, 1], vec![5, 6], vec![true; 2], None).expect("fits");
+        b.number_from(&a.next_positions());
+        let joined = a.followed_by(&b);
+        assert_eq!(joined.ids, [1, 2, 5, 3, 4, 6]);
+        assert_eq!(joined.positions, [0.0, 1.0, 2.0, 0.0, 1.0, 2.0]);
+        assert_eq!(joined.columns(&[0, 2]).ids, [1, 5, 3, 6]);
+    }
+}

@@ -1,0 +1,178 @@
+//! Attention: multi-head, grouped-query or multi-query; to the sequence itself or to a memory.
+//!
+//! Vaswani et al. 2017, arXiv:1706.03762, §3.2; Ainslie et al. 2023, arXiv:2305.13245. Scores are computed by
+//! [`ops::attention`] unless the position scheme wants to see them.
+
+use burn::module::Module;
+use burn::tensor::{Bool, Tensor, TensorData, backend::Backend};
+use locus_backend::ops::{self, AttentionOptions, ScoreBias};
+use locus_backend::reference;
+use locus_backend::rng::Key;
+use locus_embedding::position::{CachePolicy, LayerPass, ScoreScale, Views};
+
+use crate::{BlockPass, LayerCache, Linear, Memory, StackConfig};
+
+/// Projections and sizes of one attention layer.
+#[derive(Module, Debug)]
+pub struct Attention<B: Backend> {
+    /// `[d_model, n_heads · d_head]`.
+    pub q_proj: Linear<B>,
+    /// `[d_model, n_kv_heads · d_head]`.
+    pub k_proj: Linear<B>,
+    /// `[d_model, n_kv_heads · d_head]`.
+    pub v_proj: Linear<B>,
+    /// `[n_heads · d_head, d_model]`.
+    pub o_proj: Linear<B>,
+    n_heads: usize,
+    n_kv_heads: usize,
+    d_head: usize,
+    dropout: f64,
+}
+
+impl<B: Backend> Attention<B> {
+    /// Makes the layer; `o_proj` starts smaller by `residual_scale`.
+    pub fn new(config: &StackConfig, residual_scale: f64, key: Key, device: &B::Device) -> Self {
+        let (d_model, d_head) = (config.d_model, config.d_head());
+        let (n_heads, n_kv_heads) = (config.n_heads, config.n_kv_heads());
+        let std = config.init_std;
+        let linear = |dims, std, name: &str| Linear::new(dims, config.bias, std, key.named(name), device);
+        Self {
+            q_proj: linear([d_model, n_heads * d_head], std, "q_proj"),
+            k_proj: linear([d_model, n_kv_heads * d_head], std, "k_proj"),
+            v_proj: linear([d_model, n_kv_heads * d_head], std, "v_proj"),
+            o_proj: linear([n_heads * d_head, d_model], std * residual_scale, "o_proj"),
+            n_heads,
+            n_kv_heads,
+            d_head,
+            dropout: config.attention_dropout,
+        }
+    }
+
+    /// Attends from each token to the tokens that the mask leaves it, the cached ones included.
+    ///
+    /// # Shapes
+    /// - x: `[batch, q, d_model]`; output as x
+    pub fn forward(&self, x: Tensor<B, 3>, at: &BlockPass<'_, B>, cache: Option<&mut LayerCache<B>>) -> Tensor<B, 3> {
+        let scheme = at.scheme;
+        let q = split_heads(self.q_proj.forward(x.clone()), self.n_heads); // [batch, heads, q, d_head]
+        let k = split_heads(self.k_proj.forward(x.clone()), self.n_kv_heads); // [batch, kv_heads, q, d_head]
+        let v = split_heads(self.v_proj.forward(x.clone()), self.n_kv_heads);
+        let (scale, q) = match scheme.score_scale(self.d_head, at.pass) {
+            ScoreScale::Uniform(scale) => (scale, q),
+            ScoreScale::PerQuery(factors) => (1.0, scale_queries(q, factors)),
+        };
+        let state = scheme.state(&x);
+        let mut layer = LayerPass { pass: at.pass, prepared: at.prepared, layer: at.layer, hidden: &x, state: None, scale };
+        // Keys, values and state of all tokens up to now, [batch, kv_heads, k, d_head].
+        let (views, v, state) = match scheme.cache() {
+            CachePolicy::FinalKey => {
+                let Views { views, select } = scheme.rotate(q, k, &layer);
+                let (queries, keys) = views.into_iter().unzip::<_, _, Vec<_>, Vec<_>>();
+                let (keys, v, state) = extend(cache, keys, v, state);
+                (Views { views: queries.into_iter().zip(keys).collect(), select }, v, state)
+            }
+            CachePolicy::RawKey => {
+                let (mut keys, v, state) = extend(cache, vec![k], v, state);
+                let k = keys.swap_remove(0);
+                (scheme.rotate(q, k, &layer), v, state)
+            }
+        };
+        layer.state = state.as_ref();
+        let v = scheme.values(v, &layer);
+        let context = self.attend(views, v, at, &layer); // [batch, heads, q, d_head]
+        self.o_proj.forward(join_heads(context))
+    }
+
+    /// Attends from each token to a memory. No position scheme acts here: the two sides count different texts.
+    ///
+    /// # Shapes
+    /// - x: `[batch, q, d_model]`; output as x
+    pub fn cross(
+        &self,
+        x: Tensor<B, 3>,
+        memory: &Memory<B>,
+        key: Option<Key>,
+        cache: Option<&mut LayerCache<B>>,
+    ) -> Tensor<B, 3> {
+        let q = split_heads(self.q_proj.forward(x), self.n_heads); // [batch, heads, q, d_head]
+        let project = || {
+            let k = split_heads(self.k_proj.forward(memory.states.clone()), self.n_kv_heads);
+            let v = split_heads(self.v_proj.forward(memory.states.clone()), self.n_kv_heads);
+            (k, v)
+        };
+        // The memory does not change while a text is decoded.
+        let (k, v) = match cache {
+            Some(cache) => cache.memory.get_or_insert_with(project).clone(),
+            None => project(),
+        };
+        let mask = memory.mask(q.dims()[2]);
+        let options = AttentionOptions { scale: (self.d_head as f64).powf(-0.5), dropout: self.dropout, key };
+        self.o_proj.forward(join_heads(ops::attention(q, k, v, &ScoreBias::None, &mask, options)))
+    }
+
+    fn attend(&self, views: Views<B>, v: Tensor<B, 4>, at: &BlockPass<'_, B>, layer: &LayerPass<'_, B>) -> Tensor<B, 4> {
+        let scheme = at.scheme;
+        let options = AttentionOptions { scale: layer.scale, dropout: self.dropout, key: at.key.map(|key| key.named("weights")) };
+        let Views { mut views, select } = views;
+        if views.len() == 1 && !scheme.sees_scores() {
+            let (q, k) = views.swap_remove(0);
+            return ops::attention(q, k, v, &scheme.bias(layer), at.mask, options);
+        }
+        let (q, k) = views[0].clone();
+        let mut scores = scores_of(views, &select, layer.scale); // [batch, heads, q, k]
+        scores = reference::add_bias(scores, &scheme.bias(layer));
+        if let Some(terms) = scheme.score_terms(&q, &k, layer) {
+            scores = scores + terms;
+        }
+        let weights = scheme.normalise(scheme.map_scores(scores, &q, layer), at.mask, layer);
+        let weights = ops::dropout(weights, options.dropout, options.key);
+        scheme.output(reference::mix(weights.clone(), v), &weights, layer)
+    }
+}
+
+/// Appends keys, values and state to the cache and gives all that it holds then.
+fn extend<B: Backend>(
+    cache: Option<&mut LayerCache<B>>,
+    keys: Vec<Tensor<B, 4>>,
+    v: Tensor<B, 4>,
+    state: Option<Tensor<B, 3>>,
+) -> (Vec<Tensor<B, 4>>, Tensor<B, 4>, Option<Tensor<B, 3>>) {
+    match cache {
+        Some(cache) => cache.extend(keys, v, state),
+        None => (keys, v, state),
+    }
+}
+
+/// The scaled scores, each cell from the view that `select` names.
+fn scores_of<B: Backend>(views: Vec<(Tensor<B, 4>, Tensor<B, 4>)>, select: &[u8], scale: f64) -> Tensor<B, 4> {
+    let mut views = views.into_iter().enumerate();
+    let Some((_, (q, k))) = views.next() else { unreachable!("a scheme gives at least one view") };
+    let device = q.device();
+    let mut scores = reference::scores(q, k, scale); // [batch, heads, q, k]
+    let [_, _, q_len, k_len] = scores.dims();
+    for (idx, (q, k)) in views {
+        let cells: Vec<bool> = select.iter().map(|&view| usize::from(view) == idx).collect();
+        let cells = Tensor::<B, 4, Bool>::from_data(TensorData::new(cells, [1, 1, q_len, k_len]), &device);
+        let shape = scores.shape();
+        scores = scores.mask_where(cells.expand(shape), reference::scores(q, k, scale));
+    }
+    scores
+}
+
+fn scale_queries<B: Backend>(q: Tensor<B, 4>, factors: Vec<f32>) -> Tensor<B, 4> {
+    let [batch, _, q_len, _] = q.dims();
+    let device = q.device();
+    q * Tensor::from_data(TensorData::new(factors, [batch, 1, q_len, 1]), &device)
+}
+
+/// `[batch, seq, heads · d_head]` → `[batch, heads, seq, d_head]`.
+fn split_heads<B: Backend>(x: Tensor<B, 3>, heads: usize) -> Tensor<B, 4> {
+    let [batch, seq, width] = x.dims();
+    x.reshape([batch, seq, heads, width / heads]).swap_dims(1, 2)
+}
+
+/// `[batch, heads, seq, d_head]` → `[batch, seq, heads · d_head]`.
+fn join_heads<B: Backend>(x: Tensor<B, 4>) -> Tensor<B, 3> {
+    let [batch, heads, seq, d_head] = x.dims();
+    x.swap_dims(1, 2).reshape([batch, seq, heads * d_head])
+}

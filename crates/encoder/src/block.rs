@@ -1,0 +1,119 @@
+//! One block: attention, in a decoder with a memory cross-attention, feed-forward; each with its norm and residual.
+
+use burn::module::Module;
+use burn::tensor::{Tensor, backend::Backend};
+use locus_backend::mask::AttentionMask;
+use locus_backend::ops;
+use locus_backend::rng::Key;
+use locus_embedding::position::{Pass, Prepared, Scheme};
+
+use crate::{Attention, FeedForward, LayerCache, Memory, Norm, Residual, StackConfig};
+
+/// What a block borrows from the stack during one pass.
+#[derive(Clone, Copy)]
+pub struct BlockPass<'a, B: Backend> {
+    /// The layer's position scheme.
+    pub scheme: &'a dyn Scheme<B>,
+    /// Tokens and positions, as the scheme counts them.
+    pub pass: &'a Pass<'a>,
+    /// What the scheme prepared for the pass.
+    pub prepared: &'a Prepared,
+    /// Which keys each query may attend to.
+    pub mask: &'a AttentionMask<B>,
+    /// The encoded source, where the stack has cross-attention.
+    pub memory: Option<&'a Memory<B>>,
+    /// The layer, from 0.
+    pub layer: usize,
+    /// The random source of this layer in a training step.
+    pub key: Option<Key>,
+}
+
+/// One block of a stack.
+#[derive(Module, Debug)]
+pub struct Block<B: Backend> {
+    /// Norm of the attention.
+    pub attn_norm: Norm<B>,
+    /// Attention to the sequence itself.
+    pub attn: Attention<B>,
+    /// Norm of the cross-attention.
+    pub cross_norm: Option<Norm<B>>,
+    /// Attention to the memory.
+    pub cross_attn: Option<Attention<B>>,
+    /// Norm of the feed-forward layer.
+    pub ffn_norm: Norm<B>,
+    /// Feed-forward layer.
+    pub ffn: FeedForward<B>,
+    residual: usize,
+    dropout: f64,
+}
+
+impl<B: Backend> Block<B> {
+    /// Makes a block.
+    pub fn new(config: &StackConfig, cross_attention: bool, key: Key, device: &B::Device) -> Self {
+        let norm = || Norm::new(config.norm, config.d_model, config.norm_eps, device);
+        // GPT-2's scaling: the residual stream sums 2 · n_layers outputs, whose variance should not grow with depth.
+        let residual_scale = 1.0 / (2.0 * config.n_layers as f64).sqrt();
+        let attention = |name| Attention::new(config, residual_scale, key.named(name), device);
+        Self {
+            attn_norm: norm(),
+            attn: attention("attn"),
+            cross_norm: cross_attention.then(norm),
+            cross_attn: cross_attention.then(|| attention("cross_attn")),
+            ffn_norm: norm(),
+            ffn: FeedForward::new(config, residual_scale, key.named("ffn"), device),
+            residual: config.residual as usize,
+            dropout: config.dropout,
+        }
+    }
+
+    /// Runs the block.
+    ///
+    /// # Shapes
+    /// - x: `[batch, q, d_model]`; output as x
+    pub fn forward(
+        &self,
+        x: Tensor<B, 3>,
+        at: &BlockPass<'_, B>,
+        mut cache: Option<&mut LayerCache<B>>,
+    ) -> Tensor<B, 3> {
+        let drop = |x, site| ops::dropout(x, self.dropout, at.key.map(|key| key.named(site)));
+        if self.residual == Residual::Parallel as usize {
+            let attn = self.attn.forward(self.attn_norm.forward(x.clone()), at, cache.as_deref_mut());
+            let ffn = self.ffn.forward(self.ffn_norm.forward(x.clone()));
+            let x = x + drop(attn, "attn") + drop(ffn, "ffn");
+            return self.cross(x, at, cache, &drop);
+        }
+        let x = self.sublayer(x, &self.attn_norm, |x| {
+            drop(self.attn.forward(x, at, cache.as_deref_mut()), "attn")
+        });
+        let x = self.cross(x, at, cache, &drop);
+        self.sublayer(x, &self.ffn_norm, |x| drop(self.ffn.forward(x), "ffn"))
+    }
+
+    fn cross(
+        &self,
+        x: Tensor<B, 3>,
+        at: &BlockPass<'_, B>,
+        cache: Option<&mut LayerCache<B>>,
+        drop: &impl Fn(Tensor<B, 3>, &'static str) -> Tensor<B, 3>,
+    ) -> Tensor<B, 3> {
+        let (Some(norm), Some(attn), Some(memory)) = (&self.cross_norm, &self.cross_attn, at.memory) else {
+            return x;
+        };
+        let key = at.key.map(|key| key.named("cross_weights"));
+        self.sublayer(x, norm, |x| drop(attn.cross(x, memory, key, cache), "cross"))
+    }
+
+    fn sublayer(
+        &self,
+        x: Tensor<B, 3>,
+        norm: &Norm<B>,
+        f: impl FnOnce(Tensor<B, 3>) -> Tensor<B, 3>,
+    ) -> Tensor<B, 3> {
+        if self.residual == Residual::Post as usize {
+            norm.forward(x.clone() + f(x))
+        } else {
+            x.clone() + f(norm.forward(x))
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The KV cache: a value that a caller owns and passes in.
+
+use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
+use locus_embedding::Tokens;
+
+/// Keys, values and tokens of what a stack has read.
+#[derive(Clone, Debug)]
+pub struct KvCache<B: Backend> {
+    /// One per layer.
+    pub layers: Vec<LayerCache<B>>,
+    /// What each scheme remembers of the tokens, with positions as it counts them; `None` before the first pass.
+    pub tokens: Vec<Option<Tokens>>,
+    /// The position that follows each row's last token; empty before the first pass.
+    pub next_positions: Vec<f64>,
+    /// The number of tokens of the longest row, the evicted ones included.
+    pub longest_seen: usize,
+}
+
+impl<B: Backend> KvCache<B> {
+    /// An empty cache.
+    pub fn new(n_layers: usize, n_schemes: usize) -> Self {
+        Self {
+            layers: vec![LayerCache::default(); n_layers],
+            tokens: vec![None; n_schemes],
+            next_positions: Vec::new(),
+            longest_seen: 0,
+        }
+    }
+}
+
+/// What one layer stores.
+#[derive(Clone, Debug)]
+pub struct LayerCache<B: Backend> {
+    /// Keys per view, `[batch, kv_heads, k, d_head]`.
+    pub keys: Vec<Tensor<B, 4>>,
+    /// Values, `[batch, kv_heads, k, d_head]`.
+    pub values: Option<Tensor<B, 4>>,
+    /// What the position scheme stores beside them, `[batch, k, width]`.
+    pub state: Option<Tensor<B, 3>>,
+    /// Keys and values of the memory, in a decoder with cross-attention.
+    pub memory: Option<(Tensor<B, 4>, Tensor<B, 4>)>,
+}
+
+impl<B: Backend> Default for LayerCache<B> {
+    fn default() -> Self {
+        Self { keys: Vec::new(), values: None, state: None, memory: None }
+    }
+}
+
+impl<B: Backend> LayerCache<B> {
+    /// Appends and gives all that is stored then.
+    pub fn extend(
+        &mut self,
+        keys: Vec<Tensor<B, 4>>,
+        values: Tensor<B, 4>,
+        state: Option<Tensor<B, 3>>,
+    ) -> (Vec<Tensor<B, 4>>, Tensor<B, 4>, Option<Tensor<B, 3>>) {
+        let values = match self.values.take() {
+            Some(past) => Tensor::cat(vec![past, values], 2),
+            None => values,
+        };
+        let keys: Vec<_> = match std::mem::take(&mut self.keys) {
+            past if past.is_empty() => keys,
+            past => past.into_iter().zip(keys).map(|(past, k)| Tensor::cat(vec![past, k], 2)).collect(),
+        };
+        let state = match (self.state.take(), state) {
+            (Some(past), Some(state)) => Some(Tensor::cat(vec![past, state], 1)),
+            (_, state) => state,
+        };
+        self.values = Some(values.clone());
+        self.keys = keys.clone();
+        self.state = state.clone();
+        (keys, values, state)
+    }
+
+    /// Keeps these columns only.
+    pub(crate) fn retain(&mut self, columns: &[usize], device: &B::Device) {
+        let data: Vec<i64> = columns.iter().map(|&c| c as i64).collect();
+        let columns = Tensor::<B, 1, Int>::from_data(TensorData::new(data, [columns.len()]), device);
+        self.keys = self.keys.drain(..).map(|k| k.select(2, columns.clone())).collect();
+        self.values = self.values.take().map(|v| v.select(2, columns.clone()));
+        self.state = self.state.take().map(|s| s.select(1, columns));
+    }
+}

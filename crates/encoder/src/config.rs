@@ -1,0 +1,267 @@
+//! The configuration of a stack: as written, checked, and with its defaults derived.
+
+use locus_embedding::position::{Form, PositionConfig, PositionShape};
+use serde::{Deserialize, Serialize};
+
+/// A stack as a configuration file writes it. Sizes that follow from others may be left out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StackConfig {
+    /// Width of the residual stream.
+    pub d_model: usize,
+    /// Number of blocks.
+    pub n_layers: usize,
+    /// Number of query heads.
+    pub n_heads: usize,
+    /// Number of key and value heads: `n_heads` for multi-head, 1 for multi-query, between for grouped-query attention.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub n_kv_heads: Option<usize>,
+    /// Width of a head; `d_model / n_heads` where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub d_head: Option<usize>,
+    /// Width of the feed-forward layer; `4 · d_model` where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub d_ff: Option<usize>,
+    /// The longest sequence, in tokens.
+    pub max_seq_len: usize,
+    /// The feed-forward activation.
+    pub activation: Activation,
+    /// Which normalisation.
+    pub norm: NormKind,
+    /// What is added to the variance before the root.
+    pub norm_eps: f64,
+    /// Where the norms stand.
+    pub residual: Residual,
+    /// Whether projections have a bias.
+    pub bias: bool,
+    /// Whether the embedding is normalised before the first block, as in BERT.
+    pub embedding_norm: bool,
+    /// What token vectors are multiplied by.
+    pub embedding_scale: EmbeddingScale,
+    /// Number of segments; 0 for a model without segment embedding.
+    pub n_segments: usize,
+    /// Probability of dropping an element of the embedding or of a block's output.
+    pub dropout: f64,
+    /// Probability of dropping an attention weight.
+    pub attention_dropout: f64,
+    /// Standard deviation of the initial weights.
+    pub init_std: f64,
+    /// The position scheme.
+    pub position: PositionConfig,
+    /// A scheme for each layer; empty where all use `position`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub layer_positions: Vec<PositionConfig>,
+    /// Whether layers with the same scheme share its parameters.
+    pub position_sharing: PositionSharing,
+}
+
+impl Default for StackConfig {
+    fn default() -> Self {
+        Self {
+            d_model: 128,
+            n_layers: 2,
+            n_heads: 4,
+            n_kv_heads: None,
+            d_head: None,
+            d_ff: None,
+            max_seq_len: 128,
+            activation: Activation::Gelu,
+            norm: NormKind::LayerNorm,
+            norm_eps: 1e-5,
+            residual: Residual::Pre,
+            bias: true,
+            embedding_norm: false,
+            embedding_scale: EmbeddingScale::One,
+            n_segments: 0,
+            dropout: 0.1,
+            attention_dropout: 0.1,
+            init_std: 0.02,
+            position: PositionConfig::Rotary(Default::default()),
+            layer_positions: Vec::new(),
+            position_sharing: PositionSharing::AcrossLayers,
+        }
+    }
+}
+
+/// The feed-forward activation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// Gaussian error linear unit, exact (BERT).
+    Gelu,
+    /// Gaussian error linear unit, tanh approximation (GPT-2).
+    GeluTanh,
+    /// Rectified linear unit.
+    Relu,
+    /// Gated: `silu(gate) · up` (Llama).
+    Swiglu,
+    /// Gated: `gelu(gate) · up` (T5 v1.1).
+    Geglu,
+}
+
+/// Which normalisation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NormKind {
+    /// Layer normalisation.
+    LayerNorm,
+    /// Root mean square normalisation.
+    RmsNorm,
+}
+
+/// Where the norms stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Residual {
+    /// `x + f(norm(x))`, and a norm after the last block (GPT-2, Llama).
+    Pre,
+    /// `norm(x + f(x))` (the original transformer, BERT).
+    Post,
+    /// `x + attention(norm(x)) + ffn(norm(x))`, and a norm after the last block (GPT-NeoX).
+    Parallel,
+}
+
+/// What token vectors are multiplied by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EmbeddingScale {
+    /// 1.
+    One,
+    /// √d_model, as in the original transformer.
+    SqrtDModel,
+}
+
+/// Whether layers with the same scheme share its parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PositionSharing {
+    /// One instance for all layers of the same scheme (T5).
+    AcrossLayers,
+    /// An instance for each layer.
+    PerLayer,
+}
+
+/// What a stack must know that its configuration does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StackShape {
+    /// Number of tokens.
+    pub vocab_size: usize,
+    /// Whether a token sees what follows it.
+    pub form: Form,
+    /// Whether blocks attend to a memory too.
+    pub cross_attention: bool,
+}
+
+/// One thing wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigProblem {
+    /// The key, below that of the stack.
+    pub key: String,
+    /// Its value.
+    pub found: String,
+    /// What is allowed.
+    pub allowed: String,
+}
+
+impl StackConfig {
+    /// Width of a head.
+    pub fn d_head(&self) -> usize {
+        self.d_head.unwrap_or(self.d_model / self.n_heads.max(1))
+    }
+
+    /// Number of key and value heads.
+    pub fn n_kv_heads(&self) -> usize {
+        self.n_kv_heads.unwrap_or(self.n_heads)
+    }
+
+    /// Width of the feed-forward layer.
+    pub fn d_ff(&self) -> usize {
+        self.d_ff.unwrap_or(4 * self.d_model)
+    }
+
+    /// What position schemes need to know.
+    pub fn position_shape(&self, form: Form) -> PositionShape {
+        PositionShape {
+            d_model: self.d_model,
+            n_heads: self.n_heads,
+            d_head: self.d_head(),
+            max_seq_len: self.max_seq_len,
+            form,
+        }
+    }
+
+    /// Everything that is wrong with the configuration.
+    pub fn check(&self, form: Form) -> Vec<ConfigProblem> {
+        let mut problems = Vec::new();
+        let mut unless = |fits: bool, key: &str, found: String, allowed: &str| {
+            if !fits {
+                problems.push(ConfigProblem { key: key.to_owned(), found, allowed: allowed.to_owned() });
+            }
+        };
+        for (key, size) in [
+            ("d_model", self.d_model),
+            ("n_layers", self.n_layers),
+            ("n_heads", self.n_heads),
+            ("n_kv_heads", self.n_kv_heads()),
+            ("d_ff", self.d_ff()),
+            ("max_seq_len", self.max_seq_len),
+        ] {
+            unless(size > 0, key, size.to_string(), "at least 1");
+        }
+        if self.n_heads > 0 && self.d_head.is_none() {
+            let fits = self.d_model.is_multiple_of(self.n_heads);
+            let allowed = format!("a divisor of d_model = {} (or set d_head)", self.d_model);
+            unless(fits, "n_heads", self.n_heads.to_string(), &allowed);
+        }
+        if self.n_kv_heads() > 0 {
+            let allowed = format!("a divisor of n_heads = {}", self.n_heads);
+            let fits = self.n_heads.is_multiple_of(self.n_kv_heads());
+            unless(fits, "n_kv_heads", self.n_kv_heads().to_string(), &allowed);
+        }
+        for (key, p) in [("dropout", self.dropout), ("attention_dropout", self.attention_dropout)] {
+            unless((0.0..1.0).contains(&p), key, p.to_string(), "0 or more and below 1");
+        }
+        for (key, x) in [("norm_eps", self.norm_eps), ("init_std", self.init_std)] {
+            unless(x > 0.0 && x.is_finite(), key, x.to_string(), "a positive number");
+        }
+        let layers = self.layer_positions.len();
+        let allowed = format!("no entry, or one for each of the {} layers", self.n_layers);
+        unless(layers == 0 || layers == self.n_layers, "layer_positions", layers.to_string(), &allowed);
+        let extra = self.schemes().0.iter().map(PositionConfig::extra_width).sum::<usize>();
+        let allowed = format!("appended positions that leave room for tokens in d_model = {}", self.d_model);
+        unless(extra < self.d_model.max(1), "position", format!("{extra} appended dimensions"), &allowed);
+        self.check_positions(form, &mut problems);
+        problems
+    }
+
+    fn check_positions(&self, form: Form, problems: &mut Vec<ConfigProblem>) {
+        let shape = self.position_shape(form);
+        let listed = self.layer_positions.iter().enumerate().map(|(idx, p)| (format!("layer_positions.{idx}"), p));
+        let single = std::iter::once(("position".to_owned(), &self.position));
+        let all: Vec<_> = if self.layer_positions.is_empty() { single.collect() } else { listed.collect() };
+        for (key, position) in all {
+            problems.extend(position.check(&shape).into_iter().map(|problem| ConfigProblem {
+                key: format!("{key}.{}.{}", position.name(), problem.key),
+                found: problem.found,
+                allowed: problem.allowed,
+            }));
+        }
+    }
+
+    /// The distinct scheme instances and, per layer, which one it uses.
+    pub fn schemes(&self) -> (Vec<PositionConfig>, Vec<usize>) {
+        let mut instances: Vec<PositionConfig> = Vec::new();
+        let mut layer_scheme = Vec::with_capacity(self.n_layers);
+        for layer in 0..self.n_layers {
+            let wanted = self.layer_positions.get(layer).unwrap_or(&self.position);
+            // What acts on the embedding acts once, so instances of their own would act several times.
+            let shares = self.position_sharing == PositionSharing::AcrossLayers || wanted.acts_on_embedding();
+            let known = instances.iter().position(|instance| shares && instance == wanted);
+            layer_scheme.push(known.unwrap_or_else(|| {
+                instances.push(wanted.clone());
+                instances.len() - 1
+            }));
+        }
+        (instances, layer_scheme)
+    }
+}

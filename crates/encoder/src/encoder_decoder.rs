@@ -1,0 +1,61 @@
+//! An encoder and a decoder that attends to its output.
+
+use burn::module::Module;
+use burn::tensor::{Tensor, backend::Backend};
+use locus_backend::rng::Key;
+use locus_embedding::position::{Form, Position, PositionScheme};
+use locus_embedding::{EmbeddingError, TokenBatch};
+
+use crate::{KvCache, Memory, Stack, StackConfig, StackShape};
+
+/// Two stacks of the same configuration; the decoder has cross-attention (Vaswani et al. 2017, fig. 1).
+#[derive(Module, Debug)]
+pub struct EncoderDecoder<B: Backend, P = Position<B>> {
+    /// Reads the source.
+    pub encoder: Stack<B, P>,
+    /// Writes the target.
+    pub decoder: Stack<B, P>,
+}
+
+impl<B: Backend> EncoderDecoder<B> {
+    /// Makes both stacks. Check the configuration first, for both forms.
+    pub fn new(config: &StackConfig, vocab_size: usize, key: Key, device: &B::Device) -> Self {
+        let encoder = StackShape { vocab_size, form: Form::Bidirectional, cross_attention: false };
+        let decoder = StackShape { vocab_size, form: Form::Causal, cross_attention: true };
+        Self {
+            encoder: Stack::new(config, encoder, key.named("encoder"), device),
+            decoder: Stack::new(config, decoder, key.named("decoder"), device),
+        }
+    }
+}
+
+impl<B: Backend, P: PositionScheme<B>> EncoderDecoder<B, P> {
+    /// Encodes the source into the memory that the decoder attends to.
+    ///
+    /// # Shapes
+    /// - source: `[batch, k]`; memory: `[batch, k, d_model]`
+    ///
+    /// # Errors
+    /// As [`Stack::forward`].
+    pub fn encode(&self, source: &TokenBatch<B>, key: Option<Key>) -> Result<Memory<B>, EmbeddingError> {
+        let states = self.encoder.forward(source, None, None, key.map(|key| key.named("encoder")))?;
+        Ok(Memory { states, keep: source.tokens.keep.clone() })
+    }
+
+    /// Decodes target tokens given the memory.
+    ///
+    /// # Shapes
+    /// - target: `[batch, q]`; output: `[batch, q, d_model]`
+    ///
+    /// # Errors
+    /// As [`Stack::forward`].
+    pub fn decode(
+        &self,
+        target: &TokenBatch<B>,
+        memory: &Memory<B>,
+        cache: Option<&mut KvCache<B>>,
+        key: Option<Key>,
+    ) -> Result<Tensor<B, 3>, EmbeddingError> {
+        self.decoder.forward(target, Some(memory), cache, key.map(|key| key.named("decoder")))
+    }
+}

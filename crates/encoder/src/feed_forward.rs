@@ -1,0 +1,64 @@
+//! The position-wise feed-forward layer, plain or gated (Shazeer 2020, arXiv:2002.05202).
+
+use burn::module::Module;
+use burn::tensor::activation::{gelu, gelu_approximate, relu, silu};
+use burn::tensor::{Tensor, backend::Backend};
+use locus_backend::rng::Key;
+
+use crate::{Activation, Linear, StackConfig};
+
+/// `down(f(up(x)))`, or `down(f(gate(x)) · up(x))` where gated.
+#[derive(Module, Debug)]
+pub struct FeedForward<B: Backend> {
+    /// `[d_model, d_ff]`; only where gated.
+    pub gate_proj: Option<Linear<B>>,
+    /// `[d_model, d_ff]`.
+    pub up_proj: Linear<B>,
+    /// `[d_ff, d_model]`.
+    pub down_proj: Linear<B>,
+    activation: usize,
+}
+
+impl<B: Backend> FeedForward<B> {
+    /// Makes the layer; `down_proj` starts smaller by `residual_scale`.
+    pub fn new(config: &StackConfig, residual_scale: f64, key: Key, device: &B::Device) -> Self {
+        let (d_model, d_ff, std) = (config.d_model, config.d_ff(), config.init_std);
+        let gated = matches!(config.activation, Activation::Swiglu | Activation::Geglu);
+        let linear = |dims, std, name: &str| Linear::new(dims, config.bias, std, key.named(name), device);
+        Self {
+            gate_proj: gated.then(|| linear([d_model, d_ff], std, "gate_proj")),
+            up_proj: linear([d_model, d_ff], std, "up_proj"),
+            down_proj: linear([d_ff, d_model], std * residual_scale, "down_proj"),
+            activation: config.activation as usize,
+        }
+    }
+
+    /// Applies the layer to every position.
+    ///
+    /// # Shapes
+    /// - x: `[batch, seq, d_model]`; output as x
+    pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let up = self.up_proj.forward(x.clone()); // [batch, seq, d_ff]
+        let hidden = match &self.gate_proj {
+            Some(gate_proj) => self.activate(gate_proj.forward(x)) * up,
+            None => self.activate(up),
+        };
+        self.down_proj.forward(hidden)
+    }
+
+    fn activate(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        const ACTIVATIONS: [Activation; 5] = [
+            Activation::Gelu,
+            Activation::GeluTanh,
+            Activation::Relu,
+            Activation::Swiglu,
+            Activation::Geglu,
+        ];
+        match ACTIVATIONS[self.activation] {
+            Activation::Gelu | Activation::Geglu => gelu(x),
+            Activation::GeluTanh => gelu_approximate(x),
+            Activation::Relu => relu(x),
+            Activation::Swiglu => silu(x),
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The projection layer.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Tensor, backend::Backend};
+use locus_backend::init::Init;
+use locus_backend::ops;
+use locus_backend::rng::Key;
+
+/// `y = x · weight + bias`.
+#[derive(Module, Debug)]
+pub struct Linear<B: Backend> {
+    /// `[d_in, d_out]`.
+    pub weight: Param<Tensor<B, 2>>,
+    /// `[d_out]`.
+    pub bias: Option<Param<Tensor<B, 1>>>,
+}
+
+impl<B: Backend> Linear<B> {
+    /// Makes a layer with normally distributed weights and, if asked for, a zero bias.
+    pub fn new([d_in, d_out]: [usize; 2], bias: bool, std: f64, key: Key, device: &B::Device) -> Self {
+        Self {
+            weight: Init::Normal { std }.param([d_in, d_out], key.named("weight"), device),
+            bias: bias.then(|| Init::Zeros.param([d_out], key, device)),
+        }
+    }
+
+    /// Projects the last axis.
+    ///
+    /// # Shapes
+    /// - x: `[.., d_in]`; output: `[.., d_out]`
+    pub fn forward<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
+        ops::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val))
+    }
+}

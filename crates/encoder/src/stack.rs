@@ -1,0 +1,270 @@
+//! The stack: embeddings, position schemes, blocks, final norm.
+
+use burn::module::Module;
+use burn::tensor::{Tensor, backend::Backend};
+use locus_backend::mask::{AttentionMask, MaskSpec};
+use locus_backend::ops;
+use locus_backend::rng::Key;
+use locus_embedding::position::{Form, Limit, Pass, Position, PositionScheme, Prepared, Scheme};
+use locus_embedding::{EmbeddingError, Embeddings, EmbeddingsConfig, TokenBatch, Tokens};
+
+use crate::{Block, BlockPass, EmbeddingScale, KvCache, Norm, Residual, StackConfig, StackShape};
+
+/// An encoder (every token sees every token) or a decoder (a token sees what came before it).
+///
+/// Generic over the scheme type, so that a scheme of another crate enters without a change here.
+#[derive(Module, Debug)]
+pub struct Stack<B: Backend, P = Position<B>> {
+    /// Token and segment tables.
+    pub embeddings: Embeddings<B>,
+    /// The position schemes; layers refer to them by index, so shared parameters exist once.
+    pub schemes: Vec<P>,
+    /// Norm of the embedding.
+    pub embedding_norm: Option<Norm<B>>,
+    /// The blocks.
+    pub layers: Vec<Block<B>>,
+    /// Norm after the last block.
+    pub final_norm: Option<Norm<B>>,
+    layer_scheme: Vec<usize>,
+    causal: bool,
+    dropout: f64,
+}
+
+/// The encoded source that a decoder attends to.
+#[derive(Clone, Debug)]
+pub struct Memory<B: Backend> {
+    /// The encoder's output, `[batch, k, d_model]`.
+    pub states: Tensor<B, 3>,
+    /// Its real tokens, `[batch, k]`.
+    pub keep: Vec<bool>,
+}
+
+impl<B: Backend> Memory<B> {
+    /// The mask of `q_len` queries that see all real tokens of the memory.
+    pub(crate) fn mask(&self, q_len: usize) -> AttentionMask<B> {
+        let [batch, k_len, _] = self.states.dims();
+        let spec = MaskSpec { batch, q_len, k_len, keep: Some(self.keep.clone()), ..MaskSpec::default() };
+        AttentionMask::new(spec, &self.states.device())
+    }
+}
+
+impl<B: Backend> Stack<B> {
+    /// Makes a stack with the schemes of its configuration. Check the configuration first.
+    pub fn new(config: &StackConfig, shape: StackShape, key: Key, device: &B::Device) -> Self {
+        let (instances, layer_scheme) = config.schemes();
+        let position_shape = config.position_shape(shape.form);
+        let key_of = |idx: usize| key.named("position").child(idx as u64);
+        let schemes = instances.iter().enumerate();
+        let schemes = schemes.map(|(idx, scheme)| scheme.init(&position_shape, key_of(idx), device)).collect();
+        Self::with_schemes(config, shape, schemes, layer_scheme, key, device)
+    }
+}
+
+impl<B: Backend, P: PositionScheme<B>> Stack<B, P> {
+    /// Makes a stack with these schemes; layer `i` uses `schemes[layer_scheme[i]]`.
+    ///
+    /// # Panics
+    /// If `layer_scheme` does not name a scheme for every layer.
+    pub fn with_schemes(
+        config: &StackConfig,
+        shape: StackShape,
+        schemes: Vec<P>,
+        layer_scheme: Vec<usize>,
+        key: Key,
+        device: &B::Device,
+    ) -> Self {
+        assert_eq!(layer_scheme.len(), config.n_layers, "one scheme index per layer");
+        assert!(layer_scheme.iter().all(|&idx| idx < schemes.len()), "scheme index out of range");
+        let extra_width: usize = schemes.iter().map(|scheme| scheme.scheme().extra_width()).sum();
+        let embeddings = EmbeddingsConfig {
+            vocab_size: shape.vocab_size,
+            width: config.d_model - extra_width,
+            n_segments: config.n_segments,
+            scale: match config.embedding_scale {
+                EmbeddingScale::One => 1.0,
+                EmbeddingScale::SqrtDModel => (config.d_model as f64).sqrt(),
+            },
+            init_std: config.init_std,
+        };
+        let norm = || Norm::new(config.norm, config.d_model, config.norm_eps, device);
+        let block_key = |layer: usize| key.named("layers").child(layer as u64);
+        let block = |layer| Block::new(config, shape.cross_attention, block_key(layer), device);
+        Self {
+            embeddings: embeddings.init(key.named("embeddings"), device),
+            schemes,
+            embedding_norm: config.embedding_norm.then(norm),
+            layers: (0..config.n_layers).map(block).collect(),
+            final_norm: (config.residual != Residual::Post).then(norm),
+            layer_scheme,
+            causal: shape.form == Form::Causal,
+            dropout: config.dropout,
+        }
+    }
+
+    /// An empty cache for this stack.
+    pub fn new_cache(&self) -> KvCache<B> {
+        KvCache::new(self.layers.len(), self.schemes.len())
+    }
+
+    /// Encodes the tokens of a batch, after those in the cache if there is one.
+    ///
+    /// Positions come with the batch; with a cache they go on from it. With a `key` dropout is active.
+    ///
+    /// # Shapes
+    /// - batch: `[batch, q]`; output: `[batch, q, d_model]`
+    ///
+    /// # Errors
+    /// If a position is past the limit of a scheme, or a segment id past the table.
+    pub fn forward(
+        &self,
+        batch: &TokenBatch<B>,
+        memory: Option<&Memory<B>>,
+        mut cache: Option<&mut KvCache<B>>,
+        key: Option<Key>,
+    ) -> Result<Tensor<B, 3>, EmbeddingError> {
+        let device = batch.ids.device();
+        let mut tokens = batch.tokens.clone();
+        let mut longest_seen = tokens.seq;
+        if let Some(cache) = cache.as_deref_mut() {
+            if !cache.next_positions.is_empty() {
+                tokens.number_from(&cache.next_positions);
+            }
+            cache.next_positions = tokens.next_positions();
+            cache.longest_seen += tokens.seq;
+            longest_seen = cache.longest_seen;
+        }
+        let sides = self.sides(&tokens, cache.as_deref_mut(), key)?;
+        let passes: Vec<Pass<'_>> = sides
+            .iter()
+            .map(|(queries, keys)| Pass { queries, keys, form: self.form(), longest_seen, key })
+            .collect();
+        let x = self.embed(batch, &sides, key)?;
+        let x = self.run_layers(x, &passes, memory, cache.as_deref_mut(), key, &device);
+        if let Some(cache) = cache {
+            self.evict(cache, &device);
+        }
+        Ok(match &self.final_norm {
+            Some(norm) => norm.forward(x),
+            None => x,
+        })
+    }
+
+    fn form(&self) -> Form {
+        if self.causal { Form::Causal } else { Form::Bidirectional }
+    }
+
+    /// For each scheme the new tokens and all tokens, with positions as the scheme counts them.
+    fn sides(
+        &self,
+        tokens: &Tokens,
+        cache: Option<&mut KvCache<B>>,
+        key: Option<Key>,
+    ) -> Result<Vec<(Tokens, Tokens)>, EmbeddingError> {
+        let mut past = cache.map(|cache| &mut cache.tokens);
+        let sides = self.schemes.iter().enumerate().map(|(idx, scheme)| {
+            let scheme = scheme.scheme();
+            let mut queries = tokens.clone();
+            queries.positions = scheme.positions(tokens, key.map(|key| key.named("positions").child(idx as u64)));
+            within_limit(scheme, &mut queries)?;
+            let keys = match past.as_deref_mut().map(|past| &mut past[idx]) {
+                Some(past) => {
+                    let keys = past.as_ref().map_or_else(|| queries.clone(), |past| past.followed_by(&queries));
+                    *past = Some(keys.clone());
+                    keys
+                }
+                None => queries.clone(),
+            };
+            Ok((queries, keys))
+        });
+        sides.collect()
+    }
+
+    fn embed(
+        &self,
+        batch: &TokenBatch<B>,
+        sides: &[(Tokens, Tokens)],
+        key: Option<Key>,
+    ) -> Result<Tensor<B, 3>, EmbeddingError> {
+        let mut x = self.embeddings.forward(batch)?; // [batch, q, d_model − extra width]
+        for (scheme, (queries, _)) in self.schemes.iter().zip(sides) {
+            x = scheme.scheme().embed(x, queries); // [batch, q, d_model] in the end
+        }
+        if let Some(norm) = &self.embedding_norm {
+            x = norm.forward(x);
+        }
+        Ok(ops::dropout(x, self.dropout, key.map(|key| key.named("embedding"))))
+    }
+
+    fn run_layers(
+        &self,
+        mut x: Tensor<B, 3>,
+        passes: &[Pass<'_>],
+        memory: Option<&Memory<B>>,
+        mut cache: Option<&mut KvCache<B>>,
+        key: Option<Key>,
+        device: &B::Device,
+    ) -> Tensor<B, 3> {
+        let prepared: Vec<(Prepared, AttentionMask<B>)> = self
+            .schemes
+            .iter()
+            .zip(passes)
+            .map(|(scheme, pass)| (scheme.scheme().prepare(pass, device), mask(scheme.scheme(), pass, device)))
+            .collect();
+        for (layer, (block, &idx)) in self.layers.iter().zip(&self.layer_scheme).enumerate() {
+            let at = BlockPass {
+                scheme: self.schemes[idx].scheme(),
+                pass: &passes[idx],
+                prepared: &prepared[idx].0,
+                mask: &prepared[idx].1,
+                memory,
+                layer,
+                key: key.map(|key| key.named("layers").child(layer as u64)),
+            };
+            x = block.forward(x, &at, cache.as_deref_mut().map(|cache| &mut cache.layers[layer]));
+        }
+        x
+    }
+
+    /// Drops from the cache what the schemes do not retain.
+    fn evict(&self, cache: &mut KvCache<B>, device: &B::Device) {
+        for (idx, scheme) in self.schemes.iter().enumerate() {
+            let Some(tokens) = &cache.tokens[idx] else { continue };
+            let Some(columns) = scheme.scheme().retained(tokens) else { continue };
+            cache.tokens[idx] = Some(tokens.columns(&columns));
+            let layers = cache.layers.iter_mut().zip(&self.layer_scheme);
+            layers.filter(|(_, scheme)| **scheme == idx).for_each(|(layer, _)| layer.retain(&columns, device));
+        }
+    }
+}
+
+fn mask<B: Backend>(scheme: &dyn Scheme<B>, pass: &Pass<'_>, device: &B::Device) -> AttentionMask<B> {
+    let keep = &pass.keys.keep;
+    let spec = MaskSpec {
+        batch: pass.queries.batch,
+        q_len: pass.queries.seq,
+        k_len: pass.keys.seq,
+        causal: pass.form == Form::Causal,
+        keep: keep.iter().any(|keep| !keep).then(|| keep.clone()),
+        visible: scheme.visible(pass),
+    };
+    AttentionMask::new(spec, device)
+}
+
+fn within_limit<B: Backend>(scheme: &dyn Scheme<B>, tokens: &mut Tokens) -> Result<(), EmbeddingError> {
+    match scheme.limit() {
+        Limit::None => Ok(()),
+        Limit::Clamp(n) => {
+            tokens.positions.iter_mut().for_each(|p| *p = p.min(n.saturating_sub(1) as f64));
+            Ok(())
+        }
+        Limit::Error(n) => match tokens.positions.iter().find(|&&p| p > n.saturating_sub(1) as f64) {
+            None => Ok(()),
+            Some(&position) => Err(EmbeddingError::PastLimit {
+                scheme: scheme.name(),
+                position,
+                last: n.saturating_sub(1),
+                limit: n,
+            }),
+        },
+    }
+}

@@ -1,0 +1,104 @@
+//! Causal language modelling: the next token from those before it.
+
+use burn::module::Module;
+use burn::tensor::{Tensor, backend::Backend};
+use locus_backend::ops;
+use locus_backend::rng::Key;
+use locus_embedding::position::{Position, PositionScheme};
+use locus_embedding::{TokenBatch, Tokens};
+use locus_encoder::{KvCache, Linear, Stack};
+
+use crate::batch::classification_loss;
+use crate::tag::count_tokens;
+use crate::{HeadError, Labels, LossSum, TaskBatch, Trainable};
+
+/// A decoder with scores for every token of the vocabulary.
+#[derive(Module, Debug)]
+pub struct CausalLm<B: Backend, P = Position<B>> {
+    /// The decoder.
+    pub decoder: Stack<B, P>,
+    /// `[d_model, vocab_size]`; absent where the token table serves as output too (Press and Wolf, arXiv:1608.05859).
+    pub lm_head: Option<Linear<B>>,
+    pub(crate) vocab_size: usize,
+    pub(crate) label_smoothing: f64,
+}
+
+impl<B: Backend, P: PositionScheme<B>> CausalLm<B, P> {
+    /// The scores of all tokens after every token.
+    ///
+    /// # Shapes
+    /// - tokens: `[batch, seq]`; output: `[batch, seq, vocab_size]`
+    ///
+    /// # Errors
+    /// If an id or a position is out of range.
+    pub fn logits(
+        &self,
+        tokens: &Tokens,
+        cache: Option<&mut KvCache<B>>,
+        key: Option<Key>,
+    ) -> Result<Tensor<B, 3>, HeadError> {
+        Ok(vocab_scores(self.hidden(tokens, cache, key)?, &self.decoder, &self.lm_head))
+    }
+
+    /// The scores of all tokens after the last token, `[batch, vocab_size]`.
+    ///
+    /// # Errors
+    /// If an id or a position is out of range.
+    pub fn next_logits(
+        &self,
+        tokens: &Tokens,
+        cache: Option<&mut KvCache<B>>,
+    ) -> Result<Tensor<B, 2>, HeadError> {
+        Ok(last_scores(self.hidden(tokens, cache, None)?, &self.decoder, &self.lm_head))
+    }
+
+    fn hidden(
+        &self,
+        tokens: &Tokens,
+        cache: Option<&mut KvCache<B>>,
+        key: Option<Key>,
+    ) -> Result<Tensor<B, 3>, HeadError> {
+        let device = self.decoder.embeddings.tokens.device();
+        let batch = TokenBatch::from_host(tokens.clone(), self.vocab_size, &device)?;
+        Ok(self.decoder.forward(&batch, None, cache, key)?)
+    }
+}
+
+/// Hidden states `[batch, seq, d_model]` → `[batch, seq, vocab_size]`.
+pub(crate) fn vocab_scores<B: Backend, P: PositionScheme<B>>(
+    hidden: Tensor<B, 3>,
+    decoder: &Stack<B, P>,
+    lm_head: &Option<Linear<B>>,
+) -> Tensor<B, 3> {
+    match lm_head {
+        Some(lm_head) => lm_head.forward(hidden),
+        None => ops::linear(hidden, decoder.embeddings.tokens.val().transpose(), None),
+    }
+}
+
+/// Hidden states `[batch, seq, d_model]` → `[batch, vocab_size]` for the last token.
+pub(crate) fn last_scores<B: Backend, P: PositionScheme<B>>(
+    hidden: Tensor<B, 3>,
+    decoder: &Stack<B, P>,
+    lm_head: &Option<Linear<B>>,
+) -> Tensor<B, 2> {
+    let [_, seq, _] = hidden.dims();
+    vocab_scores(hidden.narrow(1, seq - 1, 1), decoder, lm_head).squeeze_dim(1)
+}
+
+impl<B: Backend, P: PositionScheme<B>> Trainable<B> for CausalLm<B, P> {
+    type Batch = TaskBatch;
+
+    fn loss(&self, batch: &TaskBatch, key: Option<Key>) -> Result<LossSum<B>, HeadError> {
+        let Labels::PerToken(labels) = &batch.labels else {
+            let (expected, found) = (Labels::PerToken(Vec::new()).kind(), batch.labels.kind());
+            return Err(HeadError::WrongLabels { head: "language modelling", expected, found });
+        };
+        let logits = self.logits(&batch.tokens, None, key)?;
+        classification_loss(logits.flatten(0, 1), labels, self.label_smoothing)
+    }
+
+    fn n_tokens(batch: &TaskBatch) -> usize {
+        count_tokens(batch)
+    }
+}

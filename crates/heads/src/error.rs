@@ -1,0 +1,41 @@
+//! What can go wrong in a head.
+
+use locus_embedding::EmbeddingError;
+use thiserror::Error;
+
+/// Why a batch could not be processed.
+#[derive(Clone, Debug, PartialEq, Error)]
+#[non_exhaustive]
+pub enum HeadError {
+    /// Tokens or positions that the embedding cannot take.
+    #[error(transparent)]
+    Embedding(#[from] EmbeddingError),
+    /// Labels of another kind than the head predicts.
+    #[error("{head} needs {expected}, found {found}")]
+    WrongLabels {
+        /// The head.
+        head: &'static str,
+        /// What it needs.
+        expected: &'static str,
+        /// What the batch holds.
+        found: &'static str,
+    },
+    /// A label that the head does not have.
+    #[error("label {label} at index {idx} is outside the head's {n_labels} labels")]
+    LabelOutOfRange {
+        /// The label.
+        label: i32,
+        /// Where it is.
+        idx: usize,
+        /// How many labels there are.
+        n_labels: usize,
+    },
+    /// A number of labels that does not fit the tokens.
+    #[error("expected {expected} labels, found {found}")]
+    WrongLabelCount {
+        /// How many there should be.
+        expected: usize,
+        /// How many there are.
+        found: usize,
+    },
+}

@@ -1,0 +1,92 @@
+//! Sequence to sequence: a target text from a source text.
+
+use burn::module::Module;
+use burn::tensor::{Tensor, backend::Backend};
+use locus_backend::rng::Key;
+use locus_embedding::position::{Position, PositionScheme};
+use locus_embedding::{TokenBatch, Tokens};
+use locus_encoder::{EncoderDecoder, KvCache, Linear, Memory};
+
+use crate::batch::classification_loss;
+use crate::causal_lm::{last_scores, vocab_scores};
+use crate::tag::count_tokens;
+use crate::{HeadError, Labels, LossSum, TaskBatch, Trainable};
+
+/// An encoder–decoder with scores for every token of the vocabulary.
+#[derive(Module, Debug)]
+pub struct Seq2Seq<B: Backend, P = Position<B>> {
+    /// Both stacks.
+    pub body: EncoderDecoder<B, P>,
+    /// `[d_model, vocab_size]`; absent where the decoder's token table serves as output too.
+    pub lm_head: Option<Linear<B>>,
+    pub(crate) vocab_size: usize,
+    pub(crate) label_smoothing: f64,
+}
+
+impl<B: Backend, P: PositionScheme<B>> Seq2Seq<B, P> {
+    /// Encodes the source.
+    ///
+    /// # Errors
+    /// If an id or a position is out of range.
+    pub fn encode(&self, source: &Tokens, key: Option<Key>) -> Result<Memory<B>, HeadError> {
+        Ok(self.body.encode(&self.batch(source)?, key)?)
+    }
+
+    /// The scores of all tokens after every target token.
+    ///
+    /// # Shapes
+    /// - target: `[batch, seq]`; output: `[batch, seq, vocab_size]`
+    ///
+    /// # Errors
+    /// If an id or a position is out of range.
+    pub fn logits(
+        &self,
+        target: &Tokens,
+        memory: &Memory<B>,
+        cache: Option<&mut KvCache<B>>,
+        key: Option<Key>,
+    ) -> Result<Tensor<B, 3>, HeadError> {
+        let hidden = self.body.decode(&self.batch(target)?, memory, cache, key)?;
+        Ok(vocab_scores(hidden, &self.body.decoder, &self.lm_head))
+    }
+
+    /// The scores of all tokens after the last target token, `[batch, vocab_size]`.
+    ///
+    /// # Errors
+    /// If an id or a position is out of range.
+    pub fn next_logits(
+        &self,
+        target: &Tokens,
+        memory: &Memory<B>,
+        cache: Option<&mut KvCache<B>>,
+    ) -> Result<Tensor<B, 2>, HeadError> {
+        let hidden = self.body.decode(&self.batch(target)?, memory, cache, None)?;
+        Ok(last_scores(hidden, &self.body.decoder, &self.lm_head))
+    }
+
+    fn batch(&self, tokens: &Tokens) -> Result<TokenBatch<B>, HeadError> {
+        let device = self.body.decoder.embeddings.tokens.device();
+        Ok(TokenBatch::from_host(tokens.clone(), self.vocab_size, &device)?)
+    }
+}
+
+impl<B: Backend, P: PositionScheme<B>> Trainable<B> for Seq2Seq<B, P> {
+    type Batch = TaskBatch;
+
+    fn loss(&self, batch: &TaskBatch, key: Option<Key>) -> Result<LossSum<B>, HeadError> {
+        let Labels::Target { tokens, labels } = &batch.labels else {
+            return Err(HeadError::WrongLabels {
+                head: "sequence to sequence",
+                expected: "a target text",
+                found: batch.labels.kind(),
+            });
+        };
+        let memory = self.encode(&batch.tokens, key)?;
+        let logits = self.logits(tokens, &memory, None, key)?;
+        classification_loss(logits.flatten(0, 1), labels, self.label_smoothing)
+    }
+
+    fn n_tokens(batch: &TaskBatch) -> usize {
+        count_tokens(batch)
+    }
+}

@@ -1,0 +1,58 @@
+//! What the tests of Locus share: backends, tolerances, golden files.
+//!
+//! [`on_backends!`] emits a generic test once per backend of the build: `ndarray` by default, `flex` and `wgpu` with the
+//! features of these names.
+
+mod close;
+mod golden;
+
+pub use close::{assert_close, worst};
+pub use golden::Golden;
+pub use locus_backend::device;
+
+/// Emits each generic function `fn name<B: AutodiffBackend>(device: &B::Device)` as a test per built-in backend:
+/// `on_backends!(name, other)` makes `ndarray::name`, `flex::name`, ….
+#[macro_export]
+macro_rules! on_backends {
+    ($($name:ident),+ $(,)?) => {
+        $crate::on_ndarray! { mod ndarray { $(
+            #[test]
+            fn $name() {
+                super::$name::<burn::backend::Autodiff<$crate::device::NdArray>>(&Default::default());
+            }
+        )+ } }
+        $crate::on_flex! { mod flex { $(
+            #[test]
+            fn $name() {
+                super::$name::<burn::backend::Autodiff<$crate::device::Flex>>(&Default::default());
+            }
+        )+ } }
+        $crate::on_wgpu! { mod wgpu { $(
+            #[test]
+            fn $name() {
+                super::$name::<burn::backend::Autodiff<$crate::device::Wgpu>>(&Default::default());
+            }
+        )+ } }
+    };
+}
+
+macro_rules! only_with {
+    ($dollar:tt $macro:ident, $feature:literal) => {
+        /// Its argument where the testkit was built with the backend, nothing otherwise.
+        #[cfg(feature = $feature)]
+        #[macro_export]
+        macro_rules! $macro {
+            ($dollar($dollar code:tt)*) => { $dollar($dollar code)* };
+        }
+        /// Its argument where the testkit was built with the backend, nothing otherwise.
+        #[cfg(not(feature = $feature))]
+        #[macro_export]
+        macro_rules! $macro {
+            ($dollar($dollar code:tt)*) => {};
+        }
+    };
+}
+
+only_with!($ on_ndarray, "ndarray");
+only_with!($ on_flex, "flex");
+only_with!($ on_wgpu, "wgpu");
