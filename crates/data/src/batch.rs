@@ -97,9 +97,9 @@ impl HostBatch {
     pub fn n_labels(&self) -> usize {
         match &self.labels {
             HostLabels::None => 0,
-            HostLabels::PerToken(labels)
-            | HostLabels::PerRow(labels)
-            | HostLabels::Target { labels, .. } => labels.iter().filter(|&&label| label != IGNORE).count(),
+            HostLabels::PerToken(labels) | HostLabels::PerRow(labels) | HostLabels::Target { labels, .. } => {
+                labels.iter().filter(|&&label| label != IGNORE).count()
+            }
         }
     }
 }
@@ -121,7 +121,12 @@ impl HostBatch {
 /// assert_eq!(batch.keep, [true, true, true, false, false, true]);
 /// # Ok(()) }
 /// ```
-pub fn collate(items: &[&Item], pad_id: u32, side: PadSide, vocab_size: usize) -> Result<HostBatch, DataError> {
+pub fn collate(
+    items: &[&Item],
+    pad_id: u32,
+    side: PadSide,
+    vocab_size: usize,
+) -> Result<HostBatch, DataError> {
     collate_to_multiple(items, pad_id, side, vocab_size, 1)
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::labels::each_label;
-use crate::split::{Part, keys};
+use crate::split::Part;
 use crate::{DataError, Examples, LabelSet, Tokenizer, UnknownLabel, split_words};
 use locus_metrics::tags::{TagScheme, spans};
 
@@ -150,7 +150,8 @@ struct Row {
 }
 
 fn rows(examples: &Examples) -> Vec<Row> {
-    let plain = |line, text: &str, label: &str| Row { line, text: text.into(), label: label.into(), aligned: true };
+    let plain =
+        |line, text: &str, label: &str| Row { line, text: text.into(), label: label.into(), aligned: true };
     match examples {
         Examples::Tagged(list) => list
             .iter()
@@ -198,7 +199,8 @@ fn over_long(examples: &Examples, limit: LengthLimit<'_>) -> Result<Finding, Dat
     match examples {
         Examples::Tagged(list) => {
             for example in list {
-                let len = tokenizer.encode_words(&example.words)?.ids.len() + tokenizer.frame().n_tokens(false);
+                let len =
+                    tokenizer.encode_words(&example.words)?.ids.len() + tokenizer.frame().n_tokens(false);
                 if len > max_len {
                     found.add(example.line);
                 }
@@ -225,7 +227,8 @@ fn over_long(examples: &Examples, limit: LengthLimit<'_>) -> Result<Finding, Dat
 }
 
 fn overlaps(splits: &Splits) -> Vec<Overlap> {
-    let texts: BTreeMap<Part, Vec<Row>> = splits.iter().map(|(&part, examples)| (part, rows(examples))).collect();
+    let texts: BTreeMap<Part, Vec<Row>> =
+        splits.iter().map(|(&part, examples)| (part, rows(examples))).collect();
     let mut found = Vec::new();
     for (&first, earlier) in &texts {
         let known: BTreeSet<&str> = earlier.iter().map(|row| row.text.as_str()).collect();

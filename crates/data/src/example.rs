@@ -101,10 +101,9 @@ impl Examples {
                 .flat_map(|example| std::iter::once(example.text.clone()).chain(example.pair.clone()))
                 .collect(),
             Self::Text(list) => list.clone(),
-            Self::Pairs(list) => list
-                .iter()
-                .flat_map(|example| [example.source.clone(), example.target.clone()])
-                .collect(),
+            Self::Pairs(list) => {
+                list.iter().flat_map(|example| [example.source.clone(), example.target.clone()]).collect()
+            }
         }
     }
 

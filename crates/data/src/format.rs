@@ -211,7 +211,8 @@ fn looks_like_conll(lines: &[&str]) -> bool {
         .filter(|line| !line.starts_with("# ") && !line.starts_with("-DOCSTART-"))
         .map(|line| line.split_whitespace().collect())
         .collect();
-    let tagged = rows.iter().filter(|row| row.len() > 1 && row[1..].iter().any(|field| is_tag(field))).count();
+    let tagged =
+        rows.iter().filter(|row| row.len() > 1 && row[1..].iter().any(|field| is_tag(field))).count();
     let entity = rows.iter().any(|row| row.len() > 1 && row[1..].iter().any(|field| is_entity_tag(field)));
     entity && tagged * 10 >= rows.len() * 9
 }

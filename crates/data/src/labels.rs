@@ -43,7 +43,9 @@ impl LabelSet {
                 return Err(DataError::Argument(format!("label {id} has an empty name")));
             }
             if let Some(first) = ids.insert(name.clone(), id) {
-                return Err(DataError::Argument(format!("label `{name}` is listed twice, as {first} and as {id}")));
+                return Err(DataError::Argument(format!(
+                    "label `{name}` is listed twice, as {first} and as {id}"
+                )));
             }
         }
         Ok(Self { names, ids })

@@ -98,7 +98,7 @@ pub fn split(examples: &Examples, shares: Shares) -> Result<BTreeMap<Part, Examp
 }
 
 /// The text that decides each example's part.
-pub(crate) fn keys(examples: &Examples) -> Vec<String> {
+fn keys(examples: &Examples) -> Vec<String> {
     match examples {
         Examples::Tagged(list) => list.iter().map(|example| example.words.join(" ")).collect(),
         Examples::Labelled(list) => list.iter().map(|example| example.text.clone()).collect(),

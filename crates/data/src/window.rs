@@ -91,14 +91,12 @@ fn ranges(word_of: &[usize], max_len: usize, overlap: usize) -> Vec<Range<usize>
 
 /// The window with most context for the word at `span`: whole before cut, then the longest shorter side, then the first.
 fn owner(windows: &[Window], span: &Range<usize>, len: usize) -> Option<usize> {
-    (0..windows.len())
-        .filter(|&at| windows[at].tokens.contains(&span.start))
-        .max_by_key(|&at| {
-            let tokens = &windows[at].tokens;
-            let left = if tokens.start == 0 { len } else { span.start - tokens.start };
-            let right = if tokens.end == len { len } else { tokens.end.saturating_sub(span.end) };
-            (span.end <= tokens.end, left.min(right), std::cmp::Reverse(at))
-        })
+    (0..windows.len()).filter(|&at| windows[at].tokens.contains(&span.start)).max_by_key(|&at| {
+        let tokens = &windows[at].tokens;
+        let left = if tokens.start == 0 { len } else { span.start - tokens.start };
+        let right = if tokens.end == len { len } else { tokens.end.saturating_sub(span.end) };
+        (span.end <= tokens.end, left.min(right), std::cmp::Reverse(at))
+    })
 }
 
 #[cfg(test)]
@@ -139,7 +137,10 @@ mod tests {
         let cut = windows(&words(&[1; 10]), 7, 4).expect("valid");
         assert_eq!(cut[0].tokens, 0..7);
         assert_eq!(cut[1].tokens, 3..10);
-        assert_eq!((cut[0].words.as_slice(), cut[1].words.as_slice()), (&[0, 1, 2, 3, 4][..], &[5, 6, 7, 8, 9][..]));
+        assert_eq!(
+            (cut[0].words.as_slice(), cut[1].words.as_slice()),
+            (&[0, 1, 2, 3, 4][..], &[5, 6, 7, 8, 9][..])
+        );
     }
 
     #[test]

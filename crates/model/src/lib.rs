@@ -1,1 +1,14 @@
-//! locus-model
+//! A model folder: `config.json`, `model.safetensors`, `tokenizer.json`.
+//!
+//! Saving is atomic: the folder appears whole or not at all, and an earlier one stays until then. Loading is strict:
+//! parameters that are missing, superfluous or of another shape are one error that lists them all.
+
+mod atomic;
+mod config;
+mod error;
+mod folder;
+
+pub use atomic::{replace_dir, write_file};
+pub use config::{FORMAT_VERSION, ModelConfig};
+pub use error::ModelError;
+pub use folder::{CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE, load, load_config, save};

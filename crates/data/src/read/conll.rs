@@ -38,9 +38,10 @@ struct Layout {
 impl Layout {
     fn find(source: &Source, options: &ReadOptions) -> Result<Self, DataError> {
         let wrong = |message: String| DataError::Format { path: source.path.clone(), message };
-        let tabs = source.lines().find(|(_, line)| !is_skipped(line) && !line.starts_with("# ")).is_some_and(
-            |(_, line)| line.trim_end().contains('\t'),
-        );
+        let tabs = source
+            .lines()
+            .find(|(_, line)| !is_skipped(line) && !line.starts_with("# "))
+            .is_some_and(|(_, line)| line.trim_end().contains('\t'));
         let rows: Vec<Vec<&str>> = source
             .lines()
             .map(|(_, line)| line)
@@ -131,7 +132,10 @@ impl Open {
         if fields.len() != layout.n_columns {
             let separator = if layout.tabs { "tab-separated" } else { "blank-separated" };
             let expected = layout.n_columns;
-            problems.at(line, format!("expected {expected} {separator} columns, found {}: `{text}`", fields.len()));
+            problems.at(
+                line,
+                format!("expected {expected} {separator} columns, found {}: `{text}`", fields.len()),
+            );
             self.broken = true;
             return;
         }
@@ -172,7 +176,11 @@ fn comment(line: &str, tabs: bool) -> bool {
 }
 
 fn fields(line: &str, tabs: bool) -> Vec<&str> {
-    if tabs { line.trim_end().split('\t').map(str::trim).collect() } else { line.split_whitespace().collect() }
+    if tabs {
+        line.trim_end().split('\t').map(str::trim).collect()
+    } else {
+        line.split_whitespace().collect()
+    }
 }
 
 #[cfg(test)]
@@ -265,13 +273,19 @@ mod tests {
 
     #[test]
     fn an_empty_word_is_an_error() {
-        assert_eq!(read("a\tO\n\tO\n").expect_err("no word"), "a.conll:2: expected a word in column 0, found nothing");
+        assert_eq!(
+            read("a\tO\n\tO\n").expect_err("no word"),
+            "a.conll:2: expected a word in column 0, found nothing"
+        );
     }
 
     #[test]
     fn a_file_without_tags_says_which_key_to_set() {
         let error = read("John NNP\nruns VBZ\n").expect_err("no tags");
-        assert!(error.contains("no column of `John NNP` holds tags") && error.contains("columns.tag"), "{error}");
+        assert!(
+            error.contains("no column of `John NNP` holds tags") && error.contains("columns.tag"),
+            "{error}"
+        );
         let error = read("John\nruns\n").expect_err("one column");
         assert!(error.contains("found one column in `John`"), "{error}");
     }

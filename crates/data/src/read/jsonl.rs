@@ -22,7 +22,9 @@ pub(super) fn read(path: &Path, options: &ReadOptions) -> Result<Examples, DataE
     let objects: Vec<(usize, Map<String, Value>)> = source
         .lines()
         .filter(|(_, text)| !text.trim().is_empty())
-        .filter_map(|(line, text)| parse(text).map_err(|message| problems.at(line, message)).ok().map(|o| (line, o)))
+        .filter_map(|(line, text)| {
+            parse(text).map_err(|message| problems.at(line, message)).ok().map(|o| (line, o))
+        })
         .collect();
     let Some((line, first)) = objects.first() else { return problems.finish(Examples::Text(Vec::new())) };
     let keys = match Keys::find(first, options) {
@@ -104,11 +106,13 @@ impl Keys {
             Self::Tagged { words, tags } => {
                 let sentences = objects
                     .iter()
-                    .filter_map(|(line, object)| match sentence(object, words, tags, &options.labels, *line) {
-                        Ok(sentence) => Some(sentence),
-                        Err(message) => {
-                            problems.at(*line, message);
-                            None
+                    .filter_map(|(line, object)| {
+                        match sentence(object, words, tags, &options.labels, *line) {
+                            Ok(sentence) => Some(sentence),
+                            Err(message) => {
+                                problems.at(*line, message);
+                                None
+                            }
                         }
                     })
                     .collect();
@@ -118,7 +122,8 @@ impl Keys {
                 objects
                     .iter()
                     .filter_map(|(line, object)| {
-                        let fields = row(*line, labelled(object, text, pair.as_deref(), label, &options.labels));
+                        let fields =
+                            row(*line, labelled(object, text, pair.as_deref(), label, &options.labels));
                         let mut fields = fields.into_iter();
                         let (text, label) = (fields.next()?, fields.next()?);
                         Some(Labelled { text, label, pair: fields.next(), line: *line })
@@ -178,7 +183,11 @@ fn sentence(
     let tags: Vec<String> =
         list(object, tags)?.iter().map(|tag| name(tag, tags, names)).collect::<Result<_, _>>()?;
     if words.len() != tags.len() {
-        return Err(format!("expected one tag for each word, found {} words and {} tags", words.len(), tags.len()));
+        return Err(format!(
+            "expected one tag for each word, found {} words and {} tags",
+            words.len(),
+            tags.len()
+        ));
     }
     if words.is_empty() {
         return Err("expected words, found an empty sentence".to_owned());
@@ -195,7 +204,9 @@ fn get<'a>(object: &'a Map<String, Value>, key: &str) -> Result<&'a Value, Strin
 
 fn string(object: &Map<String, Value>, key: &str) -> Result<String, String> {
     match get(object, key)? {
-        Value::String(text) if text.trim().is_empty() => Err(format!("expected a text in `{key}`, found nothing")),
+        Value::String(text) if text.trim().is_empty() => {
+            Err(format!("expected a text in `{key}`, found nothing"))
+        }
         Value::String(text) => Ok(text.clone()),
         other => Err(format!("expected a text in `{key}`, found {}", describe(other))),
     }
@@ -245,13 +256,15 @@ mod tests {
     #[test]
     fn keys_tell_what_an_object_is() {
         let options = ReadOptions::default();
-        let Ok(Examples::Labelled(list)) =
-            read("\u{FEFF}{\"text\": \"a\", \"label\": 3}\r\n\r\n{\"text\": \"b\", \"label\": true}\r\n", &options)
-        else {
+        let Ok(Examples::Labelled(list)) = read(
+            "\u{FEFF}{\"text\": \"a\", \"label\": 3}\r\n\r\n{\"text\": \"b\", \"label\": true}\r\n",
+            &options,
+        ) else {
             panic!("labelled")
         };
         assert_eq!((list[0].label.as_str(), list[1].label.as_str(), list[1].line), ("3", "true", 3));
-        let Ok(Examples::Tagged(list)) = read(r#"{"tokens": ["New", "York"], "labels": ["I-LOC", "I-LOC"]}"#, &options)
+        let Ok(Examples::Tagged(list)) =
+            read(r#"{"tokens": ["New", "York"], "labels": ["I-LOC", "I-LOC"]}"#, &options)
         else {
             panic!("tagged")
         };
@@ -264,7 +277,8 @@ mod tests {
     fn numbers_become_names() {
         let labels = ["O", "B-PER", "I-PER"].map(str::to_owned).to_vec();
         let options = ReadOptions { labels, ..Default::default() };
-        let Ok(Examples::Tagged(list)) = read(r#"{"words": ["Ada", "L"], "ner_tags": [1, 2]}"#, &options) else {
+        let Ok(Examples::Tagged(list)) = read(r#"{"words": ["Ada", "L"], "ner_tags": [1, 2]}"#, &options)
+        else {
             panic!("tagged")
         };
         assert_eq!(list[0].tags, ["B-PER", "I-PER"]);
@@ -292,13 +306,11 @@ mod tests {
 
     #[test]
     fn unknown_keys_are_an_error_that_lists_them() {
-        let error = read(r#"{"headline": "a", "verdict": "b"}"#, &ReadOptions::default()).expect_err("unknown");
+        let error =
+            read(r#"{"headline": "a", "verdict": "b"}"#, &ReadOptions::default()).expect_err("unknown");
         assert!(error.contains("found headline, verdict") && error.contains("columns.text"), "{error}");
-        let columns = Columns {
-            text: Some("headline".into()),
-            label: Some("verdict".into()),
-            ..Default::default()
-        };
+        let columns =
+            Columns { text: Some("headline".into()), label: Some("verdict".into()), ..Default::default() };
         let options = ReadOptions { columns, kind: Some(Kind::Labelled), ..Default::default() };
         assert_eq!(read(r#"{"headline": "a", "verdict": "b"}"#, &options).map(|list| list.len()), Ok(1));
     }

@@ -60,7 +60,10 @@ fn check_kind(path: &Path, format: Format, wanted: Option<Kind>, got: &Examples)
     match wanted {
         Some(kind) if kind != got.kind() => Err(DataError::Format {
             path: path.to_owned(),
-            message: format!("expected {kind} examples; format `{format}` gives {} examples here", got.kind()),
+            message: format!(
+                "expected {kind} examples; format `{format}` gives {} examples here",
+                got.kind()
+            ),
         }),
         _ => Ok(()),
     }
@@ -90,7 +93,8 @@ pub(crate) mod testing {
         let dir = tempfile::tempdir().expect("temp dir");
         let path = dir.path().join(name);
         std::fs::write(&path, text).expect("write");
-        read(&path, options).map_err(|error| error.to_string().replace(&format!("{}/", dir.path().display()), ""))
+        read(&path, options)
+            .map_err(|error| error.to_string().replace(&format!("{}/", dir.path().display()), ""))
     }
 }
 
@@ -101,9 +105,15 @@ mod tests {
 
     #[test]
     fn refuses_a_kind_that_the_layout_cannot_give() {
+        let options = ReadOptions { kind: Some(Kind::Labelled), ..Default::default() };
+        let error = read_text("a.conll", "a B-X\n", &options).expect_err("no labels");
+        assert_eq!(error, "a.conll: expected labelled examples; format `conll` gives tagged examples here");
         let options = ReadOptions { kind: Some(Kind::Tagged), ..Default::default() };
         let error = read_text("a.csv", "text,label\na,b\n", &options).expect_err("no tags");
-        assert_eq!(error, "a.csv: expected tagged examples; format `csv` gives labelled examples here");
+        assert!(
+            error.starts_with("a.csv: a table has no tagged words; use format `conll` or `jsonl`"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -119,7 +129,8 @@ mod tests {
     fn a_missing_file_names_its_neighbour() {
         let dir = tempfile::tempdir().expect("temp dir");
         std::fs::write(dir.path().join("train.csv"), "text,label\n").expect("write");
-        let error = read(&dir.path().join("train.cvs"), &ReadOptions::default()).expect_err("missing").to_string();
+        let error =
+            read(&dir.path().join("train.cvs"), &ReadOptions::default()).expect_err("missing").to_string();
         assert!(error.ends_with("train.cvs: no such file; did you mean `train.csv`?"), "{error}");
     }
 }

@@ -26,7 +26,10 @@ fn read_tags(words: &Source, path: &Path, options: &ReadOptions) -> Result<Examp
         let tags: Vec<String> = tags.split_whitespace().map(str::to_owned).collect();
         if words.len() != tags.len() {
             let (words, tags) = (words.len(), tags.len());
-            problems.at(line, format!("expected one tag for each word of seq.in, found {words} words and {tags} tags"));
+            problems.at(
+                line,
+                format!("expected one tag for each word of seq.in, found {words} words and {tags} tags"),
+            );
         } else if words.is_empty() {
             problems.at(line, "expected words, found an empty sentence");
         } else {
@@ -59,7 +62,8 @@ fn check_lines(words: &Source, other: &Source) -> Result<(), DataError> {
     if expected == found {
         return Ok(());
     }
-    let name = |path: &PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let name =
+        |path: &PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let message = format!("expected {expected} lines as in {}, found {found}", name(&words.path));
     Err(DataError::Format { path: other.path.clone(), message })
 }

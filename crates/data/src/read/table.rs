@@ -11,8 +11,20 @@ use crate::{Column, DataError, Examples, Kind, Labelled, Pair, ReadOptions};
 
 /// Usual names, the most telling first.
 pub(super) const TEXT: [&str; 14] = [
-    "text", "sentence", "sentence1", "premise", "question1", "review", "utterance", "instruction", "query", "question",
-    "content", "comment", "tweet", "title",
+    "text",
+    "sentence",
+    "sentence1",
+    "premise",
+    "question1",
+    "review",
+    "utterance",
+    "instruction",
+    "query",
+    "question",
+    "content",
+    "comment",
+    "tweet",
+    "title",
 ];
 pub(super) const PAIR: [&str; 6] = ["pair", "sentence2", "hypothesis", "question2", "text2", "text_pair"];
 pub(super) const LABEL: [&str; 9] =
@@ -40,11 +52,32 @@ pub(super) fn read(path: &Path, options: &ReadOptions, delimiter: u8) -> Result<
 
     let mut problems = Problems::new(path);
     let mut examples = layout.nothing();
+    let mut lines = LineCounter { text: source.text.as_bytes(), at: 0, line: 1 };
     let body = (!has_header).then(|| Ok(first.clone())).into_iter().chain(rows);
     for row in body {
-        layout.push(&row?, &mut examples, &mut problems);
+        let row = row?;
+        let line = lines.line_of(&row);
+        layout.push(&row, line, &mut examples, &mut problems);
     }
     problems.finish(examples)
+}
+
+/// Counts lines up to a row. The csv crate's own count is one short after Windows line ends and blank lines.
+struct LineCounter<'a> {
+    text: &'a [u8],
+    at: usize,
+    line: usize,
+}
+
+impl LineCounter<'_> {
+    fn line_of(&mut self, row: &csv::StringRecord) -> usize {
+        let before = row.position().map_or(0, |position| position.byte() as usize);
+        let is_row_start = |at: &usize| !matches!(self.text.get(*at), Some(b'\r' | b'\n'));
+        let start = (before..=self.text.len()).find(is_row_start).unwrap_or(before);
+        self.line += self.text[self.at..start].iter().filter(|&&byte| byte == b'\n').count();
+        self.at = start;
+        self.line
+    }
 }
 
 /// Where things stand in a row of `n_columns`.
@@ -60,7 +93,12 @@ enum Fields {
 }
 
 impl Layout {
-    fn find(path: &Path, header: &[&str], n_columns: usize, options: &ReadOptions) -> Result<Self, DataError> {
+    fn find(
+        path: &Path,
+        header: &[&str],
+        n_columns: usize,
+        options: &ReadOptions,
+    ) -> Result<Self, DataError> {
         let finder = Finder { path, header, n_columns };
         let columns = &options.columns;
         let source = finder.find("source", &columns.source, &SOURCE)?;
@@ -97,8 +135,7 @@ impl Layout {
         }
     }
 
-    fn push(&self, row: &csv::StringRecord, examples: &mut Examples, problems: &mut Problems) {
-        let line = row.position().map_or(0, |position| position.line() as usize);
+    fn push(&self, row: &csv::StringRecord, line: usize, examples: &mut Examples, problems: &mut Problems) {
         if row.len() != self.n_columns {
             problems.at(line, format!("expected {} columns, found {}", self.n_columns, row.len()));
             return;
@@ -136,9 +173,9 @@ impl Finder<'_> {
     /// The configured column, or the first of the usual names that the header has.
     fn find(&self, key: &str, wanted: &Option<Column>, usual: &[&str]) -> Result<Option<usize>, DataError> {
         match wanted {
-            None => Ok(usual.iter().find_map(|name| {
-                self.header.iter().position(|column| column.eq_ignore_ascii_case(name))
-            })),
+            None => Ok(usual
+                .iter()
+                .find_map(|name| self.header.iter().position(|column| column.eq_ignore_ascii_case(name)))),
             Some(Column::Index(at)) if *at < self.n_columns => Ok(Some(*at)),
             Some(Column::Index(at)) => Err(self.unclear(&format!(
                 "columns.{key} = {at}, but columns are counted from 0 and the first line has {}",
@@ -201,10 +238,10 @@ mod tests {
 
     #[test]
     fn finds_the_usual_columns_and_counts_lines_of_quoted_fields() {
-        let text = "id,category,text\r\n1,good,\"two\nlines, \"\"quoted\"\"\"\r\n2,bad,plain\r\n";
+        let text = "id,category,text\r\n1,good,\"two\nlines, \"\"quoted\"\"\"\r\n\r\n2,bad,plain\r\n";
         let list = labelled("a.csv", text, &ReadOptions::default()).expect("reads");
         assert_eq!(list[0].text, "two\nlines, \"quoted\"");
-        assert_eq!((list[0].line, list[1].line, list[1].label.as_str()), (2, 4, "bad"));
+        assert_eq!((list[0].line, list[1].line, list[1].label.as_str()), (2, 5, "bad"));
     }
 
     #[test]
@@ -228,7 +265,10 @@ mod tests {
     #[test]
     fn source_and_target_give_pairs() {
         let pairs = read_text("a.csv", "source,target\na,b\n", &ReadOptions::default());
-        assert_eq!(pairs, Ok(Examples::Pairs(vec![Pair { source: "a".into(), target: "b".into(), line: 2 }])));
+        assert_eq!(
+            pairs,
+            Ok(Examples::Pairs(vec![Pair { source: "a".into(), target: "b".into(), line: 2 }]))
+        );
         let columns = Columns { source: Some(0.into()), target: Some(1.into()), ..Default::default() };
         let options = ReadOptions { columns, header: Some(false), ..Default::default() };
         assert_eq!(read_text("a.tsv", "Hi.\t嗨。\tCC-BY\n", &options).map(|pairs| pairs.len()), Ok(1));
@@ -240,7 +280,10 @@ mod tests {
         let text = read_text("a.csv", "id,text\n1,a\n2,b\n", &options);
         assert_eq!(text, Ok(Examples::Text(vec!["a".into(), "b".into()])));
         let error = read_text("a.csv", "id,text\n1,a\n", &ReadOptions::default()).expect_err("no label");
-        assert_eq!(error, "a.csv: no column for the labelled text; set columns.label; found columns id, text");
+        assert_eq!(
+            error,
+            "a.csv: no column for the labelled text; set columns.label; found columns id, text"
+        );
     }
 
     #[test]

@@ -13,7 +13,11 @@ pub(super) struct Sentence {
 }
 
 /// Checks every tag and converts all sentences from one scheme to IOB2.
-pub(super) fn to_iob2(sentences: Vec<Sentence>, options: &ReadOptions, problems: &mut Problems) -> Vec<Tagged> {
+pub(super) fn to_iob2(
+    sentences: Vec<Sentence>,
+    options: &ReadOptions,
+    problems: &mut Problems,
+) -> Vec<Tagged> {
     for sentence in &sentences {
         for (tag, &line) in sentence.tags.iter().zip(&sentence.lines) {
             if let Some(problem) = tags::problem(tag) {

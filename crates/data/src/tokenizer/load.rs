@@ -60,7 +60,8 @@ fn load_bert(path: &Path) -> Result<HfTokenizer, DataError> {
         Some(lowercase) => lowercase,
         None => !source.lines().any(|(_, piece)| piece.starts_with(|c: char| c.is_ascii_uppercase())),
     };
-    let pieces: Vec<(String, u32)> = (0..).zip(source.text.lines()).map(|(id, piece)| (piece.to_owned(), id)).collect();
+    let pieces: Vec<(String, u32)> =
+        (0..).zip(source.text.lines()).map(|(id, piece)| (piece.to_owned(), id)).collect();
     let id = |name: &str| pieces.iter().find(|(piece, _)| piece == name).map(|(_, id)| *id);
     let (Some(cls), Some(sep), Some(_)) = (id("[CLS]"), id("[SEP]"), id("[UNK]")) else {
         return Err(Problems::only(path, 0, "expected a BERT vocabulary with [UNK], [CLS] and [SEP]"));

@@ -397,7 +397,15 @@ fn find_specials(inner: &HfTokenizer) -> Specials {
         sep: first(&["[SEP]", "<sep>", "</s>"]),
         mask: first(&["[MASK]", "<mask>", "<|mask|>"]),
         bos: first(&["[BOS]", "<bos>", "<s>", "<|begin_of_text|>", "<|startoftext|>", "<|endoftext|>"]),
-        eos: first(&["[EOS]", "<eos>", "</s>", "<|end_of_text|>", "<|endoftext|>", "<|eot_id|>", "<|im_end|>"]),
+        eos: first(&[
+            "[EOS]",
+            "<eos>",
+            "</s>",
+            "<|end_of_text|>",
+            "<|endoftext|>",
+            "<|eot_id|>",
+            "<|im_end|>",
+        ]),
     }
 }
 
@@ -405,12 +413,14 @@ fn find_specials(inner: &HfTokenizer) -> Specials {
 fn find_frame(inner: &HfTokenizer, specials: &Specials) -> Result<Frame, DataError> {
     const FIRST: u32 = u32::MAX;
     const SECOND: u32 = u32::MAX - 1;
-    let Some(processor) = inner.get_post_processor().filter(|processor| processor.added_tokens(true) > 0) else {
+    let Some(processor) = inner.get_post_processor().filter(|processor| processor.added_tokens(true) > 0)
+    else {
         let between = specials.sep.or(specials.eos).into_iter().collect();
         return Ok(Frame { between, ..Frame::default() });
     };
     let text = |id| HfEncoding::from_tokens(vec![Token::new(id, "a".to_owned(), (0, 1))], 0);
-    let process = |first, second| processor.process(first, second, true).map_err(failed("cannot frame a text"));
+    let process =
+        |first, second| processor.process(first, second, true).map_err(failed("cannot frame a text"));
     let single = process(text(FIRST), None)?;
     let pair = process(text(FIRST), Some(text(SECOND)))?;
     let place = |ids: &[u32], id| ids.iter().position(|&found| found == id);

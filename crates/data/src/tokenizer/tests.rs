@@ -1,1 +1,229 @@
+use proptest::prelude::*;
+
 use super::*;
+
+const KINDS: [TokenizerKind; 4] =
+    [TokenizerKind::WordPiece, TokenizerKind::Bpe, TokenizerKind::Char, TokenizerKind::Word];
+
+const TEXTS: [&str; 5] = [
+    "The lighthouse keeper's daughter was called Mira; she knew every boat.\n",
+    "One evening she counted eight boats, and the small blue boat was missing.\n",
+    "北京是中国的首都。上海是最大的城市。\n",
+    "我在北京, she is in Shanghai (上海).\n",
+    "lower lowest low, new newest newer, wide wider widest\n",
+];
+
+fn train(kind: TokenizerKind) -> Tokenizer {
+    Tokenizer::train(kind, 400, false, TEXTS).expect("trains")
+}
+
+#[test]
+fn special_tokens_come_first() {
+    for kind in KINDS {
+        let tokenizer = train(kind);
+        for (id, name) in (0..).zip(SPECIAL_TOKENS) {
+            assert_eq!(tokenizer.id(name), Some(id), "{kind:?} {name}");
+            assert_eq!(tokenizer.token(id).as_deref(), Some(name));
+        }
+        assert_eq!(tokenizer.kind(), Some(kind));
+        assert!(tokenizer.vocab_size() <= 400);
+        let specials = tokenizer.specials();
+        assert_eq!(
+            (specials.pad, specials.unk, specials.bos, specials.eos),
+            (Some(0), Some(1), Some(5), Some(6))
+        );
+    }
+}
+
+#[test]
+fn training_is_reproducible_and_ignores_order() {
+    for kind in KINDS {
+        let reversed: Vec<&str> = TEXTS.into_iter().rev().collect();
+        let again = Tokenizer::train(kind, 400, false, reversed).expect("trains");
+        // The vocabulary is written in the order of its ids.
+        assert_eq!(train(kind).to_json().expect("json"), again.to_json().expect("json"), "{kind:?}");
+    }
+}
+
+#[test]
+fn saving_and_loading_change_nothing() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let path = dir.path().join("tokenizer.json");
+    for kind in KINDS {
+        let saved = train(kind);
+        saved.save(&path).expect("saves");
+        let loaded = Tokenizer::from_file(dir.path()).expect("loads");
+        assert_eq!(loaded.kind(), Some(kind));
+        assert_eq!((loaded.specials(), loaded.frame()), (saved.specials(), saved.frame()));
+        for text in TEXTS.into_iter().chain(["unseen Wörter ☃ 南京"]) {
+            let ids = saved.encode(text).expect("encodes");
+            assert_eq!(loaded.encode(text).expect("encodes"), ids, "{kind:?}");
+            assert_eq!(loaded.decode(&ids.ids).expect("decodes"), saved.decode(&ids.ids).expect("decodes"));
+        }
+    }
+    let names: Vec<_> =
+        std::fs::read_dir(dir.path()).expect("lists").flatten().map(|e| e.file_name()).collect();
+    assert_eq!(names, ["tokenizer.json"]);
+}
+
+#[test]
+fn offsets_are_bytes_of_the_text() {
+    let text = "she is in 上海!";
+    for kind in KINDS {
+        let Encoding { ids, offsets, words } = train(kind).encode(text).expect("encodes");
+        assert_eq!((ids.len(), ids.len()), (offsets.len(), words.len()));
+        let last = offsets.last().expect("has tokens");
+        assert_eq!(&text[last.clone()], "!", "{kind:?}");
+    }
+    let pieces = train(TokenizerKind::Char).encode("上海").expect("encodes");
+    assert_eq!(pieces.offsets, [0..3, 3..6]);
+}
+
+#[test]
+fn chinese_characters_are_words() {
+    for kind in [TokenizerKind::WordPiece, TokenizerKind::Word] {
+        let tokenizer = train(kind);
+        let ids = tokenizer.encode("北京的上海").expect("encodes").ids;
+        let tokens: Vec<String> = ids.iter().filter_map(|&id| tokenizer.token(id)).collect();
+        assert_eq!(tokens, ["北", "京", "的", "上", "海"]);
+    }
+}
+
+#[test]
+fn every_word_has_a_token() {
+    let words = ["The", "\u{200d}", "boats", "北京", "zzz☃", " "];
+    for kind in KINDS {
+        let WordEncoding { ids, word_of } = train(kind).encode_words(&words).expect("encodes");
+        assert_eq!(ids.len(), word_of.len());
+        for at in 0..words.len() {
+            assert!(word_of.contains(&at), "{kind:?}: word {at} of {word_of:?}");
+        }
+        assert!(word_of.is_sorted());
+    }
+    let piece = train(TokenizerKind::WordPiece).encode_words(&["\u{200d}"]).expect("encodes");
+    assert_eq!(piece.ids, [1]);
+    assert!(train(TokenizerKind::Bpe).encode_words::<&str>(&[]).expect("encodes").ids.is_empty());
+}
+
+#[test]
+fn byte_level_words_are_tokenised_as_in_running_text() {
+    let tokenizer = train(TokenizerKind::Bpe);
+    let running = tokenizer.encode("she counted boats").expect("encodes").ids;
+    assert_eq!(tokenizer.encode_words(&["she", "counted", "boats"]).expect("encodes").ids, running);
+    let running = tokenizer.encode("北京的首都").expect("encodes").ids;
+    let words = tokenizer.encode_words(&["北京", "的", "首都"]).expect("encodes").ids;
+    assert_eq!(tokenizer.decode(&words).expect("decodes"), tokenizer.decode(&running).expect("decodes"));
+}
+
+#[test]
+fn special_tokens_in_text_are_plain_text_unless_meant() {
+    let tokenizer = Tokenizer::train(TokenizerKind::Char, 60, false, ["[SEP] [MASK] a"]).expect("trains");
+    let plain = tokenizer.encode("a[SEP]").expect("encodes").ids;
+    assert_eq!(plain.len(), 6);
+    assert_eq!(tokenizer.decode(&plain).expect("decodes"), "a[SEP]");
+    let meant = tokenizer.encode_with_specials("a[MASK]").expect("encodes").ids;
+    assert_eq!(meant[1..], [4]);
+    assert_eq!(tokenizer.decode(&meant).expect("decodes"), "a");
+}
+
+#[test]
+fn the_frame_of_a_pair_has_two_segments() {
+    let framed = train(TokenizerKind::WordPiece).assemble(&[20, 21], Some(&[22]));
+    assert_eq!(framed.ids, [2, 20, 21, 3, 22, 3]);
+    assert_eq!(framed.segments, [0, 0, 0, 0, 1, 1]);
+    assert_eq!((framed.first, framed.second), (1..3, Some(4..5)));
+    let single = train(TokenizerKind::Bpe).assemble(&[20], None);
+    assert_eq!((single.ids, single.first, single.second), (vec![2, 20, 3], 1..2, None));
+    assert_eq!(train(TokenizerKind::Word).frame().n_tokens(true), 3);
+}
+
+#[test]
+fn a_small_vocabulary_keeps_the_frequent_characters() {
+    for kind in [TokenizerKind::WordPiece, TokenizerKind::Char, TokenizerKind::Word] {
+        let tokenizer = Tokenizer::train(kind, 12, true, ["aaaa bbb cc d e f g h i"]).expect("trains");
+        assert!(tokenizer.vocab_size() <= 12, "{kind:?}");
+    }
+    let chars = Tokenizer::train(TokenizerKind::Char, 9, true, ["aaabbc"]).expect("trains");
+    assert_eq!(chars.encode("abc").expect("encodes").ids, [7, 8, 1]);
+    assert_eq!(chars.decode(&[7, 1]).expect("decodes"), "a[UNK]");
+    let error = Tokenizer::train(TokenizerKind::Bpe, 262, true, ["a"]).expect_err("no room").to_string();
+    assert_eq!(error, "vocab_size = 262 is too small; Bpe needs at least 263");
+    assert!(Tokenizer::train(TokenizerKind::Word, 50, true, [""]).is_err());
+}
+
+#[test]
+fn lowercase_is_the_tokenizers_own() {
+    for kind in KINDS {
+        let tokenizer = Tokenizer::train(kind, 400, true, TEXTS).expect("trains");
+        assert_eq!(
+            tokenizer.encode("BOAT").expect("encodes").ids,
+            tokenizer.encode("boat").expect("encodes").ids
+        );
+    }
+}
+
+#[test]
+fn an_unknown_id_is_an_error() {
+    let error = train(TokenizerKind::Word).decode(&[7, 4000]).expect_err("4000").to_string();
+    assert!(error.contains("token id 4000 is not in the vocabulary"), "{error}");
+}
+
+#[test]
+fn reads_a_bert_vocabulary_and_its_configuration() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let path = dir.path().join("vocab.txt");
+    std::fs::write(&path, "[PAD]\r\n[UNK]\r\n[CLS]\r\n[SEP]\r\n[MASK]\r\nboat\r\nBoat\r\n##s\r\n")
+        .expect("write");
+    let cased = Tokenizer::from_file(&path).expect("loads");
+    assert_eq!(cased.encode("boats Boat").expect("encodes").ids, [5, 7, 6]);
+    assert_eq!(cased.assemble(&[5], None).ids, [2, 5, 3]);
+    std::fs::write(dir.path().join("tokenizer_config.json"), r#"{"do_lower_case": true}"#).expect("write");
+    let uncased = Tokenizer::from_file(dir.path()).expect("loads");
+    assert_eq!(uncased.encode("Boat").expect("encodes").ids, [5]);
+    std::fs::write(&path, "boat\n").expect("write");
+    let error = Tokenizer::from_file(&path).expect_err("no specials").to_string();
+    assert!(error.ends_with("vocab.txt: expected a BERT vocabulary with [UNK], [CLS] and [SEP]"), "{error}");
+}
+
+#[test]
+fn unreadable_files_say_what_was_expected() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let error = |name: &str| Tokenizer::from_file(&dir.path().join(name)).expect_err("wrong").to_string();
+    std::fs::write(dir.path().join("tokenizer.json"), "{}").expect("write");
+    std::fs::write(dir.path().join("sp.model"), "x").expect("write");
+    assert!(
+        error("tokenizer.json").contains("tokenizer.json is not a tokenizer.json"),
+        "{}",
+        error("tokenizer.json")
+    );
+    assert!(error("tokeniser.json").contains("did you mean `tokenizer.json`?"));
+    assert!(error("sp.model").contains("convert other tokenizers"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn bytes_come_back_exactly(text in any::<String>()) {
+        let tokenizer = train(TokenizerKind::Bpe);
+        let ids = tokenizer.encode(&text).expect("encodes").ids;
+        prop_assert_eq!(tokenizer.decode(&ids).expect("decodes"), text);
+    }
+
+    #[test]
+    fn known_characters_come_back_exactly(text in "[a-z北京 \\n\\t\\[\\]SEP#]{0,40}") {
+        let tokenizer = Tokenizer::train(
+            TokenizerKind::Char, 99, false, ["abcdefghijklmnopqrstuvwxyz北京 \n\t[]SEP#"],
+        ).expect("trains");
+        let ids = tokenizer.encode(&text).expect("encodes").ids;
+        prop_assert_eq!(tokenizer.decode(&ids).expect("decodes"), text);
+    }
+
+    #[test]
+    fn words_of_raw_text_are_its_bytes(text in any::<String>()) {
+        for (word, range) in split_words(&text) {
+            prop_assert_eq!(&text[range], word.as_str());
+            prop_assert!(!word.trim().is_empty());
+        }
+    }
+}

@@ -13,8 +13,8 @@ use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{
-    AddedToken, NormalizedString, Normalizer, NormalizerWrapper, OffsetReferential, OffsetType, PreTokenizedString,
-    PreTokenizer, PreTokenizerWrapper, Tokenizer as HfTokenizer, Trainer, decoders,
+    AddedToken, NormalizedString, Normalizer, NormalizerWrapper, OffsetReferential, OffsetType,
+    PreTokenizedString, PreTokenizer, PreTokenizerWrapper, Tokenizer as HfTokenizer, Trainer, decoders,
 };
 
 use super::{SPECIAL_TOKENS, TokenizerKind, failed};
@@ -57,11 +57,18 @@ pub(super) fn train<S: AsRef<str>>(
 }
 
 /// `[CLS] A [SEP]` and `[CLS] A [SEP] B [SEP]`, the second text in segment 1.
-pub(super) fn template(cls: &str, cls_id: u32, sep: &str, sep_id: u32) -> Result<TemplateProcessing, DataError> {
+pub(super) fn template(
+    cls: &str,
+    cls_id: u32,
+    sep: &str,
+    sep_id: u32,
+) -> Result<TemplateProcessing, DataError> {
     let built = TemplateProcessing::builder()
         .try_single(format!("{cls} $A {sep}"))
         .and_then(|builder| builder.try_pair(format!("{cls} $A {sep} $B:1 {sep}:1")))
-        .map(|builder| builder.special_tokens(vec![(cls.to_owned(), cls_id), (sep.to_owned(), sep_id)]).build());
+        .map(|builder| {
+            builder.special_tokens(vec![(cls.to_owned(), cls_id), (sep.to_owned(), sep_id)]).build()
+        });
     match built {
         Ok(Ok(template)) => Ok(template),
         Ok(Err(error)) => Err(failed("cannot build the template")(error.to_string().into())),
@@ -203,7 +210,8 @@ fn chars(counts: BTreeMap<String, u64>, vocab_size: usize) -> Result<HfTokenizer
     // A limit of 0 stops the trainer before its first merge; the alphabet is added whatever the limit.
     let mut trainer =
         BpeTrainer::builder().vocab_size(0).special_tokens(specials()).show_progress(false).build();
-    let mut model = BPE::builder().unk_token("[UNK]".to_owned()).build().map_err(failed("cannot build a model"))?;
+    let mut model =
+        BPE::builder().unk_token("[UNK]".to_owned()).build().map_err(failed("cannot build a model"))?;
     fit(&mut trainer, &mut model, &order.into_iter().map(|(c, _)| (c, 1)).collect())?;
     let mut tokenizer = HfTokenizer::new(model);
     tokenizer.with_decoder(Some(decoders::fuse::Fuse::new()));
@@ -224,7 +232,11 @@ fn words(counts: &BTreeMap<String, u64>, vocab_size: usize) -> Result<HfTokenize
 }
 
 /// Trains on words and their counts. A trainer takes texts only, so each portion travels as `count NUL word`.
-fn fit<T: Trainer>(trainer: &mut T, model: &mut T::Model, counts: &BTreeMap<String, u64>) -> Result<(), DataError> {
+fn fit<T: Trainer>(
+    trainer: &mut T,
+    model: &mut T::Model,
+    counts: &BTreeMap<String, u64>,
+) -> Result<(), DataError> {
     let portions = counts.iter().flat_map(|(word, &count)| {
         let portion = move |at: u64| format!("{}\0{word}", (count - at * PORTION).min(PORTION));
         (0..count.div_ceil(PORTION)).map(portion)

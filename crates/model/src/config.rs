@@ -1,0 +1,55 @@
+//! `config.json`: everything that makes the model again, but for its weights.
+
+use locus_encoder::{ConfigProblem, StackConfig};
+use locus_heads::HeadConfig;
+use serde::{Deserialize, Serialize};
+
+/// The version of the folder's layout.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// The configuration of a model folder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Always `"locus"`.
+    pub model_type: String,
+    /// The version of the folder's layout.
+    pub format_version: u32,
+    /// The head.
+    pub head: HeadConfig,
+    /// The names of the labels, in the order of their numbers; empty for language models.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+    /// Number of tokens.
+    pub vocab_size: usize,
+    /// The stack.
+    pub stack: StackConfig,
+}
+
+impl ModelConfig {
+    /// A configuration of this version.
+    pub fn new(head: HeadConfig, labels: Vec<String>, vocab_size: usize, stack: StackConfig) -> Self {
+        Self { model_type: "locus".to_owned(), format_version: FORMAT_VERSION, head, labels, vocab_size, stack }
+    }
+
+    /// Everything that is wrong with it.
+    pub fn check(&self) -> Vec<ConfigProblem> {
+        let mut problems = self.head.check(&self.stack);
+        let mut unless = |fits: bool, key: &str, found: String, allowed: String| {
+            if !fits {
+                problems.push(ConfigProblem { key: key.to_owned(), found, allowed });
+            }
+        };
+        unless(self.model_type == "locus", "model_type", self.model_type.clone(), "locus".to_owned());
+        let version = format!("{FORMAT_VERSION} (a folder of another version of Locus)");
+        unless(self.format_version == FORMAT_VERSION, "format_version", self.format_version.to_string(), version);
+        unless(self.vocab_size > 0, "vocab_size", "0".to_owned(), "at least 1".to_owned());
+        if let HeadConfig::TokenClassification { n_labels } | HeadConfig::SequenceClassification { n_labels, .. } =
+            self.head
+        {
+            let allowed = format!("{n_labels} names, as many as the head has labels");
+            unless(self.labels.len() == n_labels, "labels", format!("{} names", self.labels.len()), allowed);
+        }
+        problems
+    }
+}
