@@ -80,6 +80,9 @@ pub fn linear<B: Backend, const D: usize>(
 ///
 /// # Shapes
 /// - x: `[.., d_model]`; gamma, beta: `[d_model]`; output as x
+///
+/// # Panics
+/// If gamma or beta are of another width than x.
 pub fn layer_norm<B: Backend, const D: usize>(
     x: Tensor<B, D>,
     gamma: Tensor<B, 1>,
@@ -88,6 +91,7 @@ pub fn layer_norm<B: Backend, const D: usize>(
 ) -> Tensor<B, D> {
     let dims = x.dims();
     let d_model = dims[D - 1];
+    assert_eq!((gamma.dims(), beta.dims()), ([d_model], [d_model]), "gamma and beta must be as wide as x");
     let rows = x.reshape([dims[..D - 1].iter().product(), d_model]); // [rows, d_model]
     let y = kernels::run(&kernels::LayerNorm { eps: eps as f32 }, (rows, gamma, beta))
         .unwrap_or_else(|(rows, gamma, beta)| reference::layer_norm(rows, gamma, beta, eps));
@@ -98,7 +102,11 @@ pub fn layer_norm<B: Backend, const D: usize>(
 ///
 /// # Shapes
 /// - x: `[.., d_model]`; gamma: `[d_model]`; output as x
+///
+/// # Panics
+/// If gamma is of another width than x.
 pub fn rms_norm<B: Backend, const D: usize>(x: Tensor<B, D>, gamma: Tensor<B, 1>, eps: f64) -> Tensor<B, D> {
+    assert_eq!(gamma.dims(), [x.dims()[D - 1]], "gamma must be as wide as x");
     reference::rms_norm(x, gamma, eps)
 }
 

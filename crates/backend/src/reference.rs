@@ -94,8 +94,8 @@ pub fn dropout<B: Backend, const D: usize>(x: Tensor<B, D>, p: f64, key: Key) ->
         .into_par_iter()
         .map(|idx| if key.uniform(idx) < p { 0.0 } else { kept })
         .collect();
-    let device = x.device();
-    x * Tensor::from_data(TensorData::new(factors, shape), &device)
+    let like_x = (&x.device(), x.dtype());
+    x * Tensor::from_data(TensorData::new(factors, shape), like_x)
 }
 
 /// See [`ops::cross_entropy`](crate::ops::cross_entropy).
@@ -105,17 +105,22 @@ pub fn cross_entropy<B: Backend>(logits: Tensor<B, 2>, targets: &Targets) -> Ten
         (0..rows).filter_map(|row| targets.row(row).map(|(class, weight)| (row, class, weight))).collect();
     let (n, device) = (counted.len(), logits.device());
     if n == 0 {
-        return logits.sum() * 0.0;
+        // Zero with a gradient of zero. A product with 0 would let NaN and ∞ of the ignored rows through.
+        let all = logits.zeros_like().equal_elem(0.0);
+        return logits.mask_fill(all, 0.0).sum();
     }
     let ints = |f: &dyn Fn(&(usize, usize, f32)) -> usize| {
         let values: Vec<i64> = counted.iter().map(|cell| f(cell) as i64).collect();
         Tensor::<B, 1, Int>::from_data(TensorData::new(values, [n]), &device)
     };
     let weights: Vec<f32> = counted.iter().map(|cell| cell.2).collect();
-    let weights = Tensor::<B, 2>::from_data(TensorData::new(weights, [n, 1]), &device);
+    let weights = Tensor::<B, 2>::from_data(TensorData::new(weights, [n, 1]), (&device, logits.dtype()));
     let log_probs = log_softmax(logits.select(0, ints(&|cell| cell.0)), 1); // [n, classes]
     let on_target = log_probs.clone().gather(1, ints(&|cell| cell.1).reshape([n, 1])); // [n, 1]
-    let smoothing = f64::from(targets.smoothing);
-    let spread = log_probs.sum_dim(1) / classes as f64; // [n, 1]
-    -((on_target * (1.0 - smoothing) + spread * smoothing) * weights).sum()
+    let expected = match f64::from(targets.smoothing) {
+        // NUMERICS: no `0 · spread`, because a class ruled out by −∞ would make it NaN.
+        0.0 => on_target,
+        s => on_target * (1.0 - s) + log_probs.sum_dim(1) * (s / classes as f64), // [n, 1]
+    };
+    -(expected * weights).sum()
 }

@@ -169,8 +169,8 @@ pub struct ReadOptions {
     pub scheme: Option<TagScheme>,
     /// Names of labels that the file writes as numbers, in order.
     pub labels: Vec<String>,
-    /// Examples with one of these labels are left out.
-    pub skip_labels: Vec<String>,
+    /// Examples with a text or label that is exactly one of these are left out.
+    pub skip_examples: Vec<String>,
 }
 
 const SNIPS_FILES: [&str; 3] = ["seq.in", "seq.out", "label"];

@@ -3,7 +3,8 @@
 //! The modules follow the way of an example:
 //!
 //! 1. [`manifest`] says which files a data set has; [`read()`] reads one of them ([`Format`]) into [`Examples`];
-//! 2. [`split`] makes a fixed split where a set has none; [`check`](mod@check) looks for mistakes before training does;
+//! 2. [`split`] makes a fixed split where a set has none; [`check`](mod@check) looks for mistakes before training does,
+//!    [`stats`](mod@stats) counts;
 //! 3. [`tokenizer`] turns text into ids; [`labels`] turns label names into ids; [`window`] cuts what is too long;
 //! 4. [`plan`] decides which items share a batch; [`batch`] pads them into a [`HostBatch`].
 //!
@@ -21,12 +22,13 @@ pub mod plan;
 pub mod random;
 pub mod read;
 pub mod split;
+pub mod stats;
 pub mod synthetic;
 pub mod tokenizer;
 pub mod window;
 
 pub use batch::{HostBatch, HostLabels, IGNORE, Item, ItemLabels, PadSide, collate};
-pub use check::{CheckReport, LengthLimit, Splits, Stats, check, stats};
+pub use check::{CheckReport, LengthLimit, Splits, check};
 pub use error::{DataError, FileProblems, Problem};
 pub use example::{Examples, Kind, Labelled, Pair, Tagged};
 pub use format::{Column, Columns, Format, ReadOptions};
@@ -35,5 +37,6 @@ pub use manifest::{Lookup, Manifest, Sha256Sum, SplitFile, Task};
 pub use plan::{BatchLimits, BatchPlan, Order, lm_blocks};
 pub use read::read;
 pub use split::{Part, Shares};
+pub use stats::{Stats, stats};
 pub use tokenizer::{Encoding, Frame, Framed, Specials, Tokenizer, TokenizerKind, WordEncoding, split_words};
 pub use window::{Window, windows};

@@ -77,9 +77,9 @@ pub struct Manifest {
     /// Classes, or entity types without prefix, in the order in which a model numbers them. Others are errors.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
-    /// Examples with one of these labels are left out.
+    /// Examples with a text or label that is exactly one of these are left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub skip_labels: Vec<String>,
+    pub skip_examples: Vec<String>,
     /// Whether a table's first line names its columns; unset: yes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header: Option<bool>,
@@ -105,7 +105,7 @@ pub struct SplitFile {
     /// Its sum.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<Sha256Sum>,
-    /// How many examples it holds, counted before labels are skipped.
+    /// How many examples it holds, not counted where examples are skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub examples: Option<usize>,
 }
@@ -181,7 +181,7 @@ impl Manifest {
             scheme: self.scheme,
             // A file may write classes as numbers; it cannot do so with types that lack their prefix.
             labels: if self.task == Task::Classify { self.labels.clone() } else { Vec::new() },
-            skip_labels: self.skip_labels.clone(),
+            skip_examples: self.skip_examples.clone(),
         }
     }
 
@@ -223,7 +223,8 @@ impl Manifest {
             verify(&path, sum)?;
         }
         let examples = read(&path, &self.options())?;
-        if let Some(expected) = file.examples.filter(|&n| n != examples.len() && self.skip_labels.is_empty())
+        if let Some(expected) =
+            file.examples.filter(|&n| n != examples.len() && self.skip_examples.is_empty())
         {
             let found = examples.len();
             let message = format!("expected {expected} examples as the manifest says, found {found}");

@@ -1,1 +1,33 @@
-//! locus-pipeline
+//! The way from text to answers: [`Pipeline`] loads a model folder and predicts, generates and evaluates.
+//!
+//! The parts are usable on their own: a [`Codec`] turns text into numbers and answers into text for one model, a
+//! [`TrainingSet`] gives the batches of every epoch, [`evaluate()`] scores a model on examples.
+//!
+//! ```no_run
+//! use locus_backend::device::NdArray;
+//! use locus_pipeline::Pipeline;
+//!
+//! # fn main() -> Result<(), locus_pipeline::PipelineError> {
+//! let pipeline = Pipeline::<NdArray>::from_dir("runs/first-news/model", &Default::default())?;
+//! for prediction in pipeline.predict(&["Mira Tolland visited Lisbon."])? {
+//!     println!("{}", prediction.to_json());
+//! }
+//! # Ok(()) }
+//! ```
+
+mod classify;
+mod codec;
+mod error;
+mod evaluate;
+mod pipeline;
+mod tagging;
+mod training_set;
+mod write;
+
+pub use codec::{Codec, Encoded};
+pub use error::PipelineError;
+pub use evaluate::{Evaluation, evaluate};
+pub use pipeline::{Entity, Pipeline, Prediction};
+pub use tagging::{TaggedWord, tag};
+pub use training_set::TrainingSet;
+pub use write::{StreamDecoder, WriteOptions};

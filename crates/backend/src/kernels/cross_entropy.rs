@@ -9,7 +9,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::tensor::{Tensor, TensorMetadata, backend::Backend};
 use rayon::prelude::*;
 
-use super::{Cpu, Kernel, elements, primitive, tensor};
+use super::{Cpu, Kernel, elements, holds_f32, primitive, tensor};
 use crate::ops::Targets;
 
 /// The summed loss `[1]` of logits `[rows, classes]`.
@@ -20,6 +20,10 @@ pub(crate) struct CrossEntropy {
 impl Kernel for CrossEntropy {
     type Inputs<B: Backend> = (Tensor<B, 2>,);
     type Output<B: Backend> = Tensor<B, 1>;
+
+    fn is_f32<B: Backend>((logits,): &Self::Inputs<B>) -> bool {
+        holds_f32(logits)
+    }
 
     fn plain<K: Cpu>(&self, (logits,): Self::Inputs<K>) -> Tensor<K, 1> {
         tensor(forward::<K>(&primitive(logits), &self.targets))
@@ -72,9 +76,12 @@ fn forward<K: Cpu>(logits: &K::FloatTensorPrimitive, targets: &Targets) -> K::Fl
         .map(|(row, logits)| {
             let Some((class, weight)) = targets.row(row) else { return 0.0 };
             let lse = log_sum_exp(logits);
-            let mean = logits.iter().sum::<f32>() / classes as f32;
-            let on_target = (1.0 - targets.smoothing) * logits[class] + targets.smoothing * mean;
-            f64::from(weight * (lse - on_target))
+            // NUMERICS: no `0 · mean` without smoothing, because a class ruled out by −∞ would make it NaN.
+            let expected = match targets.smoothing {
+                0.0 => logits[class],
+                s => (1.0 - s) * logits[class] + s * logits.iter().sum::<f32>() / classes as f32,
+            };
+            f64::from(weight * (lse - expected))
         })
         .collect();
     // NUMERICS: summed in f64 and in row order, so that the loss does not depend on the threads.

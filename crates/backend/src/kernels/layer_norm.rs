@@ -7,7 +7,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::tensor::{Shape, Tensor, TensorMetadata, backend::Backend};
 use rayon::prelude::*;
 
-use super::{Cpu, Kernel, elements, primitive, tensor};
+use super::{Cpu, Kernel, elements, holds_f32, primitive, tensor};
 
 /// `y = (x − mean) / √(var + eps) · gamma + beta` over the last axis. Inputs: x `[rows, d]`, gamma `[d]`, beta `[d]`.
 pub(crate) struct LayerNorm {
@@ -17,6 +17,10 @@ pub(crate) struct LayerNorm {
 impl Kernel for LayerNorm {
     type Inputs<B: Backend> = (Tensor<B, 2>, Tensor<B, 1>, Tensor<B, 1>);
     type Output<B: Backend> = Tensor<B, 2>;
+
+    fn is_f32<B: Backend>((x, gamma, beta): &Self::Inputs<B>) -> bool {
+        holds_f32(x) && holds_f32(gamma) && holds_f32(beta)
+    }
 
     fn plain<K: Cpu>(&self, (x, gamma, beta): Self::Inputs<K>) -> Tensor<K, 2> {
         let (x, gamma, beta) = (primitive(x), primitive(gamma), primitive(beta));

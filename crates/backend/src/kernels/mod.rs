@@ -19,7 +19,7 @@ use std::any::Any;
 use std::borrow::Cow;
 
 use burn::backend::Autodiff;
-use burn::tensor::{Shape, Tensor, TensorPrimitive, backend::Backend};
+use burn::tensor::{DType, Shape, Tensor, TensorPrimitive, backend::Backend};
 
 pub(crate) use cross_entropy::CrossEntropy;
 pub(crate) use layer_norm::LayerNorm;
@@ -39,6 +39,8 @@ pub(crate) trait Kernel: Sized {
     /// The tensor it gives.
     type Output<B: Backend>: 'static;
 
+    /// Whether all inputs hold f32, which the type of a backend does not say: it is a property of each tensor.
+    fn is_f32<B: Backend>(inputs: &Self::Inputs<B>) -> bool;
     /// Runs on a plain backend.
     fn plain<K: Cpu>(&self, inputs: Self::Inputs<K>) -> Self::Output<K>;
     /// Runs under autodiff, with its own node in the graph.
@@ -47,6 +49,9 @@ pub(crate) trait Kernel: Sized {
 
 /// Runs `op` where there is a kernel for `B`; otherwise gives the inputs back.
 pub(crate) fn run<B: Backend, O: Kernel>(op: &O, inputs: O::Inputs<B>) -> Result<O::Output<B>, O::Inputs<B>> {
+    if !O::is_f32(&inputs) {
+        return Err(inputs);
+    }
     #[cfg(feature = "ndarray")]
     let inputs = match on::<crate::device::NdArray, B, O>(op, inputs) {
         Ok(output) => return Ok(output),
@@ -91,6 +96,10 @@ fn same<A: 'static, T: 'static>(value: A) -> T {
     cast(value).unwrap_or_else(|_| unreachable!("inputs of this backend give outputs of this backend"))
 }
 
+fn holds_f32<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> bool {
+    tensor.dtype() == DType::F32
+}
+
 /// The float primitive under a tensor.
 fn primitive<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> B::FloatTensorPrimitive {
     tensor.into_primitive().tensor()
@@ -100,7 +109,7 @@ fn tensor<B: Backend, const D: usize>(primitive: B::FloatTensorPrimitive) -> Ten
     Tensor::from_primitive(TensorPrimitive::Float(primitive))
 }
 
-/// The elements of a tensor of one of the backends that [`run`] knows, all of which are f32.
+/// The elements of a tensor that [`run`] found to hold f32.
 fn elements<K: Cpu>(tensor: &K::FloatTensorPrimitive) -> Cow<'_, [f32]> {
-    K::elements(tensor).unwrap_or_else(|| unreachable!("the CPU backends are typed as f32"))
+    K::elements(tensor).unwrap_or_else(|| unreachable!("only f32 gets here"))
 }

@@ -45,7 +45,7 @@ impl Layout {
         let rows: Vec<Vec<&str>> = source
             .lines()
             .map(|(_, line)| line)
-            .filter(|line| !is_skipped(line) && !(line.starts_with("# ") && comment(line, tabs)))
+            .filter(|line| !(is_skipped(line) || line.starts_with("# ") && comment(line, tabs)))
             .map(|line| fields(line, tabs))
             .take(SAMPLE_LINES)
             .collect();
@@ -141,7 +141,10 @@ impl Open {
         }
         let (word, tag) = (fields[layout.word], fields[layout.tag]);
         if word.is_empty() {
-            problems.at(line, format!("expected a word in column {}, found nothing", layout.word));
+            problems.at(
+                line,
+                format!("expected a word in column {}, found nothing; remove the line", layout.word),
+            );
             self.broken = true;
             return;
         }
@@ -275,7 +278,7 @@ mod tests {
     fn an_empty_word_is_an_error() {
         assert_eq!(
             read("a\tO\n\tO\n").expect_err("no word"),
-            "a.conll:2: expected a word in column 0, found nothing"
+            "a.conll:2: expected a word in column 0, found nothing; remove the line"
         );
     }
 

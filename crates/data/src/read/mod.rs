@@ -48,7 +48,7 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Examples, DataError> {
         Format::Snips => snips::read(path, options),
     }?;
     check_kind(path, format, options.kind, &examples)?;
-    let examples = skip(examples, &options.skip_labels);
+    let examples = skip(examples, &options.skip_examples);
     if examples.is_empty() {
         return Err(DataError::Format { path: path.to_owned(), message: "holds no examples".into() });
     }
@@ -69,15 +69,21 @@ fn check_kind(path: &Path, format: Format, wanted: Option<Kind>, got: &Examples)
     }
 }
 
-/// Leaves out labelled examples by label.
-fn skip(examples: Examples, labels: &[String]) -> Examples {
-    match examples {
-        Examples::Labelled(mut list) => {
-            list.retain(|example| !labels.contains(&example.label));
-            Examples::Labelled(list)
-        }
-        other => other,
+/// Leaves out examples by a text or label of theirs.
+fn skip(mut examples: Examples, values: &[String]) -> Examples {
+    if values.is_empty() {
+        return examples;
     }
+    let is_kept = |text: &String| !values.contains(text);
+    match &mut examples {
+        Examples::Labelled(list) => list.retain(|example| {
+            is_kept(&example.text) && is_kept(&example.label) && example.pair.iter().all(is_kept)
+        }),
+        Examples::Pairs(list) => list.retain(|example| is_kept(&example.source) && is_kept(&example.target)),
+        Examples::Text(list) => list.retain(is_kept),
+        Examples::Tagged(_) => {}
+    }
+    examples
 }
 
 #[cfg(test)]
@@ -117,9 +123,9 @@ mod tests {
     }
 
     #[test]
-    fn leaves_labels_out() {
-        let options = ReadOptions { skip_labels: vec!["NS".into()], ..Default::default() };
-        let examples = read_text("a.csv", "text,label\na,b\nc,NS\n", &options).expect("reads");
+    fn leaves_examples_out() {
+        let options = ReadOptions { skip_examples: vec!["NS".into()], ..Default::default() };
+        let examples = read_text("a.csv", "text,label\na,b\nNS,b\nc,NS\n", &options).expect("reads");
         assert_eq!(examples.len(), 1);
         let error = read_text("a.csv", "text,label\nc,NS\n", &options).expect_err("nothing left");
         assert_eq!(error, "a.csv: holds no examples");

@@ -5,6 +5,7 @@
 //! [`Tokenizer::encode_with_specials`]. Nothing is added around a text by `encode`; [`Tokenizer::assemble`] adds what the
 //! model expects (`[CLS] … [SEP]`).
 
+mod frame;
 mod load;
 mod train;
 mod words;
@@ -16,13 +17,13 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 use tokenizers::{
-    DecoderWrapper, Encoding as HfEncoding, ModelWrapper, PostProcessor, PreTokenizerWrapper, Token,
-    Tokenizer as HfTokenizer,
+    DecoderWrapper, Encoding as HfEncoding, ModelWrapper, PreTokenizerWrapper, Tokenizer as HfTokenizer,
 };
 
 use crate::DataError;
 use crate::error::io;
 
+pub use frame::{Frame, Framed, Specials, fit_pair};
 pub use words::{is_cjk, split_words};
 
 /// What the pieces of a tokenizer are.
@@ -42,33 +43,6 @@ pub enum TokenizerKind {
 /// The special tokens that a trained tokenizer starts with, in the order of their ids.
 pub const SPECIAL_TOKENS: [&str; 7] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[BOS]", "[EOS]"];
 
-/// Ids of the special tokens, found by their usual names; `None` where the tokenizer has none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Specials {
-    /// Padding.
-    pub pad: Option<u32>,
-    /// A word or character that is not in the vocabulary.
-    pub unk: Option<u32>,
-    /// Ahead of a text.
-    pub cls: Option<u32>,
-    /// After a text.
-    pub sep: Option<u32>,
-    /// A blank to fill in.
-    pub mask: Option<u32>,
-    /// Start of a generated text.
-    pub bos: Option<u32>,
-    /// End of a generated text.
-    pub eos: Option<u32>,
-}
-
-impl Specials {
-    /// What to fill short rows with: padding, or the end of text where a tokenizer has no padding (GPT-2), or 0.
-    /// Padding is masked out, so the choice has no effect on results.
-    pub fn fill(&self) -> u32 {
-        self.pad.or(self.eos).unwrap_or(0)
-    }
-}
-
 /// A text as ids.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Encoding {
@@ -87,47 +61,6 @@ pub struct WordEncoding {
     pub ids: Vec<u32>,
     /// The index of each token's word; ascends from 0 without gaps.
     pub word_of: Vec<usize>,
-}
-
-/// The tokens that a model expects around one text and around two.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Frame {
-    /// Ahead of a single text.
-    pub before: Vec<u32>,
-    /// After a single text.
-    pub after: Vec<u32>,
-    /// Ahead of the first of two.
-    pub pair_before: Vec<u32>,
-    /// Between the two.
-    pub between: Vec<u32>,
-    /// After the second.
-    pub pair_after: Vec<u32>,
-    /// Segment of the second text: 1 for BERT, 0 for RoBERTa.
-    pub second_segment: u32,
-}
-
-impl Frame {
-    /// How many tokens the frame adds.
-    pub fn n_tokens(&self, pair: bool) -> usize {
-        if pair {
-            self.pair_before.len() + self.between.len() + self.pair_after.len()
-        } else {
-            self.before.len() + self.after.len()
-        }
-    }
-}
-
-/// Ids with the frame around them.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Framed {
-    /// All ids.
-    pub ids: Vec<u32>,
-    /// Segment of each.
-    pub segments: Vec<u32>,
-    /// Where the first text lies in `ids`.
-    pub first: Range<usize>,
-    /// Where the second text lies, if there is one.
-    pub second: Option<Range<usize>>,
 }
 
 /// A tokenizer.
@@ -196,7 +129,7 @@ impl Tokenizer {
         inner.with_padding(None);
         inner.with_truncation(None).map_err(failed("cannot lift truncation"))?;
         inner.set_encode_special_tokens(true);
-        let specials = find_specials(&inner);
+        let specials = frame::find_specials(&inner);
         let hidden = inner
             .get_added_tokens_decoder()
             .into_iter()
@@ -204,7 +137,7 @@ impl Tokenizer {
             .map(|(id, _)| id)
             .collect();
         let vocab_size = inner.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1);
-        let frame = find_frame(&inner, &specials)?;
+        let frame = frame::find_frame(&inner, &specials)?;
         let spaced = needs_blank(&inner);
         Ok(Self { inner, parsing: OnceLock::new(), specials, frame, hidden, vocab_size, spaced })
     }
@@ -357,24 +290,6 @@ impl Tokenizer {
     }
 }
 
-/// How many tokens of two texts fit into `max_len`: the longer one gives way first.
-///
-/// ```
-/// assert_eq!(locus_data::tokenizer::fit_pair(10, 3, 9), (6, 3));
-/// assert_eq!(locus_data::tokenizer::fit_pair(10, 9, 9), (5, 4));
-/// ```
-pub fn fit_pair(first: usize, second: usize, max_len: usize) -> (usize, usize) {
-    if first + second <= max_len {
-        (first, second)
-    } else if second <= max_len / 2 {
-        (max_len - second, second)
-    } else if first <= max_len.div_ceil(2) {
-        (first, max_len - first)
-    } else {
-        (max_len.div_ceil(2), max_len / 2)
-    }
-}
-
 /// Wraps an error of the tokenizer library.
 fn failed(what: impl Into<String>) -> impl FnOnce(tokenizers::Error) -> DataError {
     move |source| DataError::Tokenizer { what: what.into(), source: Some(source) }
@@ -386,58 +301,6 @@ fn encoding(found: &HfEncoding) -> Encoding {
         offsets: found.get_offsets().iter().map(|&(start, end)| start..end).collect(),
         words: found.get_word_ids().iter().map(|word| word.map(|word| word as usize)).collect(),
     }
-}
-
-fn find_specials(inner: &HfTokenizer) -> Specials {
-    let first = |names: &[&str]| names.iter().find_map(|name| inner.token_to_id(name));
-    Specials {
-        pad: first(&["[PAD]", "<pad>", "<|pad|>", "<|padding|>", "<|finetune_right_pad_id|>"]),
-        unk: first(&["[UNK]", "<unk>", "<|unk|>"]),
-        cls: first(&["[CLS]", "<cls>", "<s>"]),
-        sep: first(&["[SEP]", "<sep>", "</s>"]),
-        mask: first(&["[MASK]", "<mask>", "<|mask|>"]),
-        bos: first(&["[BOS]", "<bos>", "<s>", "<|begin_of_text|>", "<|startoftext|>", "<|endoftext|>"]),
-        eos: first(&[
-            "[EOS]",
-            "<eos>",
-            "</s>",
-            "<|end_of_text|>",
-            "<|endoftext|>",
-            "<|eot_id|>",
-            "<|im_end|>",
-        ]),
-    }
-}
-
-/// What the tokenizer's own post-processor puts around texts, seen by giving it texts of one token.
-fn find_frame(inner: &HfTokenizer, specials: &Specials) -> Result<Frame, DataError> {
-    const FIRST: u32 = u32::MAX;
-    const SECOND: u32 = u32::MAX - 1;
-    let Some(processor) = inner.get_post_processor().filter(|processor| processor.added_tokens(true) > 0)
-    else {
-        let between = specials.sep.or(specials.eos).into_iter().collect();
-        return Ok(Frame { between, ..Frame::default() });
-    };
-    let text = |id| HfEncoding::from_tokens(vec![Token::new(id, "a".to_owned(), (0, 1))], 0);
-    let process =
-        |first, second| processor.process(first, second, true).map_err(failed("cannot frame a text"));
-    let single = process(text(FIRST), None)?;
-    let pair = process(text(FIRST), Some(text(SECOND)))?;
-    let place = |ids: &[u32], id| ids.iter().position(|&found| found == id);
-    let (one, two) = (single.get_ids(), pair.get_ids());
-    let places = place(one, FIRST).zip(place(two, FIRST)).zip(place(two, SECOND));
-    let Some(((at, first), second)) = places.filter(|((_, first), second)| first < second) else {
-        let what = "its template does not put the first text before the second".to_owned();
-        return Err(DataError::Tokenizer { what, source: None });
-    };
-    Ok(Frame {
-        before: one[..at].to_vec(),
-        after: one[at + 1..].to_vec(),
-        pair_before: two[..first].to_vec(),
-        between: two[first + 1..second].to_vec(),
-        pair_after: two[second + 1..].to_vec(),
-        second_segment: pair.get_type_ids()[second],
-    })
 }
 
 /// Byte-level models spell the blank ahead of a word as part of it.

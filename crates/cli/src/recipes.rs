@@ -1,0 +1,58 @@
+//! The recipes that are built into the program.
+
+use std::fmt::Write as _;
+
+/// A run file with a name.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Recipe {
+    /// The name.
+    pub(crate) name: &'static str,
+    /// The run file.
+    pub(crate) text: &'static str,
+}
+
+macro_rules! recipes {
+    ($($name:literal),+ $(,)?) => {
+        &[$(Recipe { name: $name, text: include_str!(concat!("../recipes/", $name, ".toml")) }),+]
+    };
+}
+
+/// All recipes; the first is the one that `locus train` runs without an argument.
+pub(crate) const RECIPES: &[Recipe] =
+    recipes!["first-news", "first-reviews", "first-stories", "ner", "classify", "lm", "reverse", "slots-snips"];
+
+/// The recipe of this name.
+pub(crate) fn find(name: &str) -> Option<&'static Recipe> {
+    RECIPES.iter().find(|recipe| recipe.name == name)
+}
+
+/// What to say where a name is neither a recipe nor a file.
+pub(crate) fn unknown(name: &str) -> String {
+    let nearest =
+        RECIPES.iter().max_by(|a, b| strsim::jaro(a.name, name).total_cmp(&strsim::jaro(b.name, name)));
+    let mut text = format!("'{name}' is neither a recipe nor a file");
+    if let Some(nearest) = nearest {
+        let _ = write!(text, ": did you mean the recipe '{}'?", nearest.name);
+    }
+    let names: Vec<&str> = RECIPES.iter().map(|recipe| recipe.name).collect();
+    let _ = write!(text, " Recipes: {}", names.join(", "));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::RECIPES;
+    use crate::run_file::{Source, load};
+
+    #[test]
+    fn every_recipe_is_a_valid_run_file() {
+        for recipe in RECIPES {
+            let source = Source { origin: recipe.name.to_owned(), text: recipe.text.to_owned() };
+            // The generic ones lack files by design.
+            let generic = !recipe.text.contains("set = ");
+            let sets = if generic { vec!["data.train=mine.txt".to_owned()] } else { Vec::new() };
+            let run = load(&source, &sets).unwrap_or_else(|error| panic!("{error}"));
+            assert!(!run.description.is_empty(), "{} says what it is", recipe.name);
+        }
+    }
+}

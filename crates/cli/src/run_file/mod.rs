@@ -1,0 +1,253 @@
+//! The run file: everything about a run, as a person writes it in TOML.
+//!
+//! Layers, each over the one before: the defaults of the code, the recipe or file, `--set key=value`. [`load`] reports
+//! every problem of all layers at once. The resolved file, with all defaults written out, is saved beside the run.
+
+mod layers;
+mod problems;
+
+use std::path::PathBuf;
+
+use locus_data::{Columns, Format, TokenizerKind};
+use locus_encoder::StackConfig;
+use locus_heads::Pooling;
+use locus_train::FitConfig;
+use serde::de::{DeserializeOwned, Deserializer, Error};
+use serde::{Deserialize, Serialize};
+
+pub(crate) use layers::{Source, load};
+pub(crate) use problems::{ConfigErrors, Problem};
+
+/// What a run is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Task {
+    /// A tag for every word.
+    #[default]
+    Ner,
+    /// A label for every text.
+    Classify,
+    /// The next token.
+    Lm,
+    /// A text from a text.
+    Seq2seq,
+}
+
+/// A whole run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RunFile {
+    /// What the run is for.
+    pub(crate) task: Task,
+    /// One line about it.
+    pub(crate) description: String,
+    /// Where the examples come from.
+    pub(crate) data: DataSection,
+    /// How text becomes tokens.
+    pub(crate) tokenizer: TokenizerSection,
+    /// The model.
+    pub(crate) model: ModelSection,
+    /// The training.
+    pub(crate) train: TrainSection,
+}
+
+/// Where the examples come from: a known set, or files.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct DataSection {
+    /// A set with a manifest (`locus data list`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) set: Option<String>,
+    /// A file or folder to train on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) train: Option<PathBuf>,
+    /// A file or folder to choose on; cut from `train` by hash where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) dev: Option<PathBuf>,
+    /// A file or folder that is read once, at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) test: Option<PathBuf>,
+    /// The layout of the files; recognised where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) format: Option<Format>,
+    /// Where things stand in a row.
+    pub(crate) columns: Columns,
+    /// The probability that an input token is replaced by the unknown token in training.
+    pub(crate) token_dropout: f64,
+}
+
+/// How text becomes tokens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct TokenizerSection {
+    /// A `tokenizer.json` or `vocab.txt` to load instead of training one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) file: Option<PathBuf>,
+    /// What to train.
+    pub(crate) kind: TokenizerKind,
+    /// The most tokens.
+    pub(crate) vocab_size: usize,
+    /// Whether text is lower-cased.
+    pub(crate) lowercase: bool,
+}
+
+impl Default for TokenizerSection {
+    fn default() -> Self {
+        Self { file: None, kind: TokenizerKind::WordPiece, vocab_size: 8000, lowercase: false }
+    }
+}
+
+/// The model: `from` a folder, or new.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct ModelSection {
+    /// A model folder whose weights, tokenizer and sizes are taken over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) from: Option<PathBuf>,
+    /// How a classifier makes one vector of a row.
+    pub(crate) pooling: Pooling,
+    /// Whether a language model's token table serves as output too.
+    pub(crate) tied: bool,
+    /// The stack.
+    #[serde(flatten)]
+    pub(crate) stack: StackConfig,
+}
+
+/// The keys of a section that are not those of the configuration it contains.
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ModelKeys {
+    from: Option<PathBuf>,
+    pooling: Pooling,
+    tied: bool,
+}
+
+impl Default for ModelKeys {
+    fn default() -> Self {
+        Self { from: None, pooling: Pooling::default(), tied: true }
+    }
+}
+
+impl Default for ModelSection {
+    fn default() -> Self {
+        let ModelKeys { from, pooling, tied } = ModelKeys::default();
+        Self { from, pooling, tied, stack: StackConfig::default() }
+    }
+}
+
+impl<'de> Deserialize<'de> for ModelSection {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (ModelKeys { from, pooling, tied }, stack) = split(deserializer, &["from", "pooling", "tied"])?;
+        Ok(Self { from, pooling, tied, stack })
+    }
+}
+
+/// The training.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct TrainSection {
+    /// Items in a batch.
+    pub(crate) batch_size: usize,
+    /// Items computed together in evaluation.
+    pub(crate) eval_batch_size: usize,
+    /// Label smoothing.
+    pub(crate) label_smoothing: f64,
+    /// Schedule, optimizer, checkpoints.
+    #[serde(flatten)]
+    pub(crate) fit: FitConfig,
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct TrainKeys {
+    batch_size: usize,
+    eval_batch_size: usize,
+    label_smoothing: f64,
+}
+
+impl Default for TrainKeys {
+    fn default() -> Self {
+        Self { batch_size: 16, eval_batch_size: 32, label_smoothing: 0.0 }
+    }
+}
+
+impl Default for TrainSection {
+    fn default() -> Self {
+        let TrainKeys { batch_size, eval_batch_size, label_smoothing } = TrainKeys::default();
+        Self { batch_size, eval_batch_size, label_smoothing, fit: FitConfig::default() }
+    }
+}
+
+impl<'de> Deserialize<'de> for TrainSection {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (TrainKeys { batch_size, eval_batch_size, label_smoothing }, fit) =
+            split(deserializer, &["batch_size", "eval_batch_size", "label_smoothing"])?;
+        Ok(Self { batch_size, eval_batch_size, label_smoothing, fit })
+    }
+}
+
+/// A table whose named keys make one value and whose other keys make another. Both refuse unknown keys, which serde's
+/// `flatten` cannot.
+fn split<'de, D: Deserializer<'de>, Own: DeserializeOwned, Rest: DeserializeOwned>(
+    deserializer: D,
+    own_keys: &[&str],
+) -> Result<(Own, Rest), D::Error> {
+    let table = toml::Table::deserialize(deserializer)?;
+    let (own, rest): (toml::Table, toml::Table) =
+        table.into_iter().partition(|(key, _)| own_keys.contains(&key.as_str()));
+    let own = own.try_into().map_err(Error::custom)?;
+    let rest = rest.try_into().map_err(|error: toml::de::Error| {
+        // Unknown keys are answered with all keys of the section.
+        let text = error.message().to_owned();
+        let own_keys: Vec<String> = own_keys.iter().map(|key| format!("`{key}`")).collect();
+        Error::custom(text.replace("expected one of ", &format!("expected one of {}, ", own_keys.join(", "))))
+    })?;
+    Ok((own, rest))
+}
+
+impl RunFile {
+    /// Everything wrong with the values, beyond their types.
+    pub(crate) fn check(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut unless = |fits: bool, key: &str, found: String, allowed: &str| {
+            if !fits {
+                problems.push(Problem::new(key, found, allowed));
+            }
+        };
+        let data = &self.data;
+        let n_sources = usize::from(data.set.is_some()) + usize::from(data.train.is_some());
+        let allowed = "exactly one of data.train (a file) and data.set (a name from `locus data list`)";
+        let found = if n_sources == 0 { "neither" } else { "both" };
+        unless(n_sources == 1, "data", found.to_owned(), allowed);
+        let share = |x: f64| (0.0..1.0).contains(&x);
+        unless(share(data.token_dropout), "data.token_dropout", data.token_dropout.to_string(), "0 or more and below 1");
+        let smoothing = self.train.label_smoothing;
+        unless(share(smoothing), "train.label_smoothing", smoothing.to_string(), "0 or more and below 1");
+        for (key, size) in [
+            ("train.batch_size", self.train.batch_size),
+            ("train.eval_batch_size", self.train.eval_batch_size),
+            ("tokenizer.vocab_size", self.tokenizer.vocab_size),
+        ] {
+            unless(size > 0, key, size.to_string(), "at least 1");
+        }
+        let of_stack = self.placeholder_head().check(&self.model.stack);
+        problems.extend(of_stack.into_iter().map(|p| Problem::new(&format!("model.{}", p.key), p.found, &p.allowed)));
+        let of_fit = self.train.fit.check();
+        problems.extend(of_fit.into_iter().map(|p| Problem::new(&format!("train.{}", p.key), p.found, &p.allowed)));
+        problems
+    }
+
+    /// The head, before the number of labels is known.
+    pub(crate) fn placeholder_head(&self) -> locus_heads::HeadConfig {
+        self.head(1)
+    }
+
+    /// The head for a number of labels.
+    pub(crate) fn head(&self, n_labels: usize) -> locus_heads::HeadConfig {
+        use locus_heads::HeadConfig;
+        match self.task {
+            Task::Ner => HeadConfig::TokenClassification { n_labels },
+            Task::Classify => HeadConfig::SequenceClassification { n_labels, pooling: self.model.pooling },
+            Task::Lm => HeadConfig::CausalLm { tied: self.model.tied },
+            Task::Seq2seq => HeadConfig::Seq2Seq { tied: self.model.tied },
+        }
+    }
+}

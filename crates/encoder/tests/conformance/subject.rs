@@ -1,0 +1,230 @@
+//! One attention layer under a position scheme, on the host: what a golden file says and a planted error changes.
+
+use std::collections::BTreeMap;
+
+use burn::module::{Param, ParamId};
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Tensor, TensorData};
+use locus_backend::mask::{AttentionMask, MaskSpec};
+use locus_backend::rng::Key;
+use locus_embedding::Tokens;
+use locus_embedding::position::{Form, Pass, Position, PositionScheme};
+use locus_encoder::{Attention, BlockPass, LayerCache, Linear, StackConfig};
+use locus_testkit::Golden;
+
+use crate::Row;
+
+/// The two sets of positions of every golden file: counting in ones, and with gaps.
+pub(crate) const CASES: [&str; 2] = ["padded", "holes"];
+
+/// The inputs beside the scheme's parameters.
+const INPUTS: [&str; 9] = [
+    "x",
+    "q_proj.weight",
+    "q_proj.bias",
+    "k_proj.weight",
+    "k_proj.bias",
+    "v_proj.weight",
+    "v_proj.bias",
+    "o_proj.weight",
+    "o_proj.bias",
+];
+
+/// The parameters that schemes have.
+const POSITION_PARAMS: [&str; 5] =
+    ["position.table", "position.projection", "position.vectors", "position.keys", "position.values"];
+
+/// A tensor on the host.
+#[derive(Clone, Debug)]
+pub(crate) struct Host {
+    pub(crate) shape: Vec<usize>,
+    pub(crate) values: Vec<f32>,
+}
+
+impl Host {
+    fn tensor<B: Backend, const D: usize>(&self, device: &B::Device) -> Tensor<B, D> {
+        Tensor::from_data(TensorData::new(self.values.clone(), self.shape.clone()), device)
+    }
+}
+
+/// Everything that decides the output.
+#[derive(Clone, Debug)]
+pub(crate) struct Subject {
+    pub(crate) config: StackConfig,
+    pub(crate) form: Form,
+    pub(crate) tokens: Tokens,
+    /// Inputs and parameters by name.
+    pub(crate) tensors: BTreeMap<String, Host>,
+    direction: Host,
+    embed_direction: Host,
+}
+
+/// What came out.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    pub(crate) embedded: Vec<f32>,
+    /// With zeros at padding.
+    pub(crate) out: Vec<f32>,
+    /// `<direction, out> + <embed_direction, embedded>`.
+    pub(crate) functional: f64,
+    /// Its gradients by name; none for what is frozen.
+    pub(crate) grads: BTreeMap<String, Vec<f32>>,
+}
+
+pub(crate) fn golden(name: &str) -> Golden {
+    Golden::read(format!("{}/tests/golden/positions-{name}.safetensors", env!("CARGO_MANIFEST_DIR")))
+}
+
+impl Subject {
+    pub(crate) fn new(row: &Row, golden: &Golden, case: &str) -> Self {
+        let host = |name: &str| Host { shape: golden.shape(name).to_vec(), values: golden.values(name).to_vec() };
+        let keep = host("keep");
+        let (batch, seq) = (keep.shape[0], keep.shape[1]);
+        let kept: Vec<bool> = keep.values.iter().map(|&keep| keep != 0.0).collect();
+        let mut tokens = Tokens::new([batch, seq], vec![0; batch * seq], kept, None).unwrap();
+        tokens.positions = golden.values(&format!("{case}.positions")).iter().map(|&p| f64::from(p)).collect();
+        let params = POSITION_PARAMS.iter().filter(|name| golden.has(name));
+        Self {
+            config: StackConfig { dropout: 0.0, attention_dropout: 0.0, ..row.config() },
+            form: row.form,
+            tokens,
+            tensors: INPUTS.iter().chain(params).map(|&name| (name.to_owned(), host(name))).collect(),
+            direction: host(&format!("{case}.direction")),
+            embed_direction: host(&format!("{case}.embed_direction")),
+        }
+    }
+
+    /// Runs the columns in these chunks, through a cache if there is more than one.
+    pub(crate) fn run<B: AutodiffBackend>(&self, chunks: &[usize], device: &B::Device) -> Outcome {
+        let x: Tensor<B, 3> = self.tensors["x"].tensor(device).require_grad();
+        let attention = self.attention::<B>(device);
+        let mut position = self.config.position.init(&self.config.position_shape(self.form), Key::new(3), device);
+        self.fill(&mut position, device);
+        let mut cache = (chunks.len() > 1).then(LayerCache::default);
+        let (mut embedded, mut out, mut start) = (Vec::new(), Vec::new(), 0);
+        for &len in chunks {
+            let chunk = x.clone().narrow(1, start, len); // [batch, len, width]
+            let (e, o) = self.step(chunk, start, &attention, &position, cache.as_mut(), device);
+            embedded.push(e);
+            out.push(o);
+            start += len;
+        }
+        let (embedded, out) = (Tensor::cat(embedded, 1), Tensor::cat(out, 1)); // [batch, seq, d_model]
+        let functional = (out.clone() * self.direction.tensor(device)).sum()
+            + (embedded.clone() * self.embed_direction.tensor(device)).sum();
+        let grads = functional.backward();
+        let host = |tensor: Tensor<B::InnerBackend, 2>| tensor.to_data().iter::<f32>().collect::<Vec<_>>();
+        let flat = |tensor: Tensor<B::InnerBackend, 1>| host(tensor.unsqueeze());
+        let mut by_name = BTreeMap::new();
+        if let Some(grad) = x.grad(&grads) {
+            by_name.insert("x".to_owned(), host(grad.flatten(0, 1)));
+        }
+        let Attention { q_proj, k_proj, v_proj, o_proj, .. } = &attention;
+        for (name, linear) in [("q", q_proj), ("k", k_proj), ("v", v_proj), ("o", o_proj)] {
+            let bias = linear.bias.as_ref().and_then(|bias| bias.grad(&grads)).map(flat);
+            let weight = linear.weight.grad(&grads).map(host);
+            by_name.extend(weight.map(|grad| (format!("{name}_proj.weight"), grad)));
+            by_name.extend(bias.map(|grad| (format!("{name}_proj.bias"), grad)));
+        }
+        for (name, param) in params_of(&mut position) {
+            by_name.extend(param.grad(&grads).map(|grad| (name.to_owned(), host(grad))));
+        }
+        self.outcome(embedded, out, by_name)
+    }
+
+    fn outcome<B: Backend>(
+        &self,
+        embedded: Tensor<B, 3>,
+        out: Tensor<B, 3>,
+        grads: BTreeMap<String, Vec<f32>>,
+    ) -> Outcome {
+        let [_, _, d_model] = out.dims();
+        let host = |tensor: Tensor<B, 3>| tensor.to_data().iter::<f32>().collect::<Vec<_>>();
+        let (embedded, mut out) = (host(embedded), host(out));
+        // Queries that are padding have no meaning.
+        for (token, _) in self.tokens.keep.iter().enumerate().filter(|(_, keep)| !**keep) {
+            out[token * d_model..(token + 1) * d_model].fill(0.0);
+        }
+        let dot = |a: &[f32], b: &Host| -> f64 {
+            a.iter().zip(&b.values).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+        };
+        let functional = dot(&out, &self.direction) + dot(&embedded, &self.embed_direction);
+        Outcome { embedded, out, functional, grads }
+    }
+
+    fn step<B: Backend>(
+        &self,
+        x: Tensor<B, 3>,
+        start: usize,
+        attention: &Attention<B>,
+        position: &Position<B>,
+        cache: Option<&mut LayerCache<B>>,
+        device: &B::Device,
+    ) -> (Tensor<B, 3>, Tensor<B, 3>) {
+        let [_, len, _] = x.dims();
+        let columns: Vec<usize> = (0..start + len).collect();
+        let (queries, keys) = (self.tokens.columns(&columns[start..]), self.tokens.columns(&columns));
+        let pass = Pass { queries: &queries, keys: &keys, form: self.form, longest_seen: keys.seq, key: None };
+        let spec = MaskSpec {
+            batch: queries.batch,
+            q_len: queries.seq,
+            k_len: keys.seq,
+            causal: self.form == Form::Causal,
+            keep: Some(keys.keep.clone()),
+            visible: None,
+        };
+        let scheme = position.scheme();
+        let embedded = scheme.embed(x, &queries);
+        let at = BlockPass {
+            scheme,
+            pass: &pass,
+            prepared: &scheme.prepare(&pass, device),
+            mask: &AttentionMask::new(spec, device),
+            memory: None,
+            layer: 0,
+            key: None,
+        };
+        let out = attention.forward(embedded.clone(), &at, cache);
+        (embedded, out)
+    }
+
+    fn attention<B: Backend>(&self, device: &B::Device) -> Attention<B> {
+        let linear = |name: &str| Linear {
+            weight: param(self.tensors[&format!("{name}.weight")].tensor(device)),
+            bias: Some(param(self.tensors[&format!("{name}.bias")].tensor(device))),
+        };
+        Attention {
+            q_proj: linear("q_proj"),
+            k_proj: linear("k_proj"),
+            v_proj: linear("v_proj"),
+            o_proj: linear("o_proj"),
+            ..Attention::new(&self.config, 1.0, Key::new(0), device)
+        }
+    }
+
+    /// Puts the parameters of the file into the scheme; what it froze stays frozen.
+    fn fill<B: Backend>(&self, position: &mut Position<B>, device: &B::Device) {
+        for (name, param) in params_of(position) {
+            let tensor: Tensor<B, 2> = self.tensors[name].tensor(device);
+            let trained = param.val().is_require_grad();
+            *param = Param::initialized(ParamId::new(), tensor.set_require_grad(trained));
+        }
+    }
+}
+
+fn param<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Param<Tensor<B, D>> {
+    Param::initialized(ParamId::new(), tensor.require_grad())
+}
+
+/// The parameters of a scheme, as the golden files name them.
+pub(crate) fn params_of<B: Backend>(position: &mut Position<B>) -> Vec<(&'static str, &mut Param<Tensor<B, 2>>)> {
+    match position {
+        Position::None(_) | Position::Sinusoidal(_) | Position::Rotary(_) | Position::Alibi(_) => Vec::new(),
+        Position::Learned(scheme) => vec![("position.table", &mut scheme.table)],
+        Position::RandomProjection(scheme) => {
+            vec![("position.projection", &mut scheme.projection), ("position.vectors", &mut scheme.vectors)]
+        }
+        Position::T5(scheme) => vec![("position.table", &mut scheme.table)],
+        Position::Shaw(scheme) => vec![("position.keys", &mut scheme.keys), ("position.values", &mut scheme.values)],
+    }
+}

@@ -1,0 +1,247 @@
+//! Text to numbers and back, for one model.
+
+use locus_data::{Examples, HostBatch, HostLabels, IGNORE, Item, ItemLabels, LabelSet, PadSide, Tokenizer, Window};
+use locus_data::{collate, lm_blocks, windows};
+use locus_embedding::Tokens;
+use locus_heads::{HeadConfig, Labels, TaskBatch};
+use locus_model::ModelConfig;
+
+use crate::PipelineError;
+
+/// A tokenizer, the labels and the sizes of one model.
+#[derive(Clone, Debug)]
+pub struct Codec {
+    /// The tokenizer.
+    pub tokenizer: Tokenizer,
+    /// The labels; empty for language models.
+    pub labels: LabelSet,
+    head: HeadConfig,
+    max_seq_len: usize,
+}
+
+/// Examples as items of a batch.
+#[derive(Clone, Debug, Default)]
+pub struct Encoded {
+    /// The items.
+    pub items: Vec<Item>,
+    /// How many texts were cut to the model's length.
+    pub n_truncated: usize,
+}
+
+impl Codec {
+    /// The codec of a model.
+    ///
+    /// # Errors
+    /// If the tokenizer does not fit the model, or labels are doubled.
+    pub fn new(config: &ModelConfig, tokenizer: Tokenizer) -> Result<Self, PipelineError> {
+        if tokenizer.vocab_size() != config.vocab_size {
+            let (tokenizer, model) = (tokenizer.vocab_size(), config.vocab_size);
+            return Err(PipelineError::WrongTokenizer { tokenizer, model });
+        }
+        Ok(Self {
+            tokenizer,
+            labels: LabelSet::new(config.labels.iter().cloned())?,
+            head: config.head.clone(),
+            max_seq_len: config.stack.max_seq_len,
+        })
+    }
+
+    /// What the model does, in words.
+    pub fn task(&self) -> &'static str {
+        match self.head {
+            HeadConfig::TokenClassification { .. } => "token classification",
+            HeadConfig::SequenceClassification { .. } => "sequence classification",
+            HeadConfig::CausalLm { .. } => "language modelling",
+            HeadConfig::Seq2Seq { .. } => "sequence to sequence",
+        }
+    }
+
+    /// Examples as items with labels. Long word sequences become several items; of other texts the end is cut.
+    ///
+    /// # Errors
+    /// If the examples are of another kind than the model needs, or hold labels it does not have.
+    pub fn encode(&self, examples: &Examples) -> Result<Encoded, PipelineError> {
+        let mut encoded = Encoded::default();
+        match (&self.head, examples) {
+            (HeadConfig::TokenClassification { .. }, Examples::Tagged(sentences)) => {
+                for sentence in sentences {
+                    let labels = sentence.tags.iter().map(|tag| self.label(tag)).collect::<Result<Vec<_>, _>>()?;
+                    for (_, item) in self.windows(&sentence.words, Some(&labels))? {
+                        encoded.items.push(item);
+                    }
+                }
+            }
+            (HeadConfig::SequenceClassification { .. }, Examples::Labelled(rows)) => {
+                for row in rows {
+                    let (mut item, truncated) = self.row(&row.text, row.pair.as_deref())?;
+                    item.labels = ItemLabels::Row(self.label(&row.label)?);
+                    encoded.n_truncated += usize::from(truncated);
+                    encoded.items.push(item);
+                }
+            }
+            (HeadConfig::CausalLm { .. }, Examples::Text(documents)) => {
+                encoded.items = lm_blocks(&self.stream(documents)?, self.max_seq_len);
+            }
+            (HeadConfig::Seq2Seq { .. }, Examples::Pairs(pairs)) => {
+                for pair in pairs {
+                    let (mut item, truncated) = self.row(&pair.source, None)?;
+                    let (ids, labels, cut) = self.target(&pair.target)?;
+                    item.labels = ItemLabels::Target { ids, labels };
+                    encoded.n_truncated += usize::from(truncated || cut);
+                    encoded.items.push(item);
+                }
+            }
+            _ => {
+                return Err(PipelineError::WrongExamples {
+                    task: self.task(),
+                    expected: match self.head {
+                        HeadConfig::TokenClassification { .. } => "words with tags",
+                        HeadConfig::SequenceClassification { .. } => "texts with labels",
+                        HeadConfig::CausalLm { .. } => "plain text",
+                        HeadConfig::Seq2Seq { .. } => "pairs of source and target",
+                    },
+                    found: examples.kind().to_string(),
+                });
+            }
+        }
+        Ok(encoded)
+    }
+
+    /// The windows of a word sequence, each with its item. A word's label stands on its first token, in the window that
+    /// owns the word.
+    pub(crate) fn windows(&self, words: &[String], labels: Option<&[i32]>) -> Result<Vec<(Window, Item)>, PipelineError> {
+        let encoding = self.tokenizer.encode_words(words)?;
+        let room = self.room(false);
+        let cut = windows(&encoding.word_of, room, room / 4)?;
+        let items = cut.into_iter().map(|window| {
+            let framed = self.tokenizer.assemble(&encoding.ids[window.tokens.clone()], None);
+            let mut item = Item { ids: framed.ids, ..Item::default() };
+            if let Some(labels) = labels {
+                let mut per_token = vec![IGNORE; item.ids.len()];
+                for (word, column) in self.columns(&window, &encoding.word_of) {
+                    per_token[framed.first.start + column] = labels[word];
+                }
+                item.labels = ItemLabels::PerToken(per_token);
+            }
+            (window, item)
+        });
+        Ok(items.collect())
+    }
+
+    /// For each word that the window owns, the column of its first token in the window.
+    fn columns<'a>(&self, window: &'a Window, word_of: &'a [usize]) -> impl Iterator<Item = (usize, usize)> + 'a {
+        window.words.iter().filter_map(|&word| {
+            let first = word_of[window.tokens.clone()].iter().position(|&w| w == word)?;
+            Some((word, first))
+        })
+    }
+
+    /// Where in its item's ids the first token of each owned word stands.
+    pub(crate) fn owned_columns(
+        &self,
+        window: &Window,
+        words: &[String],
+    ) -> Result<Vec<(usize, usize)>, PipelineError> {
+        let encoding = self.tokenizer.encode_words(words)?;
+        let before = self.tokenizer.frame().before.len();
+        Ok(self.columns(window, &encoding.word_of).map(|(word, column)| (word, before + column)).collect())
+    }
+
+    /// A text, or a pair of texts, cut to the model's length; and whether it was cut.
+    pub(crate) fn row(&self, text: &str, pair: Option<&str>) -> Result<(Item, bool), PipelineError> {
+        let mut first = self.tokenizer.encode(text)?.ids;
+        let mut second = pair.map(|pair| self.tokenizer.encode(pair)).transpose()?.map(|encoding| encoding.ids);
+        let room = self.room(pair.is_some());
+        let total = first.len() + second.as_ref().map_or(0, Vec::len);
+        // The longer text gives way, token by token, as in BERT.
+        for _ in room..total {
+            match &mut second {
+                Some(second) if second.len() > first.len() => second.pop(),
+                _ => first.pop(),
+            };
+        }
+        let framed = self.tokenizer.assemble(&first, second.as_deref());
+        let mut ids = framed.ids;
+        if ids.is_empty() {
+            ids.push(self.tokenizer.specials().unk.unwrap_or(self.pad_id()));
+        }
+        let segments = pair.is_some().then_some(framed.segments);
+        Ok((Item { ids, segments, labels: ItemLabels::None }, total > room))
+    }
+
+    /// Documents as one stream of tokens, with the end-of-text token between them where the tokenizer has one.
+    pub(crate) fn stream(&self, documents: &[String]) -> Result<Vec<u32>, PipelineError> {
+        let mut ids = Vec::new();
+        for (idx, document) in documents.iter().enumerate() {
+            if idx > 0 {
+                ids.extend(self.tokenizer.specials().eos);
+            }
+            ids.extend(self.tokenizer.encode(document)?.ids);
+        }
+        Ok(ids)
+    }
+
+    /// What the decoder reads, what it should say next, and whether the text was cut.
+    fn target(&self, text: &str) -> Result<(Vec<u32>, Vec<i32>, bool), PipelineError> {
+        let mut ids = vec![self.start_id()?];
+        ids.extend(self.tokenizer.encode(text)?.ids);
+        let cut = ids.len() > self.max_seq_len;
+        ids.truncate(self.max_seq_len);
+        let next = ids[1..].iter().copied().chain([self.end_id()?]);
+        let labels = next.map(|id| id as i32).collect();
+        Ok((ids, labels, cut))
+    }
+
+    /// Items as a batch, padded on the right.
+    ///
+    /// # Errors
+    /// If items of different kinds are mixed.
+    pub fn batch(&self, items: &[&Item]) -> Result<TaskBatch, PipelineError> {
+        let host = collate(items, self.pad_id(), PadSide::Right, self.tokenizer.vocab_size())?;
+        task_batch(host)
+    }
+
+    /// The id that fills short rows up.
+    pub fn pad_id(&self) -> u32 {
+        self.tokenizer.specials().fill()
+    }
+
+    /// The token that starts a target.
+    pub(crate) fn start_id(&self) -> Result<u32, PipelineError> {
+        let specials = self.tokenizer.specials();
+        specials.bos.or(specials.cls).ok_or(PipelineError::NoToken { token: "begin-of-text", task: self.task() })
+    }
+
+    /// The token that ends a target.
+    pub(crate) fn end_id(&self) -> Result<u32, PipelineError> {
+        let specials = self.tokenizer.specials();
+        specials.eos.or(specials.sep).ok_or(PipelineError::NoToken { token: "end-of-text", task: self.task() })
+    }
+
+    fn label(&self, name: &str) -> Result<i32, PipelineError> {
+        Ok(self.labels.require(name)? as i32)
+    }
+
+    /// How many tokens of text fit beside the frame.
+    fn room(&self, pair: bool) -> usize {
+        self.max_seq_len.saturating_sub(self.tokenizer.frame().n_tokens(pair)).max(1)
+    }
+}
+
+fn task_batch(host: HostBatch) -> Result<TaskBatch, PipelineError> {
+    let tokens = Tokens::new([host.batch, host.seq], host.ids, host.keep, host.segments).map_err(from_embedding)?;
+    let labels = match host.labels {
+        HostLabels::None => Labels::None,
+        HostLabels::PerToken(labels) => Labels::PerToken(labels),
+        HostLabels::PerRow(labels) => Labels::PerRow(labels),
+        HostLabels::Target { ids, keep, labels, seq } => Labels::Target {
+            tokens: Tokens::new([host.batch, seq], ids, keep, None).map_err(from_embedding)?,
+            labels,
+        },
+    };
+    Ok(TaskBatch { tokens, labels })
+}
+
+fn from_embedding(error: locus_embedding::EmbeddingError) -> PipelineError {
+    PipelineError::Head(error.into())
+}

@@ -1,0 +1,62 @@
+//! What can go wrong between text and answer.
+
+use locus_data::DataError;
+use locus_heads::HeadError;
+use locus_metrics::MetricsError;
+use locus_model::ModelError;
+use thiserror::Error;
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PipelineError {
+    /// The model folder.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The text or its tokenizer.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The model's computation.
+    #[error(transparent)]
+    Head(#[from] HeadError),
+    /// A score.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// The model does another task than the one asked for.
+    #[error("this model does {task}, which cannot {asked}")]
+    WrongTask {
+        /// What it does.
+        task: &'static str,
+        /// What was asked for.
+        asked: &'static str,
+    },
+    /// The examples are of another kind than the model needs.
+    #[error("a model for {task} needs {expected}, found {found}")]
+    WrongExamples {
+        /// What the model does.
+        task: &'static str,
+        /// What it needs.
+        expected: &'static str,
+        /// What there is.
+        found: String,
+    },
+    /// The tokenizer has another size than the model's token table.
+    #[error("tokenizer.json has {tokenizer} tokens but config.json says vocab_size = {model}")]
+    WrongTokenizer {
+        /// Size of the tokenizer.
+        tokenizer: usize,
+        /// Size of the model's table.
+        model: usize,
+    },
+    /// The tokenizer lacks a token that the task needs.
+    #[error("the tokenizer has no {token} token, which {task} needs")]
+    NoToken {
+        /// Which token.
+        token: &'static str,
+        /// For what.
+        task: &'static str,
+    },
+    /// Generation options out of range.
+    #[error("{0}")]
+    Options(String),
+}

@@ -1,0 +1,225 @@
+//! A loaded model folder that answers.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use burn::tensor::backend::Backend;
+use locus_data::{Examples, Item, Tokenizer, split_words};
+use locus_heads::TaskModel;
+use locus_heads::generate::Generated;
+use locus_metrics::tags::{TagScheme, spans};
+use locus_model::{ModelConfig, TOKENIZER_FILE, load};
+use serde::Serialize;
+
+use crate::classify::classify;
+use crate::tagging::tag;
+use crate::write::{StreamDecoder, WriteOptions, continue_texts, translate_texts};
+use crate::{Codec, Evaluation, PipelineError, evaluate};
+
+/// A model with everything it needs to answer in text.
+#[derive(Debug)]
+pub struct Pipeline<B: Backend> {
+    /// The configuration of the folder.
+    pub config: ModelConfig,
+    /// Text to numbers and back.
+    pub codec: Codec,
+    /// The model.
+    pub model: TaskModel<B>,
+    /// How many texts are computed together.
+    pub batch_size: usize,
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Prediction {
+    /// The entities of a text.
+    Entities {
+        /// The text.
+        text: String,
+        /// Its words.
+        words: Vec<String>,
+        /// Their tags.
+        tags: Vec<String>,
+        /// The entities that the tags make.
+        entities: Vec<Entity>,
+    },
+    /// The label of a text.
+    Label {
+        /// The text.
+        text: String,
+        /// The best label.
+        label: String,
+        /// Its probability.
+        score: f64,
+        /// The probability of every label.
+        scores: BTreeMap<String, f64>,
+    },
+    /// A text made from a text.
+    Text {
+        /// What was given.
+        text: String,
+        /// What was made of it.
+        generated: String,
+    },
+}
+
+/// An entity in a text.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Entity {
+    /// Its type.
+    pub label: String,
+    /// The text it covers.
+    pub text: String,
+    /// Where it starts, in bytes.
+    pub start: usize,
+    /// Where it ends, in bytes, exclusive.
+    pub end: usize,
+    /// The mean probability of its tags.
+    pub score: f64,
+}
+
+impl Prediction {
+    /// The answer as one line of JSON.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_else(|error| unreachable!("strings and numbers only: {error}"))
+    }
+}
+
+impl<B: Backend> Pipeline<B> {
+    /// Loads a model folder.
+    ///
+    /// # Errors
+    /// If the folder is not a model, or its parts do not fit one another.
+    pub fn from_dir(dir: impl AsRef<Path>, device: &B::Device) -> Result<Self, PipelineError> {
+        let dir = dir.as_ref();
+        let (config, model) = load(dir, device)?;
+        let codec = Codec::new(&config, Tokenizer::from_file(&dir.join(TOKENIZER_FILE))?)?;
+        Ok(Self { config, codec, model, batch_size: 16 })
+    }
+
+    /// One answer per text, in their order: entities, a label, or generated text.
+    ///
+    /// # Errors
+    /// If a text cannot be tokenised or the model cannot take it.
+    pub fn predict<S: AsRef<str>>(&self, texts: &[S]) -> Result<Vec<Prediction>, PipelineError> {
+        match &self.model {
+            TaskModel::TokenClassifier(_) => self.entities(texts),
+            TaskModel::SequenceClassifier(model) => {
+                let texts = texts.iter().map(AsRef::as_ref);
+                let items: Vec<(&str, Item)> = texts
+                    .map(|text| Ok((text, self.codec.row(text, None)?.0)))
+                    .collect::<Result<_, PipelineError>>()?;
+                let rows: Vec<Item> = items.iter().map(|(_, item)| item.clone()).collect();
+                let labels = classify(model, &self.codec, &rows, self.batch_size)?;
+                let name = |idx| self.codec.labels.name(idx).unwrap_or_default().to_owned();
+                let answers = items.iter().zip(labels).map(|((text, _), best)| Prediction::Label {
+                    text: (*text).to_owned(),
+                    label: name(best.label),
+                    score: best.probability,
+                    scores: best.log_probs.iter().enumerate().map(|(idx, p)| (name(idx), p.exp())).collect(),
+                });
+                Ok(answers.collect())
+            }
+            TaskModel::CausalLm(_) | TaskModel::Seq2Seq(_) => {
+                let texts = texts.iter().map(|text| text.as_ref().to_owned());
+                texts
+                    .map(|text| {
+                        let generated = self.generate(&text, WriteOptions::default(), &mut |_| ControlFlow::Continue(()))?;
+                        Ok(Prediction::Text { text, generated })
+                    })
+                    .collect()
+            }
+        }
+    }
+
+    /// Generates from a prompt and gives the new text; `on_text` sees it in pieces, as they come, and may break off.
+    ///
+    /// # Errors
+    /// If the model does not generate, the options are out of range, or the prompt is too long for the model.
+    pub fn generate(
+        &self,
+        prompt: &str,
+        options: WriteOptions,
+        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<String, PipelineError> {
+        let (ids, past) = match &self.model {
+            TaskModel::CausalLm(_) => {
+                let ids = self.codec.tokenizer.encode(prompt)?.ids;
+                // An empty prompt starts as a new text does.
+                let ids = if ids.is_empty() { vec![self.codec.start_id()?] } else { ids };
+                (ids.clone(), ids)
+            }
+            TaskModel::Seq2Seq(_) => (self.codec.row(prompt, None)?.0.ids, Vec::new()),
+            _ => return Err(PipelineError::WrongTask { task: self.codec.task(), asked: "generate text" }),
+        };
+        let mut decoder = StreamDecoder::after(&self.codec, past)?;
+        let (mut text, mut failed) = (String::new(), None);
+        let mut on_token = |_: usize, id: u32| match decoder.push(id) {
+            Ok(piece) => {
+                text.push_str(&piece);
+                on_text(&piece)
+            }
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
+        };
+        self.run(&[ids], options, &mut on_token)?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let rest = decoder.finish()?;
+        if !rest.is_empty() {
+            // What `on_text` answers no longer matters: this is the end.
+            let _ = on_text(&rest);
+            text.push_str(&rest);
+        }
+        Ok(text)
+    }
+
+    /// Scores the model on examples of its task.
+    ///
+    /// # Errors
+    /// As [`evaluate()`].
+    pub fn evaluate(&self, examples: &Examples) -> Result<Evaluation, PipelineError> {
+        evaluate(&self.model, &self.codec, examples, self.batch_size)
+    }
+
+    fn run(
+        &self,
+        prompts: &[Vec<u32>],
+        options: WriteOptions,
+        on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
+    ) -> Result<Vec<Generated>, PipelineError> {
+        match &self.model {
+            TaskModel::CausalLm(model) => continue_texts(model, &self.codec, prompts, options, on_token),
+            TaskModel::Seq2Seq(model) => translate_texts(model, &self.codec, prompts, options, on_token),
+            _ => Err(PipelineError::WrongTask { task: self.codec.task(), asked: "generate text" }),
+        }
+    }
+
+    fn entities<S: AsRef<str>>(&self, texts: &[S]) -> Result<Vec<Prediction>, PipelineError> {
+        let TaskModel::TokenClassifier(model) = &self.model else {
+            return Err(PipelineError::WrongTask { task: self.codec.task(), asked: "find entities" });
+        };
+        let split: Vec<_> = texts.iter().map(|text| split_words(text.as_ref())).collect();
+        let words: Vec<Vec<String>> =
+            split.iter().map(|words| words.iter().map(|(word, _)| word.clone()).collect()).collect();
+        let tagged = tag(model, &self.codec, &words, self.batch_size)?;
+        let answers = texts.iter().zip(&split).zip(words).zip(tagged).map(|(((text, split), words), tagged)| {
+            let text = text.as_ref();
+            let name = |label| self.codec.labels.name(label).unwrap_or("O").to_owned();
+            let tags: Vec<String> = tagged.iter().map(|word| name(word.label)).collect();
+            let entities = spans(&tags, TagScheme::Iob2).into_iter().map(|span| {
+                let (start, end) = (split[span.start].1.start, split[span.end - 1].1.end);
+                let inside = &tagged[span.start..span.end];
+                let score = inside.iter().map(|word| word.probability).sum::<f64>() / inside.len() as f64;
+                Entity { label: span.label, text: text[start..end].to_owned(), start, end, score }
+            });
+            Prediction::Entities { text: text.to_owned(), entities: entities.collect(), words, tags }
+        });
+        Ok(answers.collect())
+    }
+}

@@ -1,0 +1,69 @@
+//! Tags for word sequences of any length.
+
+use burn::tensor::backend::Backend;
+use locus_data::Item;
+use locus_embedding::position::PositionScheme;
+use locus_heads::TokenClassifier;
+
+use crate::{Codec, PipelineError};
+
+/// The tag of one word.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaggedWord {
+    /// The number of the label.
+    pub label: usize,
+    /// Its probability.
+    pub probability: f64,
+    /// The log-probabilities of all labels.
+    pub log_probs: Vec<f64>,
+}
+
+/// Tags every word of every sentence, once: long sentences are read in overlapping windows.
+///
+/// # Errors
+/// If a text cannot be tokenised or the model cannot take it.
+pub fn tag<B: Backend, P: PositionScheme<B>>(
+    model: &TokenClassifier<B, P>,
+    codec: &Codec,
+    sentences: &[Vec<String>],
+    batch_size: usize,
+) -> Result<Vec<Vec<TaggedWord>>, PipelineError> {
+    let mut tagged: Vec<Vec<Option<TaggedWord>>> = sentences.iter().map(|words| vec![None; words.len()]).collect();
+    let mut windows = Vec::new();
+    for (sentence, words) in sentences.iter().enumerate() {
+        for (window, item) in codec.windows(words, None)? {
+            windows.push((sentence, codec.owned_columns(&window, words)?, item));
+        }
+    }
+    // Similar lengths together, so that little is padding.
+    windows.sort_by_key(|(_, _, item)| item.ids.len());
+    for chunk in windows.chunks(batch_size.max(1)) {
+        let items: Vec<&Item> = chunk.iter().map(|(_, _, item)| item).collect();
+        let batch = codec.batch(&items)?;
+        let logits = model.logits(&batch.tokens, None)?; // [batch, seq, n_labels]
+        let [_, seq, n_labels] = logits.dims();
+        let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
+        for (row, (sentence, columns, _)) in chunk.iter().enumerate() {
+            for &(word, column) in columns {
+                let start = (row * seq + column) * n_labels;
+                tagged[*sentence][word] = Some(best(&logits[start..start + n_labels]));
+            }
+        }
+    }
+    let missing = || unreachable!("every word has one owner among the windows");
+    Ok(tagged.into_iter().map(|words| words.into_iter().map(|word| word.unwrap_or_else(missing)).collect()).collect())
+}
+
+/// The best label of a row of logits.
+pub(crate) fn best(logits: &[f32]) -> TaggedWord {
+    let log_probs = log_softmax(logits);
+    let label = (0..log_probs.len()).max_by(|&a, &b| log_probs[a].total_cmp(&log_probs[b]).then(b.cmp(&a)));
+    let label = label.unwrap_or(0);
+    TaggedWord { label, probability: log_probs[label].exp(), log_probs }
+}
+
+fn log_softmax(logits: &[f32]) -> Vec<f64> {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let total: f64 = logits.iter().map(|&x| f64::from(x - max).exp()).sum();
+    logits.iter().map(|&x| f64::from(x - max) - total.ln()).collect()
+}
