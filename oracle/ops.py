@@ -172,7 +172,7 @@ def attention_cases():
     case("attention.plain", lambda q, k, v: attention(q, k, v, 0.0, True, scale), **qkv(3, 3))
     case(
         "attention.toeplitz_causal",
-        lambda q, k, v, bias: attention(q, k, v, toeplitz(bias, 3, 5), causal(3, 5), 1.0),
+        lambda q, k, v, bias: attention(q, k, v, toeplitz(bias, 3, 5), causal(3, 5), 0.5),
         **qkv(3, 3),
         bias=draw(3, q + k - 1),
     )
@@ -198,11 +198,11 @@ def attention_cases():
 
 
 def cross_entropy_cases():
-    rows, classes = 7, 5
-    targets = [3, -100, 0, 4, -100, 1, 3]
+    rows, classes = 23, 5  # more rows than a vector register has lanes
+    targets = [3, -100, 0, 4, -100, 1, 3, 2] + [row % 5 for row in range(15)]
     ones, weights = np.ones(classes), np.array([0.5, 2.0, 1.0, 0.25, 3.0])
     for name, targets, smoothing, weights in [
-        ("plain", [3, 1, 0, 4, 2, 1, 3], 0.0, ones),
+        ("plain", [3, 1, 0, 4, 2, 1, 3, 2] + targets[8:], 0.0, ones),
         ("ignored", targets, 0.0, ones),
         ("smoothed", targets, 0.125, ones),
         ("weighted", targets, 0.0, weights),
@@ -215,12 +215,13 @@ def cross_entropy_cases():
 def main():
     d = 11
     norm = {"gamma": draw(d, offset=1.0), "beta": draw(d)}
-    case("layer_norm.plain", lambda x, gamma, beta: layer_norm(x, gamma, beta, 1e-5), x=draw(3, 5, d), **norm)
+    case("layer_norm.plain", lambda x, gamma, beta: layer_norm(x, gamma, beta, 1e-5), x=draw(3, 7, d), **norm)
     case("layer_norm.large_eps", lambda x, gamma, beta: layer_norm(x, gamma, beta, 0.5), x=draw(7, d), **norm)
-    case("rms_norm.plain", lambda x, gamma: rms_norm(x, gamma, 1e-6), x=draw(3, 5, 13), gamma=draw(13, offset=1.0))
+    case("rms_norm.plain", lambda x, gamma: rms_norm(x, gamma, 1e-6), x=draw(3, 7, 13), gamma=draw(13, offset=1.0))
     case("rms_norm.large_eps", lambda x, gamma: rms_norm(x, gamma, 0.5), x=draw(7, 13), gamma=draw(13, offset=1.0))
     case("linear.bias", lambda x, weight, bias: x @ weight + bias, x=draw(2, 3, 5), weight=draw(5, 7), bias=draw(7))
     case("linear.plain", lambda x, weight: x @ weight, x=draw(3, 5), weight=draw(5, 7))
+    case("gelu", lambda x: x * (1.0 + jax.scipy.special.erf(x / math.sqrt(2.0))) / 2.0, x=draw(29, scale=2.0))
     factors = kept(child(named(root(7), "dropout"), 3), 0.3, (3, 5, 7))
     case("dropout", lambda x: x * factors, x=draw(3, 5, 7))
     cross_entropy_cases()

@@ -1,2 +1,56 @@
-//! xtask
-fn main() {}
+//! `cargo xtask <verb>`: builds `locus` in release for the chosen backend and runs it, or runs one of the project's chores.
+//!
+//! It depends on nothing, so that it starts at once.
+
+mod agree;
+mod chores;
+mod layers;
+mod run;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask <verb> [--backend B] …
+
+Builds `locus` in release with backend B (ndarray unless given) and runs `locus <verb> …`:
+  train [RECIPE|FILE.toml]   train; without an argument the first run, on a small corpus of the project's own
+  eval, predict, generate    use a model
+  recipes, config, data      look at recipes, run files and data
+  doctor                     what this build and this machine can do
+  (`cargo xtask train --help` prints the flags of a verb)
+
+Chores:
+  test [--backend B]         all tests on backend B
+  ci [STAGE]                 what continuous integration runs: format, layers, clippy, doc, test, run, wgpu
+  layers                     check that crates depend one way, as docs/architecture.md says
+  help                       this text
+";
+
+fn main() -> ExitCode {
+    let mut args: Vec<String> = std::env::args().skip(1).collect();
+    let Some(verb) = args.first().cloned() else {
+        eprint!("{HELP}");
+        return ExitCode::from(2);
+    };
+    let result = match verb.as_str() {
+        "train" | "eval" | "predict" | "generate" | "recipes" | "config" | "data" | "doctor" => run::locus(&args),
+        "test" => chores::test(&args[1..]),
+        "ci" => chores::ci(&args.split_off(1)),
+        "layers" => layers::check(),
+        "help" | "-h" | "--help" => {
+            eprint!("{HELP}");
+            Ok(0)
+        }
+        other => {
+            eprintln!("error: unknown verb '{other}'\n\n{HELP}");
+            Ok(2)
+        }
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::from(1)
+        }
+    }
+}

@@ -110,6 +110,14 @@ pub fn rms_norm<B: Backend, const D: usize>(x: Tensor<B, D>, gamma: Tensor<B, 1>
     reference::rms_norm(x, gamma, eps)
 }
 
+/// The Gaussian error linear unit, exact: `x · Φ(x)` (arXiv:1606.08415).
+///
+/// # Shapes
+/// - x: any; output as x
+pub fn gelu<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
+    reference::gelu(x)
+}
+
 /// Sets each element to zero with probability `p` and scales the others by `1/(1 − p)`; the identity without a key.
 ///
 /// The choice is a pure function of the key and the element's index, on every backend.

@@ -1,6 +1,6 @@
 //! The operations as plain tensor operations: what runs where there is no kernel, and the oracle of every kernel.
 
-use burn::tensor::activation::{log_softmax, softmax};
+use burn::tensor::activation;
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 use rayon::prelude::*;
 
@@ -18,8 +18,41 @@ pub fn attention<B: Backend>(
     options: AttentionOptions,
 ) -> Tensor<B, 4> {
     let scores = add_bias(scores(q, k, options.scale), bias); // [batch, heads, q, k]
-    let weights = softmax(mask.apply(scores), 3);
+    let weights = softmax(mask.apply(scores));
     mix(crate::ops::dropout(weights, options.dropout, options.key), v)
+}
+
+/// `exp(x) / Σ exp(x)` over the last axis.
+pub fn softmax<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
+    if !B::ad_enabled(&x.device()) {
+        return activation::softmax(x, D - 1);
+    }
+    let max = x.clone().detach().max_dim(D - 1);
+    let exp = (x - max).exp();
+    exp.clone() * inverse(exp.sum_dim(D - 1))
+}
+
+/// `x − ln Σ exp(x)` over the last axis.
+pub fn log_softmax<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
+    let max = x.clone().detach().max_dim(D - 1);
+    let shifted = x - max;
+    shifted.clone() - ln(shifted.exp().sum_dim(D - 1))
+}
+
+/// `1 / x`.
+// NUMERICS: the gradients of burn's division and logarithm multiply by `recip`, and burn-ndarray's is the processor's
+// estimate: 12 to 14 bits, other ones on other processors. Here `c` is a constant to autodiff, made by a division, which
+// is exact; the value is that of a Newton step from it, and the gradient is `−c²`.
+fn inverse<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
+    let c = x.ones_like() / x.clone().detach();
+    c.clone() * (-(x * c) + 2.0)
+}
+
+/// `ln x`, for the same reason with a gradient of `1 / x` that no `recip` is in.
+fn ln<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
+    let constant = x.clone().detach();
+    let c = constant.ones_like() / constant.clone();
+    constant.log() + (x * c - 1.0)
 }
 
 /// The scaled dot products of queries and keys, `[batch, heads, q, k]`.
@@ -77,13 +110,22 @@ pub fn layer_norm<B: Backend>(
 ) -> Tensor<B, 2> {
     let centred = x.clone() - x.mean_dim(1); // [rows, d_model]
     let var = (centred.clone() * centred.clone()).mean_dim(1); // [rows, 1]
-    centred / (var + eps).sqrt() * gamma.unsqueeze() + beta.unsqueeze()
+    centred * inverse((var + eps).sqrt()) * gamma.unsqueeze() + beta.unsqueeze()
 }
 
 /// See [`ops::rms_norm`](crate::ops::rms_norm).
 pub fn rms_norm<B: Backend, const D: usize>(x: Tensor<B, D>, gamma: Tensor<B, 1>, eps: f64) -> Tensor<B, D> {
     let mean_square = (x.clone() * x.clone()).mean_dim(D - 1); // [.., 1]
-    x / (mean_square + eps).sqrt() * gamma.unsqueeze()
+    x * inverse((mean_square + eps).sqrt()) * gamma.unsqueeze()
+}
+
+/// See [`ops::gelu`](crate::ops::gelu).
+pub fn gelu<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
+    if !B::ad_enabled(&x.device()) {
+        return activation::gelu(x);
+    }
+    // NUMERICS: burn's gelu is exact, but its gradient is that of the tanh approximation, up to 10⁻³ off.
+    (x.clone() * std::f64::consts::FRAC_1_SQRT_2).erf().add_scalar(1.0) * x * 0.5
 }
 
 /// See [`ops::dropout`](crate::ops::dropout). The factors are made on the host, so that all backends drop the same.
@@ -115,7 +157,7 @@ pub fn cross_entropy<B: Backend>(logits: Tensor<B, 2>, targets: &Targets) -> Ten
     };
     let weights: Vec<f32> = counted.iter().map(|cell| cell.2).collect();
     let weights = Tensor::<B, 2>::from_data(TensorData::new(weights, [n, 1]), (&device, logits.dtype()));
-    let log_probs = log_softmax(logits.select(0, ints(&|cell| cell.0)), 1); // [n, classes]
+    let log_probs = log_softmax(logits.select(0, ints(&|cell| cell.0))); // [n, classes]
     let on_target = log_probs.clone().gather(1, ints(&|cell| cell.1).reshape([n, 1])); // [n, 1]
     let expected = match f64::from(targets.smoothing) {
         // NUMERICS: no `0 · spread`, because a class ruled out by −∞ would make it NaN.

@@ -61,11 +61,12 @@ impl Tokens {
         }
     }
 
-    /// The position of the token that follows each row's last real token.
+    /// The position of the token that follows each row's last real token; a row without one waits where it is.
     pub fn next_positions(&self) -> Vec<f64> {
         let rows = self.keep.chunks(self.seq.max(1)).zip(self.positions.chunks(self.seq.max(1)));
         rows.map(|(keep, positions)| {
-            keep.iter().zip(positions).filter(|(keep, _)| **keep).map(|(_, p)| p + 1.0).fold(0.0, f64::max)
+            let real = keep.iter().zip(positions).filter(|(keep, _)| **keep).map(|(_, p)| p + 1.0);
+            real.reduce(f64::max).or(positions.first().copied()).unwrap_or_default()
         })
         .collect()
     }
@@ -127,6 +128,13 @@ mod tests {
         let tokens = Tokens::new([2, 4], vec![1; 8], keep, None).expect("fits");
         assert_eq!(tokens.positions, [0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 2.0, 2.0]);
         assert_eq!(tokens.next_positions(), [2.0, 3.0]);
+    }
+
+    #[test]
+    fn a_row_without_a_token_waits() {
+        let mut tokens = Tokens::new([2, 1], vec![1; 2], vec![false, true], None).expect("fits");
+        tokens.number_from(&[5.0, 7.0]);
+        assert_eq!(tokens.next_positions(), [5.0, 8.0]);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The position-wise feed-forward layer, plain or gated (Shazeer 2020, arXiv:2002.05202).
 
 use burn::module::Module;
-use burn::tensor::activation::{gelu, gelu_approximate, relu, silu};
+use burn::tensor::activation::{gelu_approximate, relu, silu};
 use burn::tensor::{Tensor, backend::Backend};
+use locus_backend::ops::gelu;
 use locus_backend::rng::Key;
 
 use crate::{Activation, Linear, StackConfig};

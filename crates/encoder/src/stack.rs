@@ -125,20 +125,24 @@ impl<B: Backend, P: PositionScheme<B>> Stack<B, P> {
         let device = batch.ids.device();
         let mut tokens = batch.tokens.clone();
         let mut longest_seen = tokens.seq;
-        if let Some(cache) = cache.as_deref_mut() {
+        if let Some(cache) = cache.as_deref() {
             if !cache.next_positions.is_empty() {
                 tokens.number_from(&cache.next_positions);
             }
-            cache.next_positions = tokens.next_positions();
-            cache.longest_seen += tokens.seq;
-            longest_seen = cache.longest_seen;
+            longest_seen += cache.longest_seen;
         }
-        let sides = self.sides(&tokens, cache.as_deref_mut(), key)?;
+        let sides = self.sides(&tokens, cache.as_deref(), key)?;
         let passes: Vec<Pass<'_>> = sides
             .iter()
             .map(|(queries, keys)| Pass { queries, keys, form: self.form(), longest_seen, key })
             .collect();
         let x = self.embed(batch, &sides, key)?;
+        // From here on nothing fails: a refused pass leaves the cache as it was.
+        if let Some(cache) = cache.as_deref_mut() {
+            cache.next_positions = tokens.next_positions();
+            cache.longest_seen = longest_seen;
+            cache.tokens = sides.iter().map(|(_, keys)| Some(keys.clone())).collect();
+        }
         let x = self.run_layers(x, &passes, memory, cache.as_deref_mut(), key, &device);
         if let Some(cache) = cache {
             self.evict(cache, &device);
@@ -157,23 +161,16 @@ impl<B: Backend, P: PositionScheme<B>> Stack<B, P> {
     fn sides(
         &self,
         tokens: &Tokens,
-        cache: Option<&mut KvCache<B>>,
+        cache: Option<&KvCache<B>>,
         key: Option<Key>,
     ) -> Result<Vec<(Tokens, Tokens)>, EmbeddingError> {
-        let mut past = cache.map(|cache| &mut cache.tokens);
         let sides = self.schemes.iter().enumerate().map(|(idx, scheme)| {
             let scheme = scheme.scheme();
             let mut queries = tokens.clone();
             queries.positions = scheme.positions(tokens, key.map(|key| key.named("positions").child(idx as u64)));
             within_limit(scheme, &mut queries)?;
-            let keys = match past.as_deref_mut().map(|past| &mut past[idx]) {
-                Some(past) => {
-                    let keys = past.as_ref().map_or_else(|| queries.clone(), |past| past.followed_by(&queries));
-                    *past = Some(keys.clone());
-                    keys
-                }
-                None => queries.clone(),
-            };
+            let past = cache.and_then(|cache| cache.tokens[idx].as_ref());
+            let keys = past.map_or_else(|| queries.clone(), |past| past.followed_by(&queries));
             Ok((queries, keys))
         });
         sides.collect()
@@ -251,20 +248,18 @@ fn mask<B: Backend>(scheme: &dyn Scheme<B>, pass: &Pass<'_>, device: &B::Device)
 }
 
 fn within_limit<B: Backend>(scheme: &dyn Scheme<B>, tokens: &mut Tokens) -> Result<(), EmbeddingError> {
-    match scheme.limit() {
-        Limit::None => Ok(()),
-        Limit::Clamp(n) => {
-            tokens.positions.iter_mut().for_each(|p| *p = p.min(n.saturating_sub(1) as f64));
-            Ok(())
+    let (limit, clamp) = match scheme.limit() {
+        Limit::None => return Ok(()),
+        Limit::Clamp(n) => (n, true),
+        Limit::Error(n) => (n, false),
+    };
+    let last = limit.saturating_sub(1);
+    for (position, keep) in tokens.positions.iter_mut().zip(&tokens.keep) {
+        // Padding of a row that has reached the limit waits past it and is nobody's error.
+        if *position > last as f64 && *keep && !clamp {
+            return Err(EmbeddingError::PastLimit { scheme: scheme.name(), position: *position, last, limit });
         }
-        Limit::Error(n) => match tokens.positions.iter().find(|&&p| p > n.saturating_sub(1) as f64) {
-            None => Ok(()),
-            Some(&position) => Err(EmbeddingError::PastLimit {
-                scheme: scheme.name(),
-                position,
-                last: n.saturating_sub(1),
-                limit: n,
-            }),
-        },
+        *position = position.min(last as f64);
     }
+    Ok(())
 }

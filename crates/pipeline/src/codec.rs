@@ -13,8 +13,8 @@ use crate::PipelineError;
 pub struct Codec {
     /// The tokenizer.
     pub tokenizer: Tokenizer,
-    /// The labels; empty for language models.
-    pub labels: LabelSet,
+    /// The labels; none for language models.
+    pub labels: Option<LabelSet>,
     head: HeadConfig,
     max_seq_len: usize,
 }
@@ -40,7 +40,7 @@ impl Codec {
         }
         Ok(Self {
             tokenizer,
-            labels: LabelSet::new(config.labels.iter().cloned())?,
+            labels: (!config.labels.is_empty()).then(|| LabelSet::new(config.labels.iter().cloned())).transpose()?,
             head: config.head.clone(),
             max_seq_len: config.stack.max_seq_len,
         })
@@ -219,7 +219,20 @@ impl Codec {
     }
 
     fn label(&self, name: &str) -> Result<i32, PipelineError> {
-        Ok(self.labels.require(name)? as i32)
+        Ok(self.label_idx(name)? as i32)
+    }
+
+    /// The number of a label.
+    pub(crate) fn label_idx(&self, name: &str) -> Result<usize, PipelineError> {
+        match &self.labels {
+            Some(labels) => Ok(labels.require(name)?),
+            None => Err(PipelineError::WrongTask { task: self.task(), asked: "give labels" }),
+        }
+    }
+
+    /// The name of a label that the head predicted.
+    pub(crate) fn label_name(&self, idx: usize) -> &str {
+        self.labels.as_ref().and_then(|labels| labels.name(idx)).unwrap_or_default()
     }
 
     /// How many tokens of text fit beside the frame.

@@ -99,9 +99,9 @@ fn tags<B: Backend, P: PositionScheme<B>>(
     let (mut entities, mut tokens) = (EntityScorer::new(), ConfusionMatrix::new());
     let (mut nats, mut n) = (0.0, 0_usize);
     for (gold, words) in examples.iter().zip(&predicted) {
-        let names: Vec<&str> = words.iter().map(|word| codec.labels.name(word.label).unwrap_or("O")).collect();
+        let names: Vec<&str> = words.iter().map(|word| codec.label_name(word.label)).collect();
         for (tag, word) in gold.tags.iter().zip(words) {
-            nats -= word.log_probs[codec.labels.require(tag)?];
+            nats -= word.log_probs[codec.label_idx(tag)?];
             n += 1;
         }
         entities.add(&spans(&gold.tags, TagScheme::Iob2), &spans(&names, TagScheme::Iob2));
@@ -131,8 +131,8 @@ fn classes<B: Backend, P: PositionScheme<B>>(
     let mut confusion = ConfusionMatrix::new();
     let mut nats = 0.0;
     for (gold, label) in examples.iter().zip(&predicted) {
-        nats -= label.log_probs[codec.labels.require(&gold.label)?];
-        confusion.add(&gold.label, codec.labels.name(label.label).unwrap_or_default());
+        nats -= label.log_probs[codec.label_idx(&gold.label)?];
+        confusion.add(&gold.label, codec.label_name(label.label));
     }
     let report = confusion.report();
     let mut evaluation = Evaluation::new("accuracy");

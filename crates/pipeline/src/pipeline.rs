@@ -113,7 +113,7 @@ impl<B: Backend> Pipeline<B> {
                     .collect::<Result<_, PipelineError>>()?;
                 let rows: Vec<Item> = items.iter().map(|(_, item)| item.clone()).collect();
                 let labels = classify(model, &self.codec, &rows, self.batch_size)?;
-                let name = |idx| self.codec.labels.name(idx).unwrap_or_default().to_owned();
+                let name = |idx| self.codec.label_name(idx).to_owned();
                 let answers = items.iter().zip(labels).map(|((text, _), best)| Prediction::Label {
                     text: (*text).to_owned(),
                     label: name(best.label),
@@ -210,7 +210,7 @@ impl<B: Backend> Pipeline<B> {
         let tagged = tag(model, &self.codec, &words, self.batch_size)?;
         let answers = texts.iter().zip(&split).zip(words).zip(tagged).map(|(((text, split), words), tagged)| {
             let text = text.as_ref();
-            let name = |label| self.codec.labels.name(label).unwrap_or("O").to_owned();
+            let name = |label| self.codec.label_name(label).to_owned();
             let tags: Vec<String> = tagged.iter().map(|word| name(word.label)).collect();
             let entities = spans(&tags, TagScheme::Iob2).into_iter().map(|span| {
                 let (start, end) = (split[span.start].1.start, split[span.end - 1].1.end);

@@ -11,7 +11,7 @@ use locus_backend::mask::{AttentionMask, MaskSpec};
 use locus_backend::ops::{self, AttentionOptions, IGNORE, ScoreBias, Targets};
 use locus_backend::reference;
 use locus_backend::rng::Key;
-use locus_testkit::{Golden, on_backends, worst};
+use locus_testkit::{Golden, assert_close, on_backends, worst};
 
 const ATOL: f64 = 1e-6;
 const RTOL: f64 = 1e-5;
@@ -218,13 +218,28 @@ fn linear<B: AutodiffBackend>(device: &B::Device) {
     case.assert_planted("scaled", &of(1.001));
 }
 
+fn gelu<B: AutodiffBackend>(device: &B::Device) {
+    let golden = golden();
+    let case = Case::<B> { golden: &golden, name: "gelu", device };
+    let of = |f: fn(Tensor<B, 1>) -> Tensor<B, 1>| {
+        let x = case.leaf::<1>("x");
+        run!(case, f(x.clone()), x => "grad.x")
+    };
+    case.assert_golden("fast", &of(ops::gelu));
+    case.assert_golden("reference", &of(reference::gelu));
+    case.assert_planted("tanh", &of(burn::tensor::activation::gelu_approximate));
+    let plain = ops::gelu(case.leaf::<1>("x").inner());
+    assert_close("gelu without autodiff", &plain, golden.values("gelu.out"), ATOL, RTOL);
+}
+
 // Cross-entropy.
 
 fn targets(name: &str) -> Targets {
     let weights = Some(vec![0.5, 2.0, 1.0, 0.25, 3.0]);
-    let some = vec![3, IGNORE, 0, 4, IGNORE, 1, 3];
+    let with = |first: [i32; 8]| Vec::from_iter(first.into_iter().chain((0..15).map(|row| row % 5)));
+    let some = with([3, IGNORE, 0, 4, IGNORE, 1, 3, 2]);
     match name {
-        "plain" => Targets::new(vec![3, 1, 0, 4, 2, 1, 3]),
+        "plain" => Targets::new(with([3, 1, 0, 4, 2, 1, 3, 2])),
         "ignored" => Targets::new(some),
         "smoothed" => Targets { smoothing: 0.125, ..Targets::new(some) },
         "weighted" => Targets { class_weights: weights, ..Targets::new(some) },
@@ -267,10 +282,10 @@ fn cross_entropy<B: AutodiffBackend>(device: &B::Device) {
 }
 
 fn targets_weigh_what_counts<B: AutodiffBackend>(_: &B::Device) {
-    assert_eq!(targets("plain").weight(), 7.0);
-    assert_eq!(targets("smoothed").weight(), 5.0);
-    // Classes 3, 0, 4, 1, 3.
-    assert_eq!(targets("weighted").weight(), 0.25 + 0.5 + 3.0 + 2.0 + 0.25);
+    assert_eq!(targets("plain").weight(), 23.0);
+    assert_eq!(targets("smoothed").weight(), 21.0);
+    // Classes 3, 0, 4, 1, 3, 2, and three times each.
+    assert_eq!(targets("weighted").weight(), 0.25 + 0.5 + 3.0 + 2.0 + 0.25 + 1.0 + 3.0 * 6.75);
     assert_eq!(Targets::new(vec![IGNORE; 3]).weight(), 0.0);
 }
 
@@ -372,7 +387,7 @@ fn attention_cases() -> [AttentionCase; 6] {
     let case = |name, mask, options| AttentionCase { name, mask, options };
     [
         case("attention.plain", open.clone(), options),
-        case("attention.toeplitz_causal", causal.clone(), AttentionOptions { scale: 1.0, ..options }),
+        case("attention.toeplitz_causal", causal.clone(), AttentionOptions { scale: 0.5, ..options }),
         case("attention.dense_padded_gqa", MaskSpec { keep: keep.clone(), ..open.clone() }, options),
         case("attention.dense_per_row_causal_padded", MaskSpec { keep, ..causal.clone() }, options),
         case("attention.visible_causal_mqa", MaskSpec { visible: Some(near), ..causal }, options),
@@ -552,6 +567,7 @@ on_backends!(
     norms_refuse_a_scale_of_another_width,
     rms_norm,
     linear,
+    gelu,
     cross_entropy,
     targets_weigh_what_counts,
     nan_logits,

@@ -22,9 +22,10 @@
 
 use std::any::Any;
 
-use burn::tensor::{Tensor, activation::softmax, backend::Backend};
+use burn::tensor::{Tensor, backend::Backend};
 use locus_backend::mask::AttentionMask;
 use locus_backend::ops::ScoreBias;
+use locus_backend::reference::softmax;
 use locus_backend::rng::Key;
 
 use crate::Tokens;
@@ -248,7 +249,7 @@ pub trait Scheme<B: Backend> {
         mask: &AttentionMask<B>,
         _at: &LayerPass<'_, B>,
     ) -> Tensor<B, 4> {
-        softmax(mask.apply(scores), 3)
+        softmax(mask.apply(scores))
     }
 
     /// The values before mixing, `[batch, kv_heads, k, d_head]`.

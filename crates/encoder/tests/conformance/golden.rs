@@ -9,9 +9,9 @@ use crate::ROWS;
 use crate::subject::{CASES, Outcome, Subject, golden};
 
 /// Absolute and relative tolerance of values.
-const VALUES: (f64, f64) = (1e-5, 1e-5);
+const VALUES: (f64, f64) = (2e-6, 2e-6);
 /// Of gradients, which sum up to `batch · seq` products.
-const GRADIENTS: (f64, f64) = (1e-5, 1e-4);
+const GRADIENTS: (f64, f64) = (1e-5, 1e-5);
 
 /// One pass; and for decoders five tokens, then two more that look back on them.
 fn schedules(form: Form) -> &'static [&'static [usize]] {

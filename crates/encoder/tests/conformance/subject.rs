@@ -193,13 +193,12 @@ impl Subject {
             weight: param(self.tensors[&format!("{name}.weight")].tensor(device)),
             bias: Some(param(self.tensors[&format!("{name}.bias")].tensor(device))),
         };
-        Attention {
-            q_proj: linear("q_proj"),
-            k_proj: linear("k_proj"),
-            v_proj: linear("v_proj"),
-            o_proj: linear("o_proj"),
-            ..Attention::new(&self.config, 1.0, Key::new(0), device)
-        }
+        let mut attention = Attention::new(&self.config, 1.0, Key::new(0), device);
+        attention.q_proj = linear("q_proj");
+        attention.k_proj = linear("k_proj");
+        attention.v_proj = linear("v_proj");
+        attention.o_proj = linear("o_proj");
+        attention
     }
 
     /// Puts the parameters of the file into the scheme; what it froze stays frozen.

@@ -1,0 +1,200 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// Build, pre-train, fine-tune, evaluate and deploy transformers whose position embedding you choose.
+#[derive(Debug, Parser)]
+#[command(name = "locus", version, propagate_version = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Train a model from a recipe or a run file.
+    Train(TrainArgs),
+    /// Score a model on a file.
+    Eval(EvalArgs),
+    /// Answer for each line of a text: entities, a label, or generated text.
+    Predict(PredictArgs),
+    /// Continue a prompt, or write the target of a source.
+    Generate(GenerateArgs),
+    /// Recipes: run files that are built in.
+    Recipes(RecipesArgs),
+    /// Check or explain a run file.
+    Config(ConfigArgs),
+    /// Data sets: list, check, count.
+    Data(DataArgs),
+    /// Say what this build and this machine can do.
+    Doctor,
+}
+
+/// Where to compute.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct DeviceArgs {
+    /// ndarray, flex, wgpu or cuda, out of those built in.
+    #[arg(long)]
+    pub(crate) backend: Option<String>,
+    /// The backend's device: cpu; for wgpu default, cpu, discrete:N, integrated:N, virtual:N; for cuda a number.
+    #[arg(long)]
+    pub(crate) device: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct TrainArgs {
+    /// A recipe's name (`locus recipes ls`) or the path of a run file.
+    #[arg(default_value = "first-news")]
+    pub(crate) recipe: String,
+    /// Where data sets lie; otherwise $LOCUS_DATA, the cache and the built-in samples are searched.
+    #[arg(long)]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The run folder; runs/NAME where not given. A folder with an earlier run needs --resume.
+    #[arg(long)]
+    pub(crate) out: Option<PathBuf>,
+    /// Decides initial weights, order and dropout; train.seed of the run file where not given.
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Go on from a checkpoint: `auto` for the newest in the run folder, or its path.
+    #[arg(long)]
+    pub(crate) resume: Option<String>,
+    /// Set a key of the run file, for instance --set model.position=alibi. Can be given many times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) sets: Vec<String>,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct EvalArgs {
+    /// The model folder.
+    #[arg(long)]
+    pub(crate) model: PathBuf,
+    /// The file or folder to score on.
+    #[arg(long)]
+    pub(crate) data: PathBuf,
+    /// The file's layout, where it is not recognised: conll, csv, tsv, jsonl, text, lines, snips.
+    #[arg(long)]
+    pub(crate) format: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PredictArgs {
+    /// The model folder.
+    #[arg(long)]
+    pub(crate) model: PathBuf,
+    /// A file with one text a line; - for the standard input.
+    #[arg(long, default_value = "-")]
+    pub(crate) input: String,
+    /// Print one JSON object a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct GenerateArgs {
+    /// The model folder.
+    #[arg(long)]
+    pub(crate) model: PathBuf,
+    /// The text to continue, or the source of an encoder-decoder.
+    #[arg(long)]
+    pub(crate) prompt: String,
+    /// The most tokens to generate.
+    #[arg(long, default_value_t = 200)]
+    pub(crate) max_new_tokens: usize,
+    /// 0 takes the best token; higher is more varied.
+    #[arg(long, default_value_t = 0.8)]
+    pub(crate) temperature: f64,
+    /// Choose among the best K tokens; 0 for all.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) top_k: usize,
+    /// Choose among the best tokens that together have this probability.
+    #[arg(long, default_value_t = 0.95)]
+    pub(crate) top_p: f64,
+    /// Decides the random choices.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RecipesArgs {
+    #[command(subcommand)]
+    pub(crate) verb: RecipesVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RecipesVerb {
+    /// All recipes with a line about each.
+    Ls,
+    /// Print a recipe.
+    Show { name: String },
+    /// Copy a recipe into a file of your own.
+    Cp { name: String, to: PathBuf },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ConfigArgs {
+    #[command(subcommand)]
+    pub(crate) verb: ConfigVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigVerb {
+    /// Report every problem of a recipe or run file.
+    Check {
+        recipe: String,
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        sets: Vec<String>,
+    },
+    /// Print a recipe or run file with all defaults written out.
+    Explain {
+        recipe: String,
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        sets: Vec<String>,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DataArgs {
+    #[command(subcommand)]
+    pub(crate) verb: DataVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DataVerb {
+    /// The sets with a manifest, and whether their files are there.
+    List {
+        #[arg(long)]
+        data_dir: Option<PathBuf>,
+    },
+    /// Look for mistakes in a set or in files of your own.
+    Check(DataFiles),
+    /// Count examples, tokens and labels.
+    Stats(DataFiles),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DataFiles {
+    /// A set's name, or files and folders in the order train, dev, test.
+    #[arg(required = true)]
+    pub(crate) what: Vec<String>,
+    #[arg(long)]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The files' layout, where it is not recognised.
+    #[arg(long)]
+    pub(crate) format: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}

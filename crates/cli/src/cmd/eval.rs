@@ -1,0 +1,36 @@
+//! `locus eval`.
+
+use burn::tensor::backend::AutodiffBackend;
+use locus_backend::device::{Job, run_on};
+use locus_data::{Kind, ReadOptions, read};
+use locus_heads::HeadConfig;
+use locus_pipeline::{Evaluation, Pipeline};
+
+use super::say;
+use crate::UsageError;
+use crate::args::EvalArgs;
+
+pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<()> {
+    let evaluation = run_on(args.device.backend.as_deref(), args.device.device.as_deref(), Eval(args))??;
+    if args.json { say(serde_json::to_string_pretty(&evaluation)?) } else { say(evaluation) }
+}
+
+struct Eval<'a>(&'a EvalArgs);
+
+impl Job for Eval<'_> {
+    type Out = anyhow::Result<Evaluation>;
+
+    fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Out {
+        let pipeline = Pipeline::<B::InnerBackend>::from_dir(&self.0.model, &device)?;
+        let format = self.0.format.as_deref().map(str::parse).transpose();
+        let format = format.map_err(|error: locus_data::DataError| UsageError(error.to_string()))?;
+        let kind = match pipeline.config.head {
+            HeadConfig::TokenClassification { .. } => Kind::Tagged,
+            HeadConfig::SequenceClassification { .. } => Kind::Labelled,
+            HeadConfig::CausalLm { .. } => Kind::Text,
+            HeadConfig::Seq2Seq { .. } => Kind::Pairs,
+        };
+        let examples = read(&self.0.data, &ReadOptions { format, kind: Some(kind), ..ReadOptions::default() })?;
+        Ok(pipeline.evaluate(&examples)?)
+    }
+}

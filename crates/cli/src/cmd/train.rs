@@ -1,0 +1,110 @@
+//! `locus train`.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::backend::AutodiffBackend;
+use locus_backend::device::{Job, resolve, run_on};
+use locus_train::{Interrupter, Resume};
+
+use super::say;
+use crate::UsageError;
+use crate::args::TrainArgs;
+use crate::experiment::{Ended, Experiment};
+use crate::run_file::{Source, Task, load};
+
+pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<()> {
+    let mut run = load(&Source::find(&args.recipe)?, &args.sets)?;
+    if let Some(seed) = args.seed {
+        run.train.fit.seed = seed;
+    }
+    let backend = resolve(args.device.backend.as_deref())?.name();
+    let task = run.task;
+    let out = args.out.clone().unwrap_or_else(|| Path::new("runs").join(name_of(&args.recipe)));
+    let resume = match args.resume.as_deref() {
+        None => Resume::Never,
+        Some("auto") => Resume::Auto,
+        Some(path) => Resume::From(PathBuf::from(path)),
+    };
+    let holds_run = ["events.jsonl", "checkpoints", "report.json"].iter().any(|name| out.join(name).exists());
+    if matches!(resume, Resume::Never) && holds_run {
+        let out = out.display();
+        return Err(UsageError(format!(
+            "{out} holds a run already: go on with it (--resume auto), choose another folder (--out DIR), or remove it"
+        ))
+        .into());
+    }
+    let interrupter = stop_on_ctrl_c();
+    let experiment =
+        Experiment { run, out: out.clone(), data_dir: args.data_dir.clone(), resume, interrupter, backend };
+    let job = Train(experiment);
+    match run_on(args.device.backend.as_deref(), args.device.device.as_deref(), job)?? {
+        Ended::Interrupted { steps } => {
+            anyhow::bail!("stopped after step {steps}, as asked; go on with: {}", resumed(args, &out))
+        }
+        Ended::Done(report) => {
+            say(report.text())?;
+            say(next_steps(task, &out, &args.recipe))
+        }
+    }
+}
+
+struct Train(Experiment);
+
+impl Job for Train {
+    type Out = anyhow::Result<Ended>;
+
+    fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Out {
+        self.0.run::<B>(&device)
+    }
+}
+
+/// A recipe's name, or the stem of a file's.
+fn name_of(recipe: &str) -> String {
+    Path::new(recipe).file_stem().map_or_else(|| recipe.to_owned(), |stem| stem.to_string_lossy().into_owned())
+}
+
+/// The first Ctrl-C ends the run after the current step, with a checkpoint; the second ends the program.
+fn stop_on_ctrl_c() -> Interrupter {
+    let interrupter = Interrupter::new();
+    let handle = interrupter.clone();
+    let installed = ctrlc::set_handler(move || {
+        if handle.should_stop() {
+            std::process::exit(130);
+        }
+        eprintln!("\nstopping after this step and saving a checkpoint; press Ctrl-C again to stop at once");
+        handle.stop(Some("Ctrl-C"));
+    });
+    if let Err(error) = installed {
+        eprintln!("warning: Ctrl-C will end the run without a checkpoint: {error}");
+    }
+    interrupter
+}
+
+fn resumed(args: &TrainArgs, out: &Path) -> String {
+    let mut command = format!("locus train {} --out {} --resume auto", args.recipe, out.display());
+    if let Some(dir) = &args.data_dir {
+        command += &format!(" --data-dir {}", dir.display());
+    }
+    if let Some(seed) = args.seed {
+        command += &format!(" --seed {seed}");
+    }
+    args.sets.iter().for_each(|set| command += &format!(" --set '{set}'"));
+    command
+}
+
+fn next_steps(task: Task, out: &Path, recipe: &str) -> String {
+    let model = out.join("model");
+    let model = model.display();
+    let usage = match task {
+        Task::Ner => format!("echo 'Mira Tolland visited Lisbon.' | locus predict --model {model}"),
+        Task::Classify => format!("echo 'It works very well.' | locus predict --model {model}"),
+        Task::Lm => format!("locus generate --model {model} --prompt 'The '"),
+        Task::Seq2seq => format!("locus generate --model {model} --prompt 'a b c' --temperature 0"),
+    };
+    format!(
+        "model      {model}\nreport     {}\n\nNext:\n  {usage}\n  locus train {recipe} --set model.position=none --out {}-none\n  \
+         (locus is target/release/locus; `cargo xtask <verb>` builds and runs it)",
+        out.join("report.txt").display(),
+        out.display()
+    )
+}

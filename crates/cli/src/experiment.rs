@@ -1,0 +1,317 @@
+//! A run from run file to report: data, tokenizer, model, training, scores, model folder.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use burn::module::Module;
+use burn::tensor::backend::AutodiffBackend;
+use locus_backend::rng::Key;
+use locus_data::split::split;
+use locus_data::{Examples, Kind, LabelSet, Part, ReadOptions, Shares, Splits, Tokenizer, read};
+use locus_heads::{HeadConfig, TaskBatch, TaskModel};
+use locus_model::{ModelConfig, load, load_config, save};
+use locus_pipeline::{Codec, Evaluation, TrainingSet, evaluate};
+use locus_train::{BatchSource, BoxError, FitReport, Interrupter, Resume, Stopped, Trainer};
+
+use crate::UsageError;
+use crate::report::Report;
+use crate::run_file::{RunFile, Task};
+use crate::samples;
+
+/// What a run needs beside its run file.
+pub(crate) struct Experiment {
+    /// The resolved run file.
+    pub(crate) run: RunFile,
+    /// The run folder.
+    pub(crate) out: PathBuf,
+    /// Where data sets lie.
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Where to begin.
+    pub(crate) resume: Resume,
+    /// What stops the run.
+    pub(crate) interrupter: Interrupter,
+    /// The name of the backend, for the report.
+    pub(crate) backend: &'static str,
+}
+
+/// How a run ended.
+pub(crate) enum Ended {
+    /// With a model and its report.
+    Done(Box<Report>),
+    /// On request; it can be resumed.
+    Interrupted {
+        /// After how many steps.
+        steps: usize,
+    },
+}
+
+impl Experiment {
+    /// Runs it.
+    pub(crate) fn run<B: AutodiffBackend>(self, device: &B::Device) -> anyhow::Result<Ended> {
+        let splits = self.read_data()?;
+        let Some(train) = splits.get(&Part::Train) else { bail!("there is nothing to train on") };
+        let (config, tokenizer) = self.plan(train)?;
+        refuse_unknown_labels(&config, &splits)?;
+        let codec = Arc::new(Codec::new(&config, tokenizer)?);
+        let set = self.training_set(&codec, train)?;
+        let model = self.model::<B>(&config, device)?;
+        self.announce(&splits, &set, &config, model.num_params());
+        self.write_run_file()?;
+        let fingerprint = fingerprint(&config, &codec, train)?;
+        let dev = splits.get(&Part::Dev).cloned();
+        let fitted = self.fit::<B>(model, set, codec.clone(), dev, &fingerprint)?;
+        if fitted.stopped == Stopped::Interrupted {
+            return Ok(Ended::Interrupted { steps: fitted.steps });
+        }
+        let scores = |part| {
+            let examples: Option<&Examples> = splits.get(&part);
+            examples.map(|examples| evaluate(&fitted.best_model, &codec, examples, self.run.train.eval_batch_size))
+        };
+        let dev = scores(Part::Dev).transpose()?;
+        let test = scores(Part::Test).transpose()?;
+        let tokenizer_json = codec.tokenizer.to_json()?;
+        save(&self.out.join("model"), &config, &fitted.best_model, tokenizer_json.as_bytes())?;
+        let report = Report::new(&self.run, self.backend, &fitted, dev, test);
+        report.write(&self.out)?;
+        Ok(Ended::Done(Box::new(report)))
+    }
+
+    fn read_data(&self) -> anyhow::Result<Splits> {
+        let data = &self.run.data;
+        let mut splits = match &data.set {
+            Some(name) => samples::read_set(name, self.data_dir.as_deref())?,
+            None => Splits::new(),
+        };
+        let kind = match self.run.task {
+            Task::Ner => Kind::Tagged,
+            Task::Classify => Kind::Labelled,
+            Task::Lm => Kind::Text,
+            Task::Seq2seq => Kind::Pairs,
+        };
+        let options = ReadOptions {
+            format: data.format,
+            kind: Some(kind),
+            columns: data.columns.clone(),
+            ..ReadOptions::default()
+        };
+        // All files are looked at before the first problem is reported.
+        let mut problems = Vec::new();
+        for (part, path) in [(Part::Train, &data.train), (Part::Dev, &data.dev), (Part::Test, &data.test)] {
+            match path.as_ref().map(|path| read(&self.find(path), &options)) {
+                Some(Ok(examples)) => {
+                    splits.insert(part, examples);
+                }
+                Some(Err(error)) => problems.push(format!("data.{part}: {error}")),
+                None => {}
+            }
+        }
+        if !problems.is_empty() {
+            bail!("{}", problems.join("\n"));
+        }
+        cut_dev(splits)
+    }
+
+    /// A path of the run file: as it is, or below the data folder.
+    fn find(&self, path: &Path) -> PathBuf {
+        let below = self.data_dir.as_ref().map(|dir| dir.join(path));
+        below.filter(|below| !path.exists() && below.exists()).unwrap_or_else(|| path.to_owned())
+    }
+
+    /// The model's configuration and tokenizer: new ones, or those of the folder it starts from.
+    fn plan(&self, train: &Examples) -> anyhow::Result<(ModelConfig, Tokenizer)> {
+        let labels = match self.run.task {
+            Task::Ner | Task::Classify => LabelSet::from_training(train)?.names().to_vec(),
+            Task::Lm | Task::Seq2seq => Vec::new(),
+        };
+        let head = self.run.head(labels.len());
+        if let Some(from) = &self.run.model.from {
+            let config = load_config(from)?;
+            if std::mem::discriminant(&config.head) != std::mem::discriminant(&head) {
+                let message = format!("model.from = {} has the head {:?}, but this run needs {head:?}", from.display(), config.head);
+                return Err(UsageError(message).into());
+            }
+            let tokenizer = Tokenizer::from_file(&from.join(locus_model::TOKENIZER_FILE))?;
+            // A classifier of other labels keeps its encoder.
+            let head = if labels == config.labels { config.head } else { head };
+            return Ok((ModelConfig::new(head, labels, config.vocab_size, config.stack), tokenizer));
+        }
+        let section = &self.run.tokenizer;
+        let tokenizer = match &section.file {
+            Some(file) => Tokenizer::from_file(file)?,
+            None => Tokenizer::train(section.kind, section.vocab_size, section.lowercase, train.texts())?,
+        };
+        let config = ModelConfig::new(head, labels, tokenizer.vocab_size(), self.run.model.stack.clone());
+        Ok((config, tokenizer))
+    }
+
+    fn training_set(&self, codec: &Arc<Codec>, train: &Examples) -> anyhow::Result<TrainingSet> {
+        let encoded = codec.encode(train)?;
+        if encoded.n_truncated > 0 {
+            eprintln!(
+                "warning: {} training texts are longer than model.max_seq_len and were cut; raise it to keep them whole",
+                encoded.n_truncated
+            );
+        }
+        let (train, data) = (&self.run.train, &self.run.data);
+        Ok(TrainingSet::new(codec.clone(), encoded.items, train.batch_size, data.token_dropout, train.fit.seed)?)
+    }
+
+    fn model<B: AutodiffBackend>(&self, config: &ModelConfig, device: &B::Device) -> anyhow::Result<TaskModel<B>> {
+        let key = Key::new(self.run.train.fit.seed).named("weights");
+        let smoothing = self.run.train.label_smoothing;
+        let new = TaskModel::<B>::new(&config.head, &config.stack, config.vocab_size, smoothing, key, device);
+        let Some(from) = &self.run.model.from else { return Ok(new) };
+        let (loaded_config, loaded) = load::<B>(from, device)?;
+        let keeps_head = loaded_config.labels == config.labels;
+        Ok(match (new, loaded) {
+            (TaskModel::TokenClassifier(mut new), TaskModel::TokenClassifier(loaded)) => {
+                new.encoder = loaded.encoder;
+                if keeps_head {
+                    new.classifier = loaded.classifier;
+                }
+                TaskModel::TokenClassifier(new)
+            }
+            (TaskModel::SequenceClassifier(mut new), TaskModel::SequenceClassifier(loaded)) => {
+                new.encoder = loaded.encoder;
+                if keeps_head {
+                    new.classifier = loaded.classifier;
+                }
+                TaskModel::SequenceClassifier(new)
+            }
+            (TaskModel::CausalLm(mut new), TaskModel::CausalLm(loaded)) => {
+                new.decoder = loaded.decoder;
+                new.lm_head = loaded.lm_head;
+                TaskModel::CausalLm(new)
+            }
+            (TaskModel::Seq2Seq(mut new), TaskModel::Seq2Seq(loaded)) => {
+                new.body = loaded.body;
+                new.lm_head = loaded.lm_head;
+                TaskModel::Seq2Seq(new)
+            }
+            _ => unreachable!("the plan refuses a folder with another head"),
+        })
+    }
+
+    fn announce(&self, splits: &Splits, set: &TrainingSet, config: &ModelConfig, n_params: usize) {
+        let counts: Vec<String> = splits.iter().map(|(part, examples)| format!("{part} {}", examples.len())).collect();
+        let fit = &self.run.train.fit;
+        eprintln!("data       {}", counts.join(", "));
+        eprintln!(
+            "model      {n_params} parameters: {} layers, width {}, {} heads, position {}; vocabulary {}",
+            config.stack.n_layers,
+            config.stack.d_model,
+            config.stack.n_heads,
+            config.stack.position.name(),
+            config.vocab_size
+        );
+        eprintln!("training   {} epochs of {} batches on {}, seed {}", fit.epochs, set.n_batches(), self.backend, fit.seed);
+        eprintln!("run        {}", self.out.display());
+        let blind = matches!(config.head, HeadConfig::TokenClassification { .. } | HeadConfig::SequenceClassification { .. })
+            && config.stack.schemes().0.iter().all(|scheme| scheme.name() == "none");
+        if blind {
+            eprintln!("warning: without positions an encoder cannot tell the order of words; use this as a control");
+        }
+    }
+
+    /// The run as it is, with all defaults and absolute paths.
+    fn write_run_file(&self) -> anyhow::Result<()> {
+        let mut run = self.run.clone();
+        let data = &mut run.data;
+        for path in [&mut data.train, &mut data.dev, &mut data.test, &mut run.tokenizer.file, &mut run.model.from] {
+            if let Some(path) = path {
+                let found = self.find(path);
+                *path = std::path::absolute(&found).unwrap_or(found);
+            }
+        }
+        std::fs::create_dir_all(&self.out).with_context(|| format!("cannot create {}", self.out.display()))?;
+        let text = toml::to_string(&run).context("the run file cannot be written as TOML")?;
+        Ok(locus_model::write_file(&self.out.join("run.toml"), text.as_bytes())?)
+    }
+
+    fn fit<B: AutodiffBackend>(
+        &self,
+        model: TaskModel<B>,
+        set: TrainingSet,
+        codec: Arc<Codec>,
+        dev: Option<Examples>,
+        fingerprint: &str,
+    ) -> anyhow::Result<FitReport<TaskModel<B::InnerBackend>>> {
+        let batch_size = self.run.train.eval_batch_size;
+        let trainer = Trainer::new(self.run.train.fit.clone(), &self.out)
+            .resume(self.resume.clone())
+            .interrupter(self.interrupter.clone())
+            .fingerprint(fingerprint);
+        let evaluate = move |model: &TaskModel<B::InnerBackend>| match &dev {
+            Some(dev) => evaluate(model, &codec, dev, batch_size).map(for_trainer),
+            None => Ok(locus_train::Evaluation { score: f64::NAN, ..Default::default() }),
+        };
+        Ok(trainer.fit::<B, _, _>(model, Arc::new(Source(set)), evaluate)?)
+    }
+}
+
+fn for_trainer(evaluation: Evaluation) -> locus_train::Evaluation {
+    locus_train::Evaluation {
+        score: evaluation.score(),
+        score_name: evaluation.score_name.to_owned(),
+        table: Some(evaluation.to_string()),
+        metrics: evaluation.metrics,
+    }
+}
+
+/// A set without a dev part has one cut from train, by hash, so that it is the same in every run.
+fn cut_dev(mut splits: Splits) -> anyhow::Result<Splits> {
+    if splits.contains_key(&Part::Dev) {
+        return Ok(splits);
+    }
+    let Some(train) = splits.remove(&Part::Train) else { return Ok(splits) };
+    for (part, examples) in split(&train, Shares { test: 0.0, ..Shares::default() })? {
+        if !examples.is_empty() {
+            splits.entry(part).or_insert(examples);
+        }
+    }
+    if !splits.contains_key(&Part::Train) {
+        splits.insert(Part::Train, train);
+    }
+    Ok(splits)
+}
+
+/// Labels that only dev or test has: nothing could ever predict them.
+fn refuse_unknown_labels(config: &ModelConfig, splits: &Splits) -> anyhow::Result<()> {
+    if config.labels.is_empty() {
+        return Ok(());
+    }
+    let known = LabelSet::new(config.labels.iter().cloned())?;
+    let mut problems = Vec::new();
+    for (part, examples) in splits.iter().filter(|(part, _)| **part != Part::Train) {
+        let unknown = known.unknown(examples);
+        problems.extend(unknown.iter().map(|label| {
+            format!("\n  - {part}: label '{}' on line {} ({} times) is not in train", label.label, label.line, label.count)
+        }));
+    }
+    if problems.is_empty() {
+        return Ok(());
+    }
+    bail!("labels that cannot be learned: add training examples for them or take them out{}", problems.concat())
+}
+
+/// What identifies model, tokenizer and training data, so that a run is not resumed with others.
+fn fingerprint(config: &ModelConfig, codec: &Codec, train: &Examples) -> anyhow::Result<String> {
+    let mut key = Key::new(0).named(&serde_json::to_string(config)?).named(&codec.tokenizer.to_json()?);
+    for item in codec.encode(train)?.items {
+        key = item.ids.iter().fold(key, |key, &id| key.child(u64::from(id))).named(&format!("{:?}", item.labels));
+    }
+    Ok(format!("{:016x}", key.bits(0)))
+}
+
+struct Source(TrainingSet);
+
+impl BatchSource<TaskBatch> for Source {
+    fn n_batches(&self) -> usize {
+        self.0.n_batches()
+    }
+
+    fn batch(&self, epoch: usize, idx: usize) -> Result<TaskBatch, BoxError> {
+        Ok(self.0.batch(epoch, idx)?)
+    }
+}

@@ -1,0 +1,125 @@
+//! `report.json` and `report.txt`: what a run came to.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use locus_pipeline::Evaluation;
+use locus_train::{FitReport, Stopped};
+use serde::Serialize;
+
+use crate::run_file::RunFile;
+
+/// The report of a run. `metrics` and the tables are those of the test part where there is one, else of dev.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    description: String,
+    position: &'static str,
+    backend: &'static str,
+    seed: u64,
+    /// Which part `metrics` and the tables are of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    part: Option<&'static str>,
+    metrics: BTreeMap<String, f64>,
+    dev_metrics: BTreeMap<String, f64>,
+    #[serde(flatten)]
+    tables: BTreeMap<&'static str, serde_json::Value>,
+    train: Training,
+    #[serde(skip)]
+    text: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Training {
+    steps: usize,
+    epochs: usize,
+    tokens: u64,
+    seconds: f64,
+    tokens_per_second: f64,
+    skipped_steps: usize,
+    peak_memory_bytes: Option<u64>,
+    best_step: Option<usize>,
+    stopped: Stopped,
+}
+
+impl Report {
+    pub(crate) fn new<I>(
+        run: &RunFile,
+        backend: &'static str,
+        fitted: &FitReport<I>,
+        dev: Option<Evaluation>,
+        test: Option<Evaluation>,
+    ) -> Self {
+        let train = Training {
+            steps: fitted.steps,
+            epochs: fitted.epochs,
+            tokens: fitted.tokens,
+            seconds: fitted.seconds,
+            tokens_per_second: fitted.tokens_per_second,
+            skipped_steps: fitted.skipped_steps,
+            peak_memory_bytes: fitted.peak_memory_bytes,
+            best_step: fitted.best_step,
+            stopped: fitted.stopped,
+        };
+        let text = text(&train, dev.as_ref(), test.as_ref());
+        let dev_metrics = dev.as_ref().map(|dev| dev.metrics.clone()).unwrap_or_default();
+        let part = if test.is_some() { Some("test") } else { dev.is_some().then_some("dev") };
+        let last = test.or(dev);
+        Self {
+            description: run.description.clone(),
+            position: run.model.stack.position.name(),
+            backend,
+            seed: run.train.fit.seed,
+            part,
+            metrics: last.as_ref().map(|last| last.metrics.clone()).unwrap_or_default(),
+            dev_metrics,
+            tables: last.map(tables).unwrap_or_default(),
+            train,
+            text,
+        }
+    }
+
+    /// The report as a person reads it.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Writes both files.
+    pub(crate) fn write(&self, dir: &Path) -> anyhow::Result<()> {
+        let json = serde_json::to_vec_pretty(self)?;
+        locus_model::write_file(&dir.join("report.json"), &json)?;
+        Ok(locus_model::write_file(&dir.join("report.txt"), self.text.as_bytes())?)
+    }
+}
+
+fn tables(evaluation: Evaluation) -> BTreeMap<&'static str, serde_json::Value> {
+    let tables = [
+        ("entity_report", evaluation.entity_report),
+        ("token_report", evaluation.token_report),
+        ("class_report", evaluation.class_report),
+    ];
+    let present = tables.into_iter().filter_map(|(name, table)| Some((name, table?)));
+    present.filter_map(|(name, table)| Some((name, serde_json::to_value(table).ok()?))).collect()
+}
+
+fn text(train: &Training, dev: Option<&Evaluation>, test: Option<&Evaluation>) -> String {
+    let mut text = String::new();
+    for (part, evaluation) in [("dev", dev), ("test", test)] {
+        if let Some(evaluation) = evaluation {
+            let _ = writeln!(text, "== {part}\n{evaluation}\n");
+        }
+    }
+    let _ = write!(
+        text,
+        "== training\n{} steps, {} tokens in {:.0} s ({:.0} tokens/s)",
+        train.steps, train.tokens, train.seconds, train.tokens_per_second
+    );
+    if let Some(step) = train.best_step {
+        let _ = write!(text, "; best model after step {step}");
+    }
+    if let Some(bytes) = train.peak_memory_bytes {
+        let _ = write!(text, "; peak memory {} MiB", bytes >> 20);
+    }
+    text.push('\n');
+    text
+}

@@ -1,0 +1,104 @@
+//! The data sets that are built into the program: manifests of all, files of the project's own.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use locus_data::synthetic::{Synthetic, Task as SyntheticTask, pairs};
+use locus_data::{Examples, Lookup, Manifest, Part, Splits};
+
+use crate::UsageError;
+
+const MANIFESTS: [(&str, &str); 4] = [
+    ("first-news", include_str!("../../../datasets/first-news.toml")),
+    ("first-reviews", include_str!("../../../datasets/first-reviews.toml")),
+    ("first-stories", include_str!("../../../datasets/first-stories.toml")),
+    ("slots-snips", include_str!("../../../datasets/slots-snips.toml")),
+];
+
+/// Sets whose examples are made up on the spot.
+const SYNTHETIC: [(&str, SyntheticTask); 2] = [("copy", SyntheticTask::Copy), ("reverse", SyntheticTask::Reverse)];
+
+macro_rules! samples {
+    ($($path:literal),+ $(,)?) => {
+        &[$(($path, include_str!(concat!("../../../datasets/", $path)))),+]
+    };
+}
+
+const FILES: &[(&str, &str)] = samples![
+    "first-news/train.conll",
+    "first-news/dev.conll",
+    "first-news/test.conll",
+    "first-reviews/train.tsv",
+    "first-reviews/dev.tsv",
+    "first-reviews/test.tsv",
+    "first-stories/train.txt",
+    "first-stories/dev.txt",
+    "first-stories/test.txt",
+];
+
+/// All manifests.
+pub(crate) fn manifests() -> anyhow::Result<Vec<Manifest>> {
+    MANIFESTS.iter().map(|(name, text)| Ok(Manifest::parse(name, text)?)).collect()
+}
+
+/// The examples of a set.
+pub(crate) fn read_set(name: &str, data_dir: Option<&Path>) -> anyhow::Result<Splits> {
+    if let Some((_, task)) = SYNTHETIC.iter().find(|(known, _)| *known == name) {
+        return made_up(*task);
+    }
+    let Some((_, text)) = MANIFESTS.iter().find(|(known, _)| *known == name) else {
+        let known: Vec<&str> = MANIFESTS.iter().map(|(name, _)| *name).chain(SYNTHETIC.map(|(name, _)| name)).collect();
+        let nearest = known.iter().max_by(|a, b| strsim::jaro(a, name).total_cmp(&strsim::jaro(b, name)));
+        let nearest = nearest.map(|nearest| format!(": did you mean '{nearest}'?")).unwrap_or_default();
+        return Err(UsageError(format!("unknown data set '{name}'{nearest} Known sets: {}", known.join(", "))).into());
+    };
+    let manifest = Manifest::parse(name, text)?;
+    Ok(manifest.read_all(&lookup(data_dir, name)?)?)
+}
+
+/// Where files are looked for. The project's own samples are written to the cache when they are needed.
+pub(crate) fn lookup(data_dir: Option<&Path>, name: &str) -> anyhow::Result<Lookup> {
+    let cache = cache_dir();
+    let own: Vec<_> = FILES.iter().filter(|(path, _)| path.split('/').next() == Some(name)).collect();
+    let samples = match (&cache, own.is_empty()) {
+        (Some(cache), false) => {
+            let samples = cache.join("samples");
+            for (path, text) in own {
+                write_sample(&samples.join(path), text)?;
+            }
+            Some(samples)
+        }
+        _ => None,
+    };
+    let env = std::env::var_os("LOCUS_DATA").map(PathBuf::from);
+    Ok(Lookup { data_dir: data_dir.map(Path::to_owned), env, cache, samples })
+}
+
+fn write_sample(path: &Path, text: &str) -> anyhow::Result<()> {
+    if fs::read_to_string(path).is_ok_and(|there| there == text) {
+        return Ok(());
+    }
+    let dir = path.parent().unwrap_or(path);
+    fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    Ok(locus_model::write_file(path, text.as_bytes())?)
+}
+
+fn cache_dir() -> Option<PathBuf> {
+    let from = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    from("XDG_CACHE_HOME")
+        .or_else(|| from("LOCALAPPDATA"))
+        .or_else(|| from("HOME").map(|home| home.join(".cache")))
+        .map(|cache| cache.join("locus"))
+}
+
+fn made_up(task: SyntheticTask) -> anyhow::Result<Splits> {
+    let config = Synthetic { task, min_len: 3, max_len: 8, letters: 12, ..Synthetic::default() };
+    let part = |first, count| anyhow::Ok(Examples::Pairs(pairs(&config, first, count)?));
+    Ok(BTreeMap::from([
+        (Part::Train, part(0, 4000)?),
+        (Part::Dev, part(4000, 200)?),
+        (Part::Test, part(4200, 200)?),
+    ]))
+}

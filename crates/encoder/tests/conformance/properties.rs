@@ -1,0 +1,230 @@
+//! What holds for every scheme without an oracle, through whole stacks, in both forms.
+
+use burn::module::Module;
+use burn::record::{FullPrecisionSettings, NamedMpkBytesRecorder, Recorder};
+use burn::tensor::backend::AutodiffBackend;
+use locus_backend::rng::Key;
+use locus_embedding::EmbeddingError;
+use locus_embedding::position::{Form, Limit, PositionConfig, PositionScheme};
+use locus_encoder::{Stack, StackConfig};
+use locus_testkit::on_backends;
+
+use crate::run::{
+    assert_different, assert_same, chunked, chunked_with, shape, starting_at, text, try_pass, two_layers, whole,
+};
+use crate::subject::params_of;
+use crate::{BIDIRECTIONAL, CAUSAL, ROWS, Row};
+
+fn stack<B: AutodiffBackend>(row: &Row, form: Form, seed: u64, device: &B::Device) -> Stack<B> {
+    Stack::new(&two_layers(row.config()), shape(form), Key::new(seed), device)
+}
+
+fn the_scheme_is_what_its_row_declares<B: AutodiffBackend>(device: &B::Device) {
+    for row in ROWS {
+        let config = two_layers(row.config());
+        for form in [CAUSAL, BIDIRECTIONAL] {
+            assert_eq!(config.check(form), [], "{}", row.name);
+            let stack = stack::<B>(row, form, 1, device);
+            let scheme = stack.schemes[0].scheme();
+            assert_eq!(scheme.name(), config.position.name());
+            assert_eq!(scheme.is_relative(), row.relative, "{}", row.name);
+            assert_eq!(scheme.limit(), row.limit, "{}", row.name);
+            assert_eq!(scheme.extra_width(), config.position.extra_width(), "{}", row.name);
+        }
+    }
+}
+
+fn prefill_is_decode<B: AutodiffBackend>(device: &B::Device) {
+    // The last text has padding inside a row: a row that waits while another one goes on.
+    for keep in [["#######", "#######"], ["..#####", "#######"], ["##.##.#", ".#####."]] {
+        let tokens = text(&keep);
+        for row in ROWS {
+            let stack = stack::<B>(row, CAUSAL, 2, device);
+            let prefill = whole(&stack, &tokens);
+            for chunks in [vec![1; 7], vec![3, 2, 1, 1], vec![2, 5]] {
+                let decode = chunked(&stack, &tokens, &chunks);
+                assert_same(&format!("{} {keep:?} in {chunks:?}", row.name), &prefill, &decode);
+            }
+        }
+    }
+}
+
+fn a_later_start_is_kept_by_the_cache<B: AutodiffBackend>(device: &B::Device) {
+    let tokens = starting_at(text(&["..#####", "#######"]), 4.0);
+    for row in ROWS {
+        let stack = stack::<B>(row, CAUSAL, 2, device);
+        let decode = chunked(&stack, &tokens, &[1; 7]);
+        assert_same(row.name, &whole(&stack, &tokens), &decode);
+    }
+}
+
+fn padding_changes_nothing<B: AutodiffBackend>(device: &B::Device) {
+    let plain = text(&["#####"]);
+    for (row, form) in ROWS.iter().flat_map(|row| [(row, CAUSAL), (row, BIDIRECTIONAL)]) {
+        let stack = stack::<B>(row, form, 3, device);
+        let unpadded = whole(&stack, &plain);
+        for keep in [["..#####", "#######"], ["#####..", "#######"], [".#####.", "#######"]] {
+            let padded = whole(&stack, &text(&keep))[..1].to_vec();
+            assert_same(&format!("{} {form:?} {keep:?}", row.name), &unpadded, &padded);
+        }
+    }
+}
+
+fn shifting_all_positions<B: AutodiffBackend>(device: &B::Device) {
+    let keep = ["..#####", "#######"];
+    for (row, form) in ROWS.iter().flat_map(|row| [(row, CAUSAL), (row, BIDIRECTIONAL)]) {
+        let stack = stack::<B>(row, form, 4, device);
+        let (here, there) = (whole(&stack, &text(&keep)), whole(&stack, &starting_at(text(&keep), 7.0)));
+        let what = format!("{} {form:?}", row.name);
+        if row.relative {
+            assert_same(&what, &here, &there);
+        } else {
+            assert_different(&what, &here, &there);
+        }
+    }
+}
+
+/// Order matters to every scheme but `none`, and to that one in a decoder.
+fn order_matters<B: AutodiffBackend>(device: &B::Device) {
+    let tokens = text(&["#######"]);
+    let mut swapped = tokens.clone();
+    swapped.ids.swap(0, 1);
+    assert_ne!(swapped.ids, tokens.ids);
+    for (row, form) in ROWS.iter().flat_map(|row| [(row, CAUSAL), (row, BIDIRECTIONAL)]) {
+        let stack = stack::<B>(row, form, 5, device);
+        let last = |tokens| vec![vec![whole(&stack, tokens)[0][6].clone()]];
+        let (a, b) = (last(&tokens), last(&swapped));
+        let what = format!("{} {form:?}", row.name);
+        let config = row.config();
+        // In the second layer of a decoder the keys know what they have seen.
+        if config.position == PositionConfig::None && form == BIDIRECTIONAL {
+            assert_same(&what, &a, &b);
+        } else {
+            assert_different(&what, &a, &b);
+        }
+    }
+}
+
+fn past_the_limit_is_as_declared<B: AutodiffBackend>(device: &B::Device) {
+    let tokens = text(&["#######", "..#####"]);
+    for row in ROWS {
+        let stack = stack::<B>(row, CAUSAL, 6, device);
+        match row.limit {
+            Limit::None => {
+                let far = whole(&stack, &starting_at(tokens.clone(), 100_000.0));
+                assert!(far.iter().flatten().flatten().all(|x| x.is_finite()), "{}", row.name);
+            }
+            Limit::Clamp(_) => unreachable!("no scheme of ours clamps; see hooks"),
+            Limit::Error(limit) => {
+                let last = limit - 7;
+                assert!(try_pass(&stack, &starting_at(tokens.clone(), last as f64), None).is_ok(), "{}", row.name);
+                let error = try_pass(&stack, &starting_at(tokens.clone(), last as f64 + 1.0), None).unwrap_err();
+                let (scheme, position) = (row.config().position.name(), limit as f64);
+                let want = EmbeddingError::PastLimit { scheme, position, last: limit - 1, limit };
+                assert_eq!(error, want, "{}", row.name);
+                let told = error.to_string();
+                for part in [scheme.to_owned(), limit.to_string(), (limit - 1).to_string()] {
+                    assert!(told.contains(&part), "{told}");
+                }
+            }
+        }
+    }
+}
+
+/// A refused step leaves the cache as it was.
+fn a_refused_step_leaves_the_cache<B: AutodiffBackend>(device: &B::Device) {
+    let tokens = starting_at(text(&["#######"]), 16.0);
+    for row in ROWS.iter().filter(|row| row.limit != Limit::None) {
+        let stack = stack::<B>(row, CAUSAL, 6, device);
+        let mut cache = stack.new_cache();
+        let first = chunked_with(&stack, &tokens.columns(&[0, 1, 2, 3]), &[4], &mut cache);
+        assert!(try_pass(&stack, &tokens.columns(&[3, 3, 3, 3]), Some(&mut cache)).is_err(), "{}", row.name);
+        let rest = chunked_with(&stack, &tokens.columns(&[4, 5, 6]), &[2, 1], &mut cache);
+        let all = vec![[first[0].clone(), rest[0].clone()].concat()];
+        assert_same(row.name, &whole(&stack, &tokens), &all);
+    }
+}
+
+/// A row that ends at the limit may wait while another one goes on.
+fn padding_is_never_past_the_limit<B: AutodiffBackend>(device: &B::Device) {
+    let mut tokens = text(&["##...", "#####"]);
+    for row in ROWS {
+        let Limit::Error(limit) = row.limit else { continue };
+        tokens.number_from(&[limit as f64 - 2.0, 0.0]);
+        let stack = stack::<B>(row, CAUSAL, 6, device);
+        assert_same(row.name, &whole(&stack, &tokens), &chunked(&stack, &tokens, &[1; 5]));
+    }
+}
+
+#[test]
+fn configurations_survive_toml() {
+    for row in ROWS {
+        let config = row.config();
+        let written = toml::to_string(&config).unwrap();
+        let again: StackConfig = toml::from_str(&written).unwrap_or_else(|e| panic!("{}: {e}\n{written}", row.name));
+        assert_eq!(again, config, "{}", row.name);
+    }
+}
+
+#[test]
+fn unknown_keys_are_refused() {
+    for row in ROWS {
+        let config = row.config();
+        let name = config.position.name();
+        let mut table: toml::Table = toml::from_str(&toml::to_string(&config).unwrap()).unwrap();
+        let mut scheme = table["position"].as_table().and_then(|t| t[name].as_table()).cloned().unwrap_or_default();
+        scheme.insert("bsae".to_owned(), 1.into());
+        table.insert("position".to_owned(), toml::Table::from_iter([(name.to_owned(), scheme.into())]).into());
+        let error = toml::from_str::<StackConfig>(&table.to_string()).unwrap_err().to_string();
+        assert!(error.contains("bsae"), "{}: {error}", row.name);
+    }
+}
+
+fn records_survive<B: AutodiffBackend>(device: &B::Device) {
+    let tokens = text(&["..#####", "#######"]);
+    let recorder = NamedMpkBytesRecorder::<FullPrecisionSettings>::default();
+    for row in ROWS {
+        let saved = stack::<B>(row, row.form, 7, device);
+        let want = whole(&saved, &tokens);
+        let bytes = Recorder::<B>::record(&recorder, saved.clone().into_record(), ()).unwrap();
+        let other = stack::<B>(row, row.form, 8, device);
+        assert_different(row.name, &want, &whole(&other, &tokens));
+        let mut loaded = other.load_record(Recorder::<B>::load(&recorder, bytes, device).unwrap());
+        assert_eq!(whole(&loaded, &tokens), want, "{}", row.name);
+        let trained = |stack: &mut Stack<B>| {
+            let params = params_of(&mut stack.schemes[0]);
+            params.into_iter().map(|(name, param)| (name, param.val().is_require_grad())).collect::<Vec<_>>()
+        };
+        assert_eq!(trained(&mut loaded), trained(&mut saved.clone()), "{}: what is frozen", row.name);
+    }
+}
+
+/// A stack whose layers differ: every scheme counts and caches for itself.
+fn schemes_may_differ_by_layer<B: AutodiffBackend>(device: &B::Device) {
+    let config: StackConfig = toml::from_str(
+        "d_model = 12\n n_heads = 3\n layer_positions = ['learned', 'rotary', 'none', { shaw = { max_distance = 2 } }]",
+    )
+    .unwrap();
+    let config = StackConfig { n_layers: 4, ..two_layers(config) };
+    assert_eq!(config.check(CAUSAL), []);
+    let stack = Stack::<B>::new(&config, shape(CAUSAL), Key::new(9), device);
+    let tokens = text(&["..#####", "#######"]);
+    let prefill = whole(&stack, &tokens);
+    for chunks in [vec![1; 7], vec![3, 2, 2]] {
+        assert_same("four schemes", &prefill, &chunked(&stack, &tokens, &chunks));
+    }
+}
+
+on_backends!(
+    the_scheme_is_what_its_row_declares,
+    prefill_is_decode,
+    a_later_start_is_kept_by_the_cache,
+    padding_changes_nothing,
+    shifting_all_positions,
+    order_matters,
+    past_the_limit_is_as_declared,
+    a_refused_step_leaves_the_cache,
+    padding_is_never_past_the_limit,
+    records_survive,
+    schemes_may_differ_by_layer,
+);

@@ -1,0 +1,206 @@
+//! From examples to a folder and back: every task answers every input, whatever it looks like.
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::tensor::backend::AutodiffBackend;
+use locus_backend::rng::Key;
+use locus_data::{Examples, ItemLabels, LabelSet, Labelled, Pair, Tagged, Tokenizer, TokenizerKind};
+use locus_encoder::StackConfig;
+use locus_heads::generate::Sampling;
+use locus_heads::{HeadConfig, Labels, Pooling, TaskModel, Trainable};
+use locus_model::{ModelConfig, save};
+use locus_pipeline::{Codec, Pipeline, PipelineError, Prediction, TrainingSet, WriteOptions, evaluate};
+use locus_testkit::on_backends;
+
+const SENTENCE: &str = "Mira Tolland visited Lisbon , 王 小明 too .";
+
+fn words(text: &str) -> Vec<String> {
+    text.split(' ').map(str::to_owned).collect()
+}
+
+fn tagged(text: &str, tags: &str) -> Tagged {
+    Tagged { words: words(text), tags: words(tags), line: 1 }
+}
+
+fn tagged_examples() -> Examples {
+    let tags = "B-PER I-PER O B-LOC O B-PER I-PER O O";
+    Examples::Tagged(vec![tagged(SENTENCE, tags), tagged("Lisbon .", "B-LOC O")])
+}
+
+fn stack() -> StackConfig {
+    StackConfig { d_model: 16, n_layers: 1, n_heads: 2, max_seq_len: 12, init_std: 0.2, ..StackConfig::default() }
+}
+
+/// A model folder for these examples, with weights nobody trained.
+fn folder<B: AutodiffBackend>(dir: &Path, head: HeadConfig, kind: TokenizerKind, examples: &Examples, device: &B::Device) -> Codec {
+    let tokenizer = Tokenizer::train(kind, 300, false, examples.texts()).unwrap();
+    let labels = LabelSet::from_training(examples).map(|labels| labels.names().to_vec()).unwrap_or_default();
+    let config = ModelConfig::new(head, labels, tokenizer.vocab_size(), stack());
+    let model = TaskModel::<B>::new(&config.head, &config.stack, config.vocab_size, 0.0, Key::new(4), device);
+    save(dir, &config, &model, tokenizer.to_json().unwrap().as_bytes()).unwrap();
+    Codec::new(&config, tokenizer).unwrap()
+}
+
+/// Texts as people write them: empty, long, blank, emoji, control characters, mixed scripts.
+fn awkward() -> Vec<String> {
+    let long = "Lisbon ".repeat(100);
+    ["", " ", "Mira visited 北京。", "\u{FEFF}x\r", "👩‍👩‍👧 e\u{301}", "[PAD] [CLS]", "\u{0}\u{7}", long.trim_end()].map(str::to_owned).to_vec()
+}
+
+fn entities_for_every_input<B: AutodiffBackend>(device: &B::Device) {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("m");
+    let examples = tagged_examples();
+    folder::<B>(&dir, HeadConfig::TokenClassification { n_labels: 4 }, TokenizerKind::WordPiece, &examples, device);
+    let pipeline = Pipeline::<B::InnerBackend>::from_dir(&dir, device).unwrap();
+    let texts = awkward();
+    let answers = pipeline.predict(&texts).unwrap();
+    assert_eq!(answers.len(), texts.len());
+    for (given, answer) in texts.iter().zip(&answers) {
+        let Prediction::Entities { text, words, tags, entities } = answer else { panic!("{answer:?}") };
+        assert_eq!((text, words.len()), (given, tags.len()));
+        for entity in entities {
+            assert_eq!(entity.text, text[entity.start..entity.end]);
+            assert!(entity.score > 0.0 && entity.score <= 1.0);
+        }
+    }
+    // A hundred words in windows of twelve tokens: every one has its tag.
+    let Prediction::Entities { tags, .. } = &answers[7] else { panic!() };
+    assert_eq!(tags.len(), 100);
+    let evaluation = pipeline.evaluate(&examples).unwrap();
+    assert_eq!(evaluation.entity_report.as_ref().unwrap().micro().support, 4);
+    assert_eq!(evaluation.token_report.as_ref().unwrap().weighted_avg().support, 11);
+    assert!(evaluation.metrics["loss"].is_finite());
+}
+
+fn labels_for_every_input<B: AutodiffBackend>(device: &B::Device) {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("m");
+    let row = |text: &str, label: &str| Labelled { text: text.to_owned(), pair: None, label: label.to_owned(), line: 1 };
+    let examples = Examples::Labelled(vec![row("good 好", "pos"), row("bad", "neg")]);
+    let head = HeadConfig::SequenceClassification { n_labels: 2, pooling: Pooling::Mean };
+    folder::<B>(&dir, head, TokenizerKind::Word, &examples, device);
+    let pipeline = Pipeline::<B::InnerBackend>::from_dir(&dir, device).unwrap();
+    let answers = pipeline.predict(&awkward()).unwrap();
+    assert_eq!(answers.len(), awkward().len());
+    for answer in answers {
+        let Prediction::Label { score, scores, .. } = answer else { panic!() };
+        assert!((scores.values().sum::<f64>() - 1.0).abs() < 1e-6 && score >= 0.5);
+    }
+    let wrong = pipeline.evaluate(&tagged_examples()).unwrap_err().to_string();
+    assert!(wrong.contains("texts with labels"), "{wrong}");
+}
+
+fn text_streams_whole<B: AutodiffBackend>(device: &B::Device) {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("m");
+    // Byte-level tokens of an untrained model make broken characters, which must not panic or be lost.
+    let examples = Examples::Text(vec!["你好, world! ".repeat(20)]);
+    folder::<B>(&dir, HeadConfig::CausalLm { tied: true }, TokenizerKind::Bpe, &examples, device);
+    let pipeline = Pipeline::<B::InnerBackend>::from_dir(&dir, device).unwrap();
+    let sampling = Sampling { temperature: 1.5, top_k: 0, top_p: 1.0 };
+    for seed in 0..3 {
+        let options = WriteOptions { max_new_tokens: 40, sampling, seed };
+        let mut streamed = String::new();
+        let text = pipeline.generate("你", options, &mut |piece| {
+            streamed.push_str(piece);
+            ControlFlow::Continue(())
+        });
+        assert_eq!(text.unwrap(), streamed);
+    }
+    let evaluation = pipeline.evaluate(&examples).unwrap();
+    // An untrained model knows nothing: about ln of the vocabulary.
+    let chance = (pipeline.config.vocab_size as f64).ln();
+    assert!((evaluation.metrics["loss"] / chance - 1.0).abs() < 0.5, "{evaluation}");
+    assert!(evaluation.metrics["bits_per_byte"] > 0.0);
+}
+
+fn targets_are_scored<B: AutodiffBackend>(device: &B::Device) {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("m");
+    let examples = Examples::Pairs(vec![Pair { source: "a b".into(), target: "b a".into(), line: 1 }]);
+    folder::<B>(&dir, HeadConfig::Seq2Seq { tied: false }, TokenizerKind::Word, &examples, device);
+    let pipeline = Pipeline::<B::InnerBackend>::from_dir(&dir, device).unwrap();
+    let evaluation = pipeline.evaluate(&examples).unwrap();
+    assert!(evaluation.metrics.contains_key("exact_match") && evaluation.score() <= 1.0);
+}
+
+fn a_label_stands_on_each_word_once<B: AutodiffBackend>(device: &B::Device) {
+    let dir = tempfile::tempdir().unwrap();
+    let text = vec!["Lisbon"; 50].join(" ");
+    let examples = Examples::Tagged(vec![tagged(&text, &vec!["B-LOC"; 50].join(" "))]);
+    let head = HeadConfig::TokenClassification { n_labels: 2 };
+    let codec = folder::<B>(&dir.path().join("m"), head, TokenizerKind::Char, &examples, device);
+    let items = codec.encode(&examples).unwrap().items;
+    let n: usize = items
+        .iter()
+        .map(|item| match &item.labels {
+            ItemLabels::PerToken(labels) => labels.iter().filter(|&&label| label >= 0).count(),
+            _ => 0,
+        })
+        .sum();
+    assert_eq!(n, 50);
+    assert!(items.iter().all(|item| item.ids.len() <= 12));
+}
+
+fn training_batches_are_a_function_of_seed_epoch_and_index<B: AutodiffBackend>(device: &B::Device) {
+    let dir = tempfile::tempdir().unwrap();
+    let examples = Examples::Tagged((0..23).map(|i| tagged(&vec!["x"; i % 5 + 1].join(" "), &vec!["O"; i % 5 + 1].join(" "))).collect());
+    let head = HeadConfig::TokenClassification { n_labels: 1 };
+    let codec = Arc::new(folder::<B>(&dir.path().join("m"), head, TokenizerKind::Word, &examples, device));
+    let set = |seed, dropout| {
+        let items = codec.encode(&examples).unwrap().items;
+        TrainingSet::new(codec.clone(), items, 4, dropout, seed).unwrap()
+    };
+    let (a, b, other) = (set(1, 0.5), set(1, 0.5), set(2, 0.5));
+    // Out of order, and again.
+    let batch = |set: &TrainingSet, epoch, idx| set.batch(epoch, idx).unwrap();
+    assert_eq!(batch(&a, 3, 2), { batch(&b, 0, 0); batch(&b, 3, 2) });
+    let all = |set: &TrainingSet| (0..set.n_batches()).map(|idx| batch(set, 1, idx)).collect::<Vec<_>>();
+    assert_ne!(all(&a), all(&other));
+    let rows: usize = all(&a).iter().map(|batch| batch.tokens.batch).sum();
+    assert_eq!(rows, 23);
+    let unk = codec.tokenizer.specials().unk.unwrap();
+    let count = |set: &TrainingSet| all(set).iter().flat_map(|b| b.tokens.ids.clone()).filter(|&id| id == unk).count();
+    assert!(count(&a) > 5 && count(&set(1, 0.0)) == 0);
+    assert!(matches!(batch(&a, 0, 0).labels, Labels::PerToken(_)));
+}
+
+fn evaluation_loss_is_the_training_loss<B: AutodiffBackend>(device: &B::Device) {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("m");
+    let examples = tagged_examples();
+    let head = HeadConfig::TokenClassification { n_labels: 4 };
+    let codec = folder::<B>(&dir, head, TokenizerKind::Word, &examples, device);
+    let pipeline = Pipeline::<B::InnerBackend>::from_dir(&dir, device).unwrap();
+    let items = codec.encode(&examples).unwrap().items;
+    let batch = codec.batch(&items.iter().collect::<Vec<_>>()).unwrap();
+    let loss = pipeline.model.loss(&batch, None).unwrap();
+    let mean = loss.sum.into_data().iter::<f64>().sum::<f64>() / loss.weight;
+    let evaluated = evaluate(&pipeline.model, &codec, &examples, 1).unwrap().metrics["loss"];
+    assert!((mean - evaluated).abs() < 1e-5, "{mean} and {evaluated}");
+}
+
+fn a_folder_with_another_tokenizer_is_refused<B: AutodiffBackend>(device: &B::Device) {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("m");
+    folder::<B>(&dir, HeadConfig::TokenClassification { n_labels: 4 }, TokenizerKind::Word, &tagged_examples(), device);
+    let other = Tokenizer::train(TokenizerKind::Char, 50, false, ["abc"]).unwrap();
+    other.save(&dir.join("tokenizer.json")).unwrap();
+    let error = Pipeline::<B>::from_dir(&dir, device).unwrap_err();
+    assert!(matches!(error, PipelineError::WrongTokenizer { .. }), "{error}");
+}
+
+on_backends!(
+    entities_for_every_input,
+    labels_for_every_input,
+    text_streams_whole,
+    targets_are_scored,
+    a_label_stands_on_each_word_once,
+    training_batches_are_a_function_of_seed_epoch_and_index,
+    evaluation_loss_is_the_training_loss,
+    a_folder_with_another_tokenizer_is_refused,
+);

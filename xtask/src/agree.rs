@@ -1,0 +1,93 @@
+//! One run on two backends: the losses of the first steps agree, and a model of one says the same on the other.
+
+use std::fs;
+use std::path::Path;
+
+use crate::chores::{locus, scratch};
+use crate::run::{cargo, code};
+
+/// How many steps are compared, and how closely.
+const STEPS: usize = 20;
+const TOLERANCE: f64 = 1e-3;
+
+/// Small enough for a software adapter.
+const TINY: [&str; 6] = [
+    "model.d_model=32",
+    "model.n_layers=1",
+    "model.n_heads=2",
+    "train.batch_size=4",
+    "train.log_every_steps=1",
+    "train.max_steps=20",
+];
+
+pub(crate) fn check() -> Result<u8, String> {
+    match code(cargo().args(["build", "--release", "--package", "locus", "--features", "wgpu"]))? {
+        0 => {}
+        failed => return Ok(failed),
+    }
+    let runs = ["ndarray", "wgpu"].map(|backend| (backend, scratch(&format!("agree-{backend}"))));
+    let mut losses = Vec::new();
+    for (backend, out) in &runs {
+        let out = out.as_ref().map_err(Clone::clone)?;
+        let mut train = locus();
+        train.args(["train", "first-news", "--backend", backend, "--out"]).arg(out);
+        TINY.iter().for_each(|set| {
+            train.args(["--set", set]);
+        });
+        match code(&mut train)? {
+            0 => losses.push(step_losses(&out.join("events.jsonl"))?),
+            failed => return Ok(failed),
+        }
+    }
+    let [on_ndarray, on_wgpu] = [&losses[0], &losses[1]];
+    if on_ndarray.len() != STEPS || on_wgpu.len() != STEPS {
+        return Err(format!("expected {STEPS} losses each, found {} and {}", on_ndarray.len(), on_wgpu.len()));
+    }
+    let mut worst = 0.0_f64;
+    for (a, b) in on_ndarray.iter().zip(on_wgpu) {
+        let apart = (a - b).abs() / a.abs();
+        // Written so that NaN fails.
+        if !(apart <= TOLERANCE) {
+            return Err(format!("losses {a} on ndarray and {b} on wgpu are {apart:e} apart (allowed: {TOLERANCE:e})"));
+        }
+        worst = worst.max(apart);
+    }
+    eprintln!("wgpu: {STEPS} losses agree with ndarray's to {worst:.1e} (allowed: {TOLERANCE:.0e})");
+    let model = runs[0].1.as_ref().map_err(Clone::clone)?.join("model");
+    let answers = ["ndarray", "wgpu"].map(|backend| labels(&model, backend));
+    match answers {
+        [Ok(a), Ok(b)] if a == b => {
+            eprintln!("wgpu: a model trained on ndarray gives the same {} bytes of labels", a.len());
+            Ok(0)
+        }
+        [Ok(_), Ok(_)] => Err("a model trained on ndarray predicts other labels on wgpu".to_owned()),
+        [Err(error), _] | [_, Err(error)] => Err(error),
+    }
+}
+
+/// The losses of the step events, in order.
+fn step_losses(events: &Path) -> Result<Vec<f64>, String> {
+    let text = fs::read_to_string(events).map_err(|error| format!("cannot read {}: {error}", events.display()))?;
+    let steps = text.lines().filter(|line| line.contains("\"event\":\"step\""));
+    let loss = |line: &str| {
+        let (_, after) = line.split_once("\"loss\":")?;
+        after.split([',', '}']).next()?.trim().parse().ok()
+    };
+    steps.map(|line| loss(line).ok_or_else(|| format!("no loss in the event {line}"))).collect()
+}
+
+/// The tags of the README's lines, without the scores, whose last digits may differ.
+fn labels(model: &Path, backend: &str) -> Result<String, String> {
+    let output = locus()
+        .args(["predict", "--backend", backend, "--input", "README.md", "--json", "--model"])
+        .arg(model)
+        .output()
+        .map_err(|error| format!("cannot run locus predict: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("locus predict on {backend}: {}", String::from_utf8_lossy(&output.stderr)));
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let tags = text.lines().map(|line| line.split_once("\"tags\":").map_or("", |(_, tags)| tags));
+    let tags = tags.map(|tags| tags.split(']').next().unwrap_or_default());
+    Ok(tags.collect::<Vec<_>>().join("\n"))
+}

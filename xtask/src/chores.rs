@@ -1,0 +1,122 @@
+//! Tests and continuous integration. Every step is a plain command that also runs by hand.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Instant;
+
+use crate::run::{backend, cargo, code, exe, root, target_dir};
+use crate::{layers, run};
+
+/// All tests on one backend. On ndarray that is everything; elsewhere it is what computes with tensors.
+pub(crate) fn test(args: &[String]) -> Result<u8, String> {
+    match backend(args)?.as_str() {
+        "ndarray" => code(cargo().args(["test", "--workspace"])),
+        other => test_on(other),
+    }
+}
+
+/// The crates whose tests are emitted per backend.
+const TENSOR_CRATES: [&str; 6] =
+    ["locus-testkit", "locus-embedding", "locus-encoder", "locus-heads", "locus-model", "locus-pipeline"];
+
+fn test_on(backend: &str) -> Result<u8, String> {
+    if !["flex", "wgpu"].contains(&backend) {
+        return Err(format!("tests run on ndarray, flex and wgpu, not on '{backend}'"));
+    }
+    let mut test = cargo();
+    test.args(["test", "--tests", "--no-default-features", "--features", &format!("locus-testkit/{backend}")]);
+    for name in TENSOR_CRATES {
+        test.args(["--package", name]);
+    }
+    // One thread: the tests of a backend share its device.
+    test.args(["--", &format!("{backend}::"), "--test-threads", "1"]);
+    code(&mut test)
+}
+
+type Stage = (&'static str, fn() -> Result<u8, String>);
+
+const STAGES: [Stage; 7] = [
+    ("format", || code(cargo().args(["fmt", "--all", "--check"]))),
+    ("layers", layers::check),
+    ("clippy", || {
+        code(cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"]))
+    }),
+    ("doc", || {
+        code(cargo().args(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "--deny warnings"))
+    }),
+    ("test", || code(cargo().args(["test", "--workspace"]))),
+    ("run", first_run),
+    ("wgpu", wgpu),
+];
+
+/// All stages, or the ones named.
+pub(crate) fn ci(names: &[String]) -> Result<u8, String> {
+    if let Some(unknown) = names.iter().find(|name| STAGES.iter().all(|stage| stage.0 != **name)) {
+        let known: Vec<&str> = STAGES.iter().map(|stage| stage.0).collect();
+        return Err(format!("unknown stage '{unknown}'; known stages: {}", known.join(", ")));
+    }
+    for (name, stage) in STAGES.iter().filter(|stage| names.is_empty() || names.iter().any(|name| name == stage.0)) {
+        eprintln!("\n== {name}");
+        let start = Instant::now();
+        let code = stage()?;
+        eprintln!("== {name}: {} after {} s", if code == 0 { "passed" } else { "FAILED" }, start.elapsed().as_secs());
+        if code != 0 {
+            return Ok(code);
+        }
+    }
+    Ok(0)
+}
+
+/// The README's commands, as a new user runs them.
+fn first_run() -> Result<u8, String> {
+    let out = scratch("first-run")?;
+    let train = ["train", "--out", &out.to_string_lossy()].map(str::to_owned);
+    match run::locus(&train)? {
+        0 => {}
+        failed => return Ok(failed),
+    }
+    let model = out.join("model");
+    let model = model.to_string_lossy();
+    for verb in [
+        vec!["eval", "--model", &model, "--data", "datasets/first-news/test.conll"],
+        vec!["predict", "--model", &model, "--input", "README.md", "--json"],
+        vec!["config", "explain", "first-news"],
+        vec!["recipes", "ls"],
+        vec!["data", "check", "first-news"],
+        vec!["doctor"],
+    ] {
+        match code(locus().args(&verb).stdout(std::process::Stdio::null()))? {
+            0 => {}
+            failed => {
+                eprintln!("locus {} failed", verb.join(" "));
+                return Ok(failed);
+            }
+        }
+    }
+    Ok(0)
+}
+
+/// The tests on wgpu, the first steps of a run compared with ndarray, and a model of one on the other.
+fn wgpu() -> Result<u8, String> {
+    match test_on("wgpu")? {
+        0 => {}
+        failed => return Ok(failed),
+    }
+    crate::agree::check()
+}
+
+/// The built program, in the workspace.
+pub(crate) fn locus() -> Command {
+    let mut locus = Command::new(target_dir().join("release").join(exe("locus")));
+    locus.current_dir(root());
+    locus
+}
+
+/// A new folder below the target folder.
+pub(crate) fn scratch(name: &str) -> Result<PathBuf, String> {
+    let dir = target_dir().join("ci").join(name);
+    if dir.exists() {
+        std::fs::remove_dir_all(&dir).map_err(|error| format!("cannot clear {}: {error}", dir.display()))?;
+    }
+    Ok(dir)
+}

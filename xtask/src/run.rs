@@ -1,0 +1,63 @@
+//! Building and running `locus`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The root of the workspace.
+pub(crate) fn root() -> PathBuf {
+    // xtask lies directly below the root.
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
+}
+
+/// The backend of `--backend B` or `--backend=B`; ndarray where there is none.
+pub(crate) fn backend(args: &[String]) -> Result<String, String> {
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        if arg == "--backend" {
+            return args.next().cloned().ok_or_else(|| "--backend needs a name: ndarray, flex, wgpu or cuda".to_owned());
+        }
+        if let Some(name) = arg.strip_prefix("--backend=") {
+            return Ok(name.to_owned());
+        }
+    }
+    Ok("ndarray".to_owned())
+}
+
+/// `locus` with these arguments, built with the backend they name. Gives its exit code.
+pub(crate) fn locus(args: &[String]) -> Result<u8, String> {
+    let backend = backend(args)?;
+    let mut build = cargo();
+    build.args(["build", "--release", "--package", "locus"]);
+    // An unknown name is left to `locus`, which answers it with the nearest known one.
+    if ["flex", "wgpu", "vulkan", "metal", "webgpu", "cuda"].contains(&backend.as_str()) {
+        build.args(["--features", &backend]);
+    }
+    match code(&mut build)? {
+        0 => code(Command::new(target_dir().join("release").join(exe("locus"))).args(args)),
+        failed => Ok(failed),
+    }
+}
+
+/// The cargo that runs this program, in the workspace.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root());
+    cargo
+}
+
+/// Runs a command and gives its exit code.
+pub(crate) fn code(command: &mut Command) -> Result<u8, String> {
+    let status = command
+        .status()
+        .map_err(|error| format!("cannot run {}: {error}", command.get_program().to_string_lossy()))?;
+    // A command that a signal ended has no code.
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+}
+
+pub(crate) fn target_dir() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+pub(crate) fn exe(name: &str) -> String {
+    format!("{name}{}", std::env::consts::EXE_SUFFIX)
+}
