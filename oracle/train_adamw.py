@@ -77,11 +77,10 @@ def main():
         *_, last = train(start, coefficients, fault)
         tensors |= {f"planted.{fault}.{name}": value for name, value in last.items()}
     OUT.parent.mkdir(parents=True, exist_ok=True)
-    metadata = {
-        "versions": ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "safetensors")),
-        "seed": str(SEED),
-        "script_sha256": hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
-    }
+    # One entry: safetensors writes several in a random order.
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "safetensors"))
+    script = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    metadata = {"oracle": f"{versions}; seed {SEED}; script sha256 {script}"}
     save_file({name: value.float().contiguous().numpy() for name, value in tensors.items()}, OUT, metadata)
 
 

@@ -260,7 +260,8 @@ const ROWS: &[Row] = &[
 #[test]
 fn every_scheme_has_a_row() {
     let tested: Vec<&str> = ROWS.iter().map(|row| row.config().position.name()).collect();
-    let untested: Vec<&str> = PositionConfig::NAMES.into_iter().filter(|name| !tested.contains(name)).collect();
+    let untested: Vec<&str> =
+        PositionConfig::NAMES.into_iter().filter(|name| !tested.contains(name)).collect();
     assert!(untested.is_empty(), "no row in the conformance table for {untested:?}");
 }
 

@@ -17,6 +17,7 @@
 
 mod classify;
 mod codec;
+mod decode;
 mod error;
 mod evaluate;
 mod pipeline;

@@ -1,10 +1,12 @@
-//! Tags for word sequences of any length.
+//! Tags for word sequences of any length, well formed where the labels are IOB2 tags.
 
 use burn::tensor::backend::Backend;
 use locus_data::Item;
 use locus_embedding::position::PositionScheme;
 use locus_heads::TokenClassifier;
+use locus_metrics::tags::is_tag_set;
 
+use crate::decode::Transitions;
 use crate::{Codec, PipelineError};
 
 /// The tag of one word.
@@ -51,7 +53,22 @@ pub fn tag<B: Backend, P: PositionScheme<B>>(
         }
     }
     let missing = || unreachable!("every word has one owner among the windows");
-    Ok(tagged.into_iter().map(|words| words.into_iter().map(|word| word.unwrap_or_else(missing)).collect()).collect())
+    let tagged = tagged.into_iter().map(|words| words.into_iter().map(|word| word.unwrap_or_else(missing)).collect());
+    let Some(labels) = codec.labels.as_ref().filter(|labels| is_tag_set(labels.names())) else {
+        return Ok(tagged.collect());
+    };
+    let transitions = Transitions::iob2(labels.names().iter().map(String::as_str));
+    Ok(tagged.map(|words| well_formed(words, &transitions)).collect())
+}
+
+/// The same words with the best tags that do not contradict each other.
+fn well_formed(mut words: Vec<TaggedWord>, transitions: &Transitions) -> Vec<TaggedWord> {
+    let log_probs: Vec<&[f64]> = words.iter().map(|word| &word.log_probs[..]).collect();
+    for (word, label) in transitions.best(&log_probs).into_iter().enumerate() {
+        words[word].label = label;
+        words[word].probability = words[word].log_probs[label].exp();
+    }
+    words
 }
 
 /// The best label of a row of logits.

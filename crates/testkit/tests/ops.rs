@@ -138,13 +138,23 @@ fn layer_norm_of_views<B: AutodiffBackend>(device: &B::Device) {
             let leaf = wide();
             let x = view(leaf.clone());
             let (gamma, beta) = (gamma.clone(), beta.clone());
-            let y = if fast { ops::layer_norm(x, gamma, beta, 1e-5) } else { reference::layer_norm(x, gamma, beta, 1e-5) };
+            let y = if fast {
+                ops::layer_norm(x, gamma, beta, 1e-5)
+            } else {
+                reference::layer_norm(x, gamma, beta, 1e-5)
+            };
             let upstream = seeded::<B, 2>([13, 11], "upstream", device);
             let [rows, columns] = y.dims();
             // The gradient comes in as a view too.
-            let grads = (y.clone() * upstream.transpose().narrow(0, 0, 11).repeat_dim(0, 2).narrow(0, 1, rows).narrow(1, 3, columns))
-                .sum()
-                .backward();
+            let grads = (y.clone()
+                * upstream
+                    .transpose()
+                    .narrow(0, 0, 11)
+                    .repeat_dim(0, 2)
+                    .narrow(0, 1, rows)
+                    .narrow(1, 3, columns))
+            .sum()
+            .backward();
             vec![("out", values(&y)), ("grad.x", values(&leaf.grad(&grads).unwrap()))]
         };
         assert_same(name, &run(true), &run(false));
@@ -153,7 +163,8 @@ fn layer_norm_of_views<B: AutodiffBackend>(device: &B::Device) {
 
 /// A constant row has variance 0, a far-off row loses digits: both stay finite, and gradients too.
 fn layer_norm_of_constant_rows<B: AutodiffBackend>(device: &B::Device) {
-    let x = Tensor::<B, 2>::from_floats([[3.0, 3.0, 3.0], [1e6, 1e6, 1e6 + 1.0], [0.0, 0.0, 0.0]], device).require_grad();
+    let x = Tensor::<B, 2>::from_floats([[3.0, 3.0, 3.0], [1e6, 1e6, 1e6 + 1.0], [0.0, 0.0, 0.0]], device)
+        .require_grad();
     let y = ops::layer_norm(x.clone(), Tensor::ones([3], device), Tensor::zeros([3], device), 1e-5);
     assert!(values(&y).iter().all(|v| v.is_finite()), "{:?}", values(&y));
     assert_eq!(values(&y)[..3], [0.0; 3]);
@@ -165,8 +176,14 @@ fn norms_refuse_a_scale_of_another_width<B: AutodiffBackend>(device: &B::Device)
     for width in [1, 3, 12] {
         let (x, gamma) = (Tensor::<B, 2>::ones([2, 6], device), Tensor::<B, 1>::ones([width], device));
         let refused = |f: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).is_err();
-        assert!(refused(&|| drop(ops::layer_norm(x.clone(), gamma.clone(), gamma.clone(), 1e-5))), "layer norm, {width}");
-        assert!(refused(&|| drop(ops::layer_norm(x.clone(), Tensor::ones([6], device), gamma.clone(), 1e-5))), "beta, {width}");
+        assert!(
+            refused(&|| drop(ops::layer_norm(x.clone(), gamma.clone(), gamma.clone(), 1e-5))),
+            "layer norm, {width}"
+        );
+        assert!(
+            refused(&|| drop(ops::layer_norm(x.clone(), Tensor::ones([6], device), gamma.clone(), 1e-5))),
+            "beta, {width}"
+        );
         assert!(refused(&|| drop(ops::rms_norm(x.clone(), gamma.clone(), 1e-5))), "RMS norm, {width}");
     }
 }
@@ -203,11 +220,15 @@ fn linear<B: AutodiffBackend>(device: &B::Device) {
         run!(case, f(x.clone(), weight.clone(), bias.clone()), x => "grad.x", weight => "grad.weight", bias => "grad.bias")
     };
     let fast = of(&|x, weight, bias| ops::linear(x, weight, Some(bias)));
-    let slow = of(&|x, weight, bias| reference::linear(x.flatten(0, 1), weight, Some(bias)).reshape([2, 3, 7]));
+    let slow =
+        of(&|x, weight, bias| reference::linear(x.flatten(0, 1), weight, Some(bias)).reshape([2, 3, 7]));
     case.assert_golden("fast", &fast);
     case.assert_golden("reference", &slow);
     assert_same("linear", &fast, &slow);
-    case.assert_planted("bias twice", &of(&|x, weight, bias| ops::linear(x, weight, Some(bias.clone())) + bias.unsqueeze()));
+    case.assert_planted(
+        "bias twice",
+        &of(&|x, weight, bias| ops::linear(x, weight, Some(bias.clone())) + bias.unsqueeze()),
+    );
 
     let case = Case::<B> { golden: &golden, name: "linear.plain", device };
     let of = |factor: f64| {
@@ -264,7 +285,9 @@ fn cross_entropy<B: AutodiffBackend>(device: &B::Device) {
         let full = format!("cross_entropy.{name}");
         let case = Case::<B> { golden: &golden, name: &full, device };
         let fast = cross_entropy_run(&case, targets(name), ops::cross_entropy);
-        let slow = cross_entropy_run(&case, targets(name), |logits, targets| reference::cross_entropy(logits, &targets));
+        let slow = cross_entropy_run(&case, targets(name), |logits, targets| {
+            reference::cross_entropy(logits, &targets)
+        });
         case.assert_golden("fast", &fast);
         case.assert_golden("reference", &slow);
         assert_same(&full, &fast, &slow);
@@ -292,7 +315,10 @@ fn targets_weigh_what_counts<B: AutodiffBackend>(_: &B::Device) {
 type Loss<B> = fn(Tensor<B, 2>, Targets) -> Tensor<B, 1>;
 
 fn losses<B: AutodiffBackend>() -> [(&'static str, Loss<B>); 2] {
-    [("fast", ops::cross_entropy), ("reference", |logits, targets| reference::cross_entropy(logits, &targets))]
+    [
+        ("fast", ops::cross_entropy),
+        ("reference", |logits, targets| reference::cross_entropy(logits, &targets)),
+    ]
 }
 
 fn loss_and_grad<B: AutodiffBackend>(f: Loss<B>, logits: Tensor<B, 2>, targets: Targets) -> (f32, Vec<f32>) {
@@ -354,7 +380,9 @@ fn targets_that_do_not_fit_are_refused<B: AutodiffBackend>(device: &B::Device) {
     ];
     for targets in bad {
         let logits = Tensor::<B, 2>::zeros([2, 3], device);
-        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| ops::cross_entropy(logits, targets.clone())));
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            ops::cross_entropy(logits, targets.clone())
+        }));
         assert!(panicked.is_err(), "{targets:?}");
     }
 }
@@ -451,7 +479,11 @@ fn planted_errors_in_attention<B: AutodiffBackend>(device: &B::Device) {
         planted(&AttentionCase { mask: other, ..of.clone() }, "causality", ops::attention);
         if let Some(keep) = &of.mask.keep {
             let keep = Some(keep.iter().map(|keep| !keep).collect());
-            planted(&AttentionCase { mask: MaskSpec { keep, ..of.mask.clone() }, ..of.clone() }, "polarity", ops::attention);
+            planted(
+                &AttentionCase { mask: MaskSpec { keep, ..of.mask.clone() }, ..of.clone() },
+                "polarity",
+                ops::attention,
+            );
         }
         if of.mask.causal {
             // As if the queries were the first positions and not the last.
@@ -465,7 +497,9 @@ fn planted_errors_in_attention<B: AutodiffBackend>(device: &B::Device) {
             });
         }
         if golden.has(&format!("{}.bias", of.name)) {
-            planted(&of, "sign of the bias", |q, k, v, b, m, o| ops::attention(q, k, v, &map_bias(b, |b| -b, |b| -b), m, o));
+            planted(&of, "sign of the bias", |q, k, v, b, m, o| {
+                ops::attention(q, k, v, &map_bias(b, |b| -b, |b| -b), m, o)
+            });
             planted(&of, "bias mirrored", |q, k, v, b, m, o| {
                 ops::attention(q, k, v, &map_bias(b, |b| b.flip([1]), |b| b.flip([3])), m, o)
             });
@@ -475,7 +509,9 @@ fn planted_errors_in_attention<B: AutodiffBackend>(device: &B::Device) {
                 o.key = o.key.map(|key| key.child(0));
                 ops::attention(q, k, v, b, m, o)
             });
-            planted(&of, "no dropout", |q, k, v, b, m, o| ops::attention(q, k, v, b, m, AttentionOptions { key: None, ..o }));
+            planted(&of, "no dropout", |q, k, v, b, m, o| {
+                ops::attention(q, k, v, b, m, AttentionOptions { key: None, ..o })
+            });
         }
     }
 }
@@ -518,8 +554,14 @@ fn rows_without_keys_stay_finite<B: AutodiffBackend>(device: &B::Device) {
 fn hidden_keys_have_no_influence<B: AutodiffBackend>(device: &B::Device) {
     let [q, k, v] = ["q", "k", "v"].map(|name| seeded::<B, 4>([2, 3, 5, 7], name, device));
     let keep = Some([1, 1, 0, 1, 1, 0, 1, 1, 1, 1].map(|keep| keep == 1).to_vec());
-    let mask = AttentionMask::<B>::new(MaskSpec { batch: 2, q_len: 5, k_len: 5, keep, ..MaskSpec::default() }, device);
-    let hidden = Tensor::<B, 4>::from_floats([[[[0.0], [0.0], [1.0], [0.0], [0.0]]], [[[1.0], [0.0], [0.0], [0.0], [0.0]]]], device);
+    let mask = AttentionMask::<B>::new(
+        MaskSpec { batch: 2, q_len: 5, k_len: 5, keep, ..MaskSpec::default() },
+        device,
+    );
+    let hidden = Tensor::<B, 4>::from_floats(
+        [[[[0.0], [0.0], [1.0], [0.0], [0.0]]], [[[1.0], [0.0], [0.0], [0.0], [0.0]]]],
+        device,
+    );
     let options = AttentionOptions { scale: 0.5, dropout: 0.0, key: None };
     let of = |k, v| values(&ops::attention(q.clone(), k, v, &ScoreBias::None, &mask, options));
     let noise = seeded::<B, 4>([2, 3, 5, 7], "noise", device) * 1e3 * hidden;
@@ -599,9 +641,14 @@ fn depths<B: Backend, C: CheckpointStrategy>(device: &B::Device) -> [usize; 2] {
 fn kernels_run_without_autodiff<B: Backend>(device: &B::Device) {
     let norm = |tracked: bool, fast: bool| {
         fn of<B: Backend>(fast: bool, device: &B::Device) -> Vec<f32> {
-            let [x, gamma, beta] = [("x", 0), ("gamma", 1), ("beta", 2)].map(|(name, _)| seeded::<B, 2>([31, 37], name, device));
+            let [x, gamma, beta] =
+                [("x", 0), ("gamma", 1), ("beta", 2)].map(|(name, _)| seeded::<B, 2>([31, 37], name, device));
             let [gamma, beta] = [gamma, beta].map(|x| x.narrow(0, 0, 1).squeeze_dim(0));
-            values(&if fast { ops::layer_norm(x, gamma, beta, 1e-5) } else { reference::layer_norm(x, gamma, beta, 1e-5) })
+            values(&if fast {
+                ops::layer_norm(x, gamma, beta, 1e-5)
+            } else {
+                reference::layer_norm(x, gamma, beta, 1e-5)
+            })
         }
         if tracked { of::<Autodiff<B>>(fast, device) } else { of::<B>(fast, device) }
     };
@@ -609,7 +656,8 @@ fn kernels_run_without_autodiff<B: Backend>(device: &B::Device) {
     assert_ne!(norm(false, true), norm(false, false), "the kernel rounds differently somewhere");
 
     // The kernel sums rows in f64: three times ln 2 is lost beside 2^24 in f32.
-    let logits = Tensor::<B, 2>::from_floats([[16_777_216.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]], device);
+    let logits =
+        Tensor::<B, 2>::from_floats([[16_777_216.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]], device);
     let loss: f32 = ops::cross_entropy(logits, Targets::new(vec![1; 4])).into_scalar().elem();
     assert_eq!(loss, 16_777_218.0);
 }
@@ -665,7 +713,8 @@ macro_rules! which_body {
             use locus_testkit::device::$name as Cpu;
             let device = Default::default();
             // Reshape, kernel, reshape; and the kernel alone.
-            let [norm, loss] = super::depths::<Cpu, burn::backend::autodiff::checkpoint::strategy::NoCheckpointing>(&device);
+            let [norm, loss] =
+                super::depths::<Cpu, burn::backend::autodiff::checkpoint::strategy::NoCheckpointing>(&device);
             assert!(norm <= 3 && loss == 1, "{norm}, {loss}");
             super::kernels_run_without_autodiff::<Cpu>(&device);
             let [norm, loss] = super::depths::<Cpu, super::BalancedCheckpointing>(&device);

@@ -80,7 +80,14 @@ impl<IB: Backend> AdamW<IB> {
         module.map(&mut Step { optimizer: self, path: Path::default(), grads, scale, lr })
     }
 
-    fn update(&mut self, path: String, p: Tensor<IB, 1>, g: Tensor<IB, 1>, lr: f64, decay: f64) -> Tensor<IB, 1> {
+    fn update(
+        &mut self,
+        path: String,
+        p: Tensor<IB, 1>,
+        g: Tensor<IB, 1>,
+        lr: f64,
+        decay: f64,
+    ) -> Tensor<IB, 1> {
         let [beta1, beta2] = self.options.betas;
         let old = self.moments.remove(&path).unwrap_or_else(|| Moments {
             m: g.zeros_like(),
@@ -131,7 +138,8 @@ impl<IB: Backend> AdamW<IB> {
                     Some(data) if data.num_elements() == n_elements => Some(Tensor::from_data(data, device)),
                     found => {
                         let found = found.map_or("nothing".to_owned(), |data| format!("{:?}", data.shape));
-                        problems.push(format!("moment '{name}': expected {n_elements} elements, found {found}"));
+                        problems
+                            .push(format!("moment '{name}': expected {n_elements} elements, found {found}"));
                         None
                     }
                 }
@@ -172,7 +180,8 @@ impl<B: AutodiffBackend> ModuleMapper<B> for Step<'_, B::InnerBackend> {
         let (trained, dims) = (tensor.is_require_grad(), tensor.dims());
         // Flat, so that the update exists once per backend and not once per rank.
         let n_elements = dims.iter().product::<usize>();
-        let (p, g) = (tensor.inner().reshape([n_elements]), grad.reshape([n_elements]).mul_scalar(self.scale));
+        let (p, g) =
+            (tensor.inner().reshape([n_elements]), grad.reshape([n_elements]).mul_scalar(self.scale));
         let p = self.optimizer.update(path, p, g, self.lr, decay);
         let tensor = Tensor::from_inner(p.reshape(dims)).set_require_grad(trained);
         Param::from_mapped_value(id, tensor, mapper)

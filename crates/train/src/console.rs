@@ -97,16 +97,19 @@ impl MetricsRendererTraining for Console {
         let (step, total) = (progress.items_processed, progress.items_total);
         let (first, start) = *self.first.get_or_insert((step, Instant::now()));
         let summary = self.summary();
-        let epoch = format!("epoch {}/{}", item.global_progress.items_processed, item.global_progress.items_total);
+        let epoch =
+            format!("epoch {}/{}", item.global_progress.items_processed, item.global_progress.items_total);
         if let Sink::Bar(bar) = &self.sink {
+            bar.set_position(step as u64);
             if bar.length() != Some(total as u64) {
                 bar.set_length(total as u64);
+                // Steps from before a resume say nothing about the speed now.
                 bar.reset_eta();
             }
-            bar.set_position(step as u64);
             bar.set_message(format!("{epoch} · {summary}"));
         } else if step == first || step == total || step.is_multiple_of(self.log_every_steps) {
-            let rest = start.elapsed().as_secs_f64() / (step - first).max(1) as f64 * total.saturating_sub(step) as f64;
+            let rest = start.elapsed().as_secs_f64() / (step - first).max(1) as f64
+                * total.saturating_sub(step) as f64;
             let eta = if step == first { "?".to_owned() } else { clock(rest) };
             self.print(&format!("step {step}/{total} · {epoch} · {summary} · eta {eta}"));
         }
@@ -183,14 +186,16 @@ mod tests {
         console.sink = Sink::Lines(Box::new(out.clone()));
         for step in 1..=5 {
             for name in ["loss", "lr"] {
-                let state = MetricState::Numeric(entry(name, &format!("{name} {step}")), NumericEntry::Value(1.0));
+                let state =
+                    MetricState::Numeric(entry(name, &format!("{name} {step}")), NumericEntry::Value(1.0));
                 console.update_train(state);
             }
             let [progress, global_progress] = [Progress::new(step, 5), Progress::new(1, 3)];
             let item = TrainingProgress { progress: Some(progress), global_progress, iteration: Some(step) };
             console.render_train(item, vec![]);
             if step == 3 {
-                console.update_valid(MetricState::Numeric(entry("score", "F1 0.5"), NumericEntry::Value(0.5)));
+                console
+                    .update_valid(MetricState::Numeric(entry("score", "F1 0.5"), NumericEntry::Value(0.5)));
                 console.update_valid(MetricState::Generic(entry("evaluation", "a\nb")));
             }
         }

@@ -18,7 +18,9 @@ pub enum TrainError {
     #[error("the training configuration is wrong:{}", list(.0))]
     Config(Vec<ConfigProblem>),
     /// Nothing to train on.
-    #[error("there is no batch to train on: the batch source is empty; check the training split and its limits")]
+    #[error(
+        "there is no batch to train on: the batch source is empty; check the training split and its limits"
+    )]
     NoBatches,
     /// The batch source failed.
     #[error("batch {batch} of epoch {epoch} could not be made")]
@@ -44,7 +46,7 @@ pub enum TrainError {
     },
     /// The loss is not a number.
     #[error(
-        "step {step}: the loss is {loss} at learning rate {lr:e}; the last finite loss was {}. {} Try a lower \
+        "step {step}: the loss is {loss} at learning rate {lr:.2e}; the last finite loss was {}. {} Try a lower \
          learning_rate, a longer warmup or a smaller clip_norm, and look at batch {batch} of epoch {epoch}",
         .last_loss.map_or_else(|| "none".to_owned(), |loss| format!("{loss:.4}")), resume_hint(.checkpoint)
     )]

@@ -181,7 +181,10 @@ impl Metric for Table {
         let EvaluationFigures { step, score, score_name, best, table } = evaluation;
         let best = if *best { " · best so far" } else { "" };
         let table = table.as_ref().map_or(String::new(), |table| format!("\n{}", table.trim_end()));
-        SerializedEntry::new(format!("after step {step}: {score_name} {score:.4}{best}{table}"), String::new())
+        SerializedEntry::new(
+            format!("after step {step}: {score_name} {score:.4}{best}{table}"),
+            String::new(),
+        )
     }
 
     fn clear(&mut self) {}

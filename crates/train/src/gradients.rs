@@ -35,7 +35,11 @@ pub(crate) struct Gradients {
 ///
 /// # Errors
 /// The index of a batch that does not fit the model, and why.
-pub(crate) fn gradients<B, M>(model: &M, window: &[M::Batch], key: Key) -> Result<Gradients, (usize, HeadError)>
+pub(crate) fn gradients<B, M>(
+    model: &M,
+    window: &[M::Batch],
+    key: Key,
+) -> Result<Gradients, (usize, HeadError)>
 where
     B: AutodiffBackend,
     M: Trainable<B> + AutodiffModule<B>,
@@ -58,7 +62,8 @@ where
     let mut squares = Squares { grads: &sums, sum: None };
     model.visit(&mut squares);
     let values: Vec<Tensor<B::InnerBackend, 1>> = sum.into_iter().chain(squares.sum).collect();
-    let values: Vec<f64> = if values.is_empty() { vec![] } else { Tensor::cat(values, 0).into_data().iter::<f64>().collect() };
+    let values: Vec<f64> =
+        if values.is_empty() { vec![] } else { Tensor::cat(values, 0).into_data().iter::<f64>().collect() };
     let value = |at: usize| values.get(at).copied().unwrap_or(0.0);
     let (loss, norm) = (value(0) / weight, value(1).sqrt() / weight);
     Ok(Gradients { sums, weight, loss, norm, tokens })

@@ -113,10 +113,10 @@ impl Journal {
         let path = run.join("events.jsonl");
         let open = || {
             let kept = match std::fs::read_to_string(&path) {
-                Ok(text) => text.lines().filter(|line| step > 0 && happened_by(line, step)).fold(
-                    String::new(),
-                    |kept, line| kept + line + "\n",
-                ),
+                Ok(text) => text
+                    .lines()
+                    .filter(|line| step > 0 && happened_by(line, step))
+                    .fold(String::new(), |kept, line| kept + line + "\n"),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
                 Err(error) => return Err(error),
             };
@@ -160,7 +160,10 @@ mod tests {
         let mut journal = Journal::open(dir.path(), 2)?;
         journal.write(&Event::RunFailed { step: 3, error: "e" })?;
         let text = std::fs::read_to_string(&file)?;
-        let steps: Vec<_> = text.lines().map(|l| serde_json::from_str(l).map(|v: serde_json::Value| v["step"].clone())).collect::<Result<_, _>>()?;
+        let steps: Vec<_> = text
+            .lines()
+            .map(|l| serde_json::from_str(l).map(|v: serde_json::Value| v["step"].clone()))
+            .collect::<Result<_, _>>()?;
         assert_eq!(steps, [1, 2, 3]);
         Journal::open(dir.path(), 0)?;
         assert_eq!(std::fs::read_to_string(&file)?, "");

@@ -13,6 +13,40 @@
 //!                                                                               └ Journal       events.jsonl
 //! ```
 //!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use burn::backend::Autodiff;
+//! use locus_backend::{device::NdArray, rng::Key};
+//! use locus_embedding::Tokens;
+//! use locus_encoder::StackConfig;
+//! use locus_heads::{HeadConfig, Labels, TaskBatch, TaskModel};
+//! use locus_train::{BatchSource, BoxError, ConsoleMode, Evaluation, FitConfig, Stopped, Trainer};
+//!
+//! struct Counting; // 1 2 3 4 → 2 3 4 5, always
+//! impl BatchSource<TaskBatch> for Counting {
+//!     fn n_batches(&self) -> usize {
+//!         4
+//!     }
+//!     fn batch(&self, _epoch: usize, _idx: usize) -> Result<TaskBatch, BoxError> {
+//!         let tokens = Tokens::new([1, 4], vec![1, 2, 3, 4], vec![true; 4], None)?;
+//!         Ok(TaskBatch { tokens, labels: Labels::PerToken(vec![2, 3, 4, 5]) })
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let run = tempfile::tempdir()?;
+//! let stack = StackConfig { d_model: 8, n_heads: 2, n_layers: 1, ..StackConfig::default() };
+//! let head = HeadConfig::CausalLm { tied: true };
+//! let model = TaskModel::<Autodiff<NdArray>>::new(&head, &stack, 7, 0.0, Key::new(1), &Default::default());
+//! let evaluate = |_: &TaskModel<NdArray>| Ok::<_, BoxError>(Evaluation { score: 0.5, ..Default::default() });
+//!
+//! let trainer = Trainer::new(FitConfig { epochs: 2, ..Default::default() }, run.path()).console(ConsoleMode::Quiet);
+//! let report = trainer.fit::<Autodiff<NdArray>, _, _>(model, Arc::new(Counting), evaluate)?;
+//! assert_eq!((report.steps, report.tokens, report.stopped), (8, 32, Stopped::Finished));
+//! # Ok(()) }
+//! ```
+//!
 //! What of burn-train is used, what is replaced and why: `docs/adr/0005-training-strategy.md`.
 
 mod adamw;
@@ -28,6 +62,7 @@ mod params;
 mod report;
 mod run;
 mod schedule;
+mod start;
 mod state;
 mod strategy;
 mod trainer;

@@ -12,7 +12,7 @@ use locus_backend::rng::Key;
 use locus_heads::Trainable;
 
 use crate::batches::Prefetch;
-use crate::checkpoint::{self, Checkpoint};
+use crate::checkpoint;
 use crate::figures::{EvaluationFigures, StepFigures};
 use crate::gradients::{Gradients, gradients};
 use crate::journal::Journal;
@@ -142,7 +142,9 @@ where
         let stop = match end {
             _ if interrupter.should_stop() => Some(Stopped::Interrupted),
             Some(stopped) => Some(stopped),
-            None if self.config.patience.is_some_and(|n| self.state.stale_rounds >= n) => Some(Stopped::EarlyStopped),
+            None if self.config.patience.is_some_and(|n| self.state.stale_rounds >= n) => {
+                Some(Stopped::EarlyStopped)
+            }
             None => None,
         };
         let is_saved = self.saved.as_ref().is_some_and(|(step, _)| *step == self.state.step);
@@ -210,8 +212,12 @@ where
         let n_batches = self.config.accumulate.min(self.state.n_batches - first);
         let window = (0..n_batches).map(|_| batches.next()).collect::<Result<Vec<_>, _>>()?;
         let key = Key::new(self.config.seed).named("dropout").child(step as u64);
-        let gradients = gradients::<B, M>(model, &window, key)
-            .map_err(|(i, source)| TrainError::Batch { step: step + 1, epoch, batch: first + i, source })?;
+        let gradients = gradients::<B, M>(model, &window, key).map_err(|(i, source)| TrainError::Batch {
+            step: step + 1,
+            epoch,
+            batch: first + i,
+            source,
+        })?;
         let lr = learning_rate(&self.config, step, total_steps(&self.config, self.state.n_batches));
         let figures = StepFigures {
             loss: gradients.loss,
@@ -226,7 +232,15 @@ where
         if !unlabelled && !gradients.loss.is_finite() {
             let (last_loss, checkpoint) = (self.state.last_loss, self.latest());
             let loss = gradients.loss;
-            return Err(TrainError::NonFiniteLoss { step: step + 1, batch: first, epoch, loss, lr, last_loss, checkpoint });
+            return Err(TrainError::NonFiniteLoss {
+                step: step + 1,
+                batch: first,
+                epoch,
+                loss,
+                lr,
+                last_loss,
+                checkpoint,
+            });
         }
         let exploded = !unlabelled && !gradients.norm.is_finite();
         self.state.skipped_in_succession = if exploded { self.state.skipped_in_succession + 1 } else { 0 };
@@ -275,7 +289,8 @@ where
         let total = total_steps(&self.config, self.state.n_batches);
         // Shown from 1: the epoch that the last step belonged to.
         let epoch = self.state.epoch + usize::from(self.state.batch > 0);
-        let (steps, epochs) = (Progress::new(self.state.step, total), Progress::new(epoch, self.config.epochs));
+        let (steps, epochs) =
+            (Progress::new(self.state.step, total), Progress::new(epoch, self.config.epochs));
         TrainingItem::new(figures, steps, epochs, Some(self.state.step), lr)
     }
 
@@ -292,30 +307,6 @@ where
 
     fn latest(&self) -> Option<PathBuf> {
         self.saved.as_ref().map(|(_, path)| path.clone())
-    }
-
-    /// Goes back to where a checkpoint was saved.
-    pub(crate) fn restore(&mut self, model: M, checkpoint: &Checkpoint) -> Result<M, TrainError> {
-        let path = checkpoint.path().to_path_buf();
-        self.state = checkpoint
-            .state()
-            .clone()
-            .resume_with(&self.state)
-            .map_err(|differences| TrainError::OtherRun { path: path.clone(), differences })?;
-        let model = checkpoint.load_model::<B, M>(model)?;
-        let device = model.devices().into_iter().next().unwrap_or_default();
-        self.optimizer = checkpoint.load_optimizer::<B, M>(self.optimizer.clone(), &model, &device)?;
-        self.best_model = match self.state.best {
-            None => None,
-            Some(best) if best.step == self.state.step => Some(model.valid()),
-            Some(best) => {
-                let at = path.with_file_name(format!("step-{}", best.step));
-                Some(Checkpoint::open(at)?.load_model::<B::InnerBackend, _>(model.valid())?)
-            }
-        };
-        self.saved = Some((self.state.step, path));
-        self.clock.0 = self.state.seconds;
-        Ok(model)
     }
 }
 

@@ -138,7 +138,8 @@ impl RunState {
 
     /// Notes an evaluation; whether it is the best so far.
     pub(crate) fn evaluated(&mut self, evaluation: &Evaluation) -> bool {
-        let better = evaluation.score.is_finite() && self.best.is_none_or(|best| evaluation.score > best.score);
+        let better =
+            evaluation.score.is_finite() && self.best.is_none_or(|best| evaluation.score > best.score);
         if better {
             self.best = Some(Best { step: self.step, score: evaluation.score });
         }
@@ -176,7 +177,9 @@ mod tests {
     fn only_what_makes_another_run_stops_a_resume() {
         let saved = RunState::new(&FitConfig::default(), 5, "a");
         let longer = FitConfig { epochs: 9, keep_checkpoints: 1, ..FitConfig::default() };
-        assert!(saved.clone().resume_with(&RunState::new(&longer, 5, "a")).is_ok_and(|s| s.config.epochs == 9));
+        assert!(
+            saved.clone().resume_with(&RunState::new(&longer, 5, "a")).is_ok_and(|s| s.config.epochs == 9)
+        );
         let other = FitConfig { seed: 3, learning_rate: 0.5, ..longer };
         assert_eq!(
             saved.resume_with(&RunState::new(&other, 7, "b")),
@@ -193,7 +196,9 @@ mod tests {
     fn a_score_that_is_no_number_is_never_best() {
         let mut state = RunState::new(&FitConfig::default(), 5, "");
         let with = |score| Evaluation { score, ..Evaluation::default() };
-        assert!(!state.evaluated(&with(f64::NAN)) && state.evaluated(&with(0.5)) && !state.evaluated(&with(0.5)));
+        assert!(
+            !state.evaluated(&with(f64::NAN)) && state.evaluated(&with(0.5)) && !state.evaluated(&with(0.5))
+        );
         assert_eq!((state.stale_rounds, state.rounds), (1, 3));
     }
 }

@@ -17,10 +17,11 @@ use crate::journal::Journal;
 use crate::params::parameter_shapes;
 use crate::report::peak_memory_bytes;
 use crate::run::{Outcome, Run, total_steps};
+use crate::start::Start;
 use crate::strategy::{Idle, Net, NoLoader, NoLogger, OutcomeSlot, Parts, Strategy};
 use crate::{
-    AdamW, BatchSource, BoxError, ConfigProblem, ConsoleMode, Evaluation, Event, FitConfig, FitReport, RunState,
-    TrainError,
+    AdamW, BatchSource, BoxError, ConfigProblem, ConsoleMode, Evaluation, Event, FitConfig, FitReport,
+    RunState, TrainError,
 };
 
 /// A training run in a folder: checkpoints in `checkpoints/`, events in `events.jsonl`.
@@ -98,22 +99,24 @@ impl Trainer {
         let options = self.check::<B, M>(&model, n_batches)?;
         let checkpoint = self.find_checkpoint()?;
         std::fs::create_dir_all(&self.folder).map_err(|error| TrainError::write(&self.folder, error))?;
-        let step = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.state().step);
+        let state = RunState::new(&self.config, n_batches, &self.fingerprint);
+        let mut start = Start::<B, M>::anew(model, AdamW::new(options), state);
+        if let Some(checkpoint) = &checkpoint {
+            start = start.at(checkpoint)?;
+        }
+        let Start { model, optimizer, state, best_model, saved } = start;
+        let step = state.step;
         let mut run = Run {
             folder: self.folder.clone(),
             config: self.config.clone(),
-            state: RunState::new(&self.config, n_batches, &self.fingerprint),
-            optimizer: AdamW::new(options),
+            clock: (state.seconds, Instant::now()),
+            state,
+            optimizer,
             source,
             evaluate: Box::new(move |model| evaluate(model).map_err(Into::into)),
             journal: Journal::open(&self.folder, step)?,
-            best_model: None,
-            saved: None,
-            clock: (0.0, Instant::now()),
-        };
-        let model = match &checkpoint {
-            Some(checkpoint) => run.restore(model, checkpoint)?,
-            None => model,
+            best_model,
+            saved,
         };
         run.journal.write(&Event::RunStarted {
             step,
@@ -149,7 +152,8 @@ impl Trainer {
     fn find_checkpoint(&self) -> Result<Option<Checkpoint>, TrainError> {
         match &self.resume {
             Resume::Never => {
-                let taken = ["checkpoints", "events.jsonl"].iter().any(|name| self.folder.join(name).exists());
+                let taken =
+                    ["checkpoints", "events.jsonl"].iter().any(|name| self.folder.join(name).exists());
                 if taken { Err(TrainError::RunExists(self.folder.clone())) } else { Ok(None) }
             }
             Resume::From(path) => Checkpoint::open_in(&self.folder, path).map(Some),
@@ -167,7 +171,11 @@ impl Trainer {
         }
     }
 
-    fn launch<B, M>(&self, run: Run<B, M>, model: M) -> Result<(M::InnerModule, Outcome<M::InnerModule>), TrainError>
+    fn launch<B, M>(
+        &self,
+        run: Run<B, M>,
+        model: M,
+    ) -> Result<(M::InnerModule, Outcome<M::InnerModule>), TrainError>
     where
         B: AutodiffBackend,
         M: Trainable<B> + AutodiffModule<B> + 'static,
@@ -175,11 +183,12 @@ impl Trainer {
     {
         let outcome: OutcomeSlot<M::InnerModule> = Arc::default();
         let strategy = Strategy { run: Mutex::new(Some(run)), outcome: outcome.clone() };
-        let training = SupervisedTraining::<Parts<B, M>>::new(&self.folder, Arc::new(NoLoader), Arc::new(NoLoader))
-            .with_application_logger(None)
-            .with_metric_logger(NoLogger)
-            .with_interrupter(self.interrupter.clone())
-            .with_training_strategy(TrainingStrategy::Custom(Arc::new(strategy)));
+        let training =
+            SupervisedTraining::<Parts<B, M>>::new(&self.folder, Arc::new(NoLoader), Arc::new(NoLoader))
+                .with_application_logger(None)
+                .with_metric_logger(NoLogger)
+                .with_interrupter(self.interrupter.clone())
+                .with_training_strategy(TrainingStrategy::Custom(Arc::new(strategy)));
         let training = self.render(figures::register::<B, M>(training));
         let trained = training.launch(Learner::new(Net(model), Idle, 0.0));
         let outcome = outcome.lock().ok().and_then(|mut outcome| outcome.take());
@@ -206,7 +215,11 @@ fn report<I>(outcome: Outcome<I>, last_model: I) -> FitReport<I> {
         epochs: state.epoch,
         tokens: state.tokens,
         seconds: state.seconds,
-        tokens_per_second: if state.step_seconds > 0.0 { state.tokens as f64 / state.step_seconds } else { 0.0 },
+        tokens_per_second: if state.step_seconds > 0.0 {
+            state.tokens as f64 / state.step_seconds
+        } else {
+            0.0
+        },
         skipped_steps: state.skipped_steps,
         peak_memory_bytes: peak_memory_bytes(),
         best_score: state.best.map(|best| best.score),
@@ -220,4 +233,3 @@ fn report<I>(outcome: Outcome<I>, last_model: I) -> FitReport<I> {
 fn example(paths: &[(String, Vec<usize>)]) -> &str {
     paths.first().map_or("", |(path, _)| path)
 }
-

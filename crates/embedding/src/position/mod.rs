@@ -2,9 +2,9 @@
 //!
 //! [`PositionConfig`] is what a configuration file says (`position = "alibi"`, or `[model.position.rotary] base = 5e5`);
 //! [`Position`] is the scheme it makes. To add one: a file here, an arm in each of the two enums and in
-//! [`PositionConfig::init`] and [`Position::scheme`](PositionScheme), and a row in `tests/conformance.rs`. A crate
-//! outside Locus needs none of this: it implements [`Scheme`] for its own module and hands that to the stacks, which
-//! take any scheme type.
+//! [`PositionConfig::init`] and [`Position::scheme`](PositionScheme), and a row in the conformance table, which stands in
+//! `crates/encoder/tests/conformance.rs` because its rows need attention. A crate outside Locus needs none of this: it
+//! implements [`Scheme`] for its own module and hands that to the stacks, which take any scheme type.
 
 mod alibi;
 mod config;

@@ -93,14 +93,14 @@ fn turned<B: AutodiffBackend>(config: RotaryConfig, q: Tensor<B, 4>, positions: 
     let ([_, n_heads, seq, d_head], device) = (q.dims(), q.device());
     let mut tokens = Tokens::new([1, seq], vec![0; seq], vec![true; seq], None).unwrap();
     tokens.positions = positions.to_vec();
-    let pass =
-        Pass { queries: &tokens, keys: &tokens, form: Form::Causal, longest_seen: seq, key: None };
+    let pass = Pass { queries: &tokens, keys: &tokens, form: Form::Causal, longest_seen: seq, key: None };
     let shape = PositionShape { d_model: 3, n_heads, d_head, max_seq_len: seq, form: Form::Causal };
     let position = PositionConfig::Rotary(config).init::<B>(&shape, Key::new(0), &device);
     let scheme = position.scheme();
     let prepared = scheme.prepare(&pass, &device);
     let hidden = Tensor::zeros([1, seq, 3], &device);
-    let at = LayerPass { pass: &pass, prepared: &prepared, layer: 0, hidden: &hidden, state: None, scale: 1.0 };
+    let at =
+        LayerPass { pass: &pass, prepared: &prepared, layer: 0, hidden: &hidden, state: None, scale: 1.0 };
     scheme.rotate(q.clone(), q, &at).views.swap_remove(0).0
 }
 
@@ -128,7 +128,8 @@ fn angles_far_out_are_right<B: AutodiffBackend>(device: &B::Device) {
     let q = Tensor::<B, 4>::from_data(TensorData::new(q, [1, 1, 3, D_HEAD]), device);
     let half = D_HEAD as i32 / 2;
     let angle = |p: f64, n: i32| p / 10_000.0_f64.powf(f64::from(n) / f64::from(half));
-    let row = |p: f64| (0..half).map(move |n| angle(p, n).cos()).chain((0..half).map(move |n| angle(p, n).sin()));
+    let row =
+        |p: f64| (0..half).map(move |n| angle(p, n).cos()).chain((0..half).map(move |n| angle(p, n).sin()));
     let want: Vec<f32> = positions.iter().flat_map(|&p| row(p)).map(|x| x as f32).collect();
     let got = turned(RotaryConfig::default(), q, &positions);
     assert_close("cos and sin", &got, &want, 1e-6, 0.0);

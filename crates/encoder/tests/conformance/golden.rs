@@ -9,9 +9,9 @@ use crate::ROWS;
 use crate::subject::{CASES, Outcome, Subject, golden};
 
 /// Absolute and relative tolerance of values.
-const VALUES: (f64, f64) = (2e-6, 2e-6);
+const VALUES: (f64, f64) = (5e-6, 5e-6);
 /// Of gradients, which sum up to `batch · seq` products.
-const GRADIENTS: (f64, f64) = (1e-5, 1e-5);
+const GRADIENTS: (f64, f64) = (2e-5, 2e-5);
 
 /// One pass; and for decoders five tokens, then two more that look back on them.
 fn schedules(form: Form) -> &'static [&'static [usize]] {
@@ -35,7 +35,9 @@ fn gradient_errors(subject: &Subject, outcome: &Outcome, golden: &Golden, case: 
         match (outcome.grads.get(name), golden.has(&key)) {
             (Some(got), true) => error(&key, got, golden.values(&key), GRADIENTS),
             (None, false) => None,
-            (got, _) => Some(format!("{key}: {}", if got.is_some() { "should be frozen" } else { "has no gradient" })),
+            (got, _) => {
+                Some(format!("{key}: {}", if got.is_some() { "should be frozen" } else { "has no gradient" }))
+            }
         }
     };
     subject.tensors.keys().filter_map(of).collect()
@@ -58,14 +60,18 @@ fn values_and_gradients_are_the_oracles<B: AutodiffBackend>(device: &B::Device) 
     for row in ROWS {
         let golden = golden(row.name);
         let (mut off, mut gradient_off) = (0.0_f64, 0.0_f64);
-        for (case, &chunks) in CASES.iter().flat_map(|case| schedules(row.form).iter().map(move |c| (case, c))) {
+        for (case, &chunks) in
+            CASES.iter().flat_map(|case| schedules(row.form).iter().map(move |c| (case, c)))
+        {
             let subject = Subject::new(row, &golden, case);
             let outcome = subject.run::<B>(chunks, device);
-            let found = [value_errors(&outcome, &golden, case), gradient_errors(&subject, &outcome, &golden, case)];
+            let found =
+                [value_errors(&outcome, &golden, case), gradient_errors(&subject, &outcome, &golden, case)];
             errors.extend(found.concat().into_iter().map(|e| format!("{} {chunks:?} {case}: {e}", row.name)));
             off = off.max(max_error(&outcome.out, golden.values(&format!("{case}.out"))));
             let grads = outcome.grads.iter().filter(|(name, _)| golden.has(&format!("{case}.grad.{name}")));
-            let grads = grads.map(|(name, got)| max_error(got, golden.values(&format!("{case}.grad.{name}"))));
+            let grads =
+                grads.map(|(name, got)| max_error(got, golden.values(&format!("{case}.grad.{name}"))));
             gradient_off = grads.fold(gradient_off, f64::max);
         }
         eprintln!("{:<32} largest error of values {off:.1e}, of gradients {gradient_off:.1e}", row.name);
@@ -116,7 +122,9 @@ fn shifted_gradients_are_caught<B: AutodiffBackend>(device: &B::Device) {
 fn gradients_are_finite_differences<B: AutodiffBackend>(device: &B::Device) {
     // The functional is a sum of a few hundred f32 numbers near 1: its error over the step stays below 1e-3.
     const STEP: f32 = 1e-2;
-    for name in ["learned-plain", "learned-offset", "random_projection-trained", "t5-bidirectional", "shaw-causal"] {
+    for name in
+        ["learned-plain", "learned-offset", "random_projection-trained", "t5-bidirectional", "shaw-causal"]
+    {
         let row = ROWS.iter().find(|row| row.name == name).expect(name);
         let golden = golden(name);
         let subject = Subject::new(row, &golden, "holes");
@@ -147,7 +155,10 @@ fn t5_buckets_are_hugging_faces() {
     for cell in golden.values("cells").chunks(5) {
         let form = if cell[1] == 0.0 { Form::Causal } else { Form::Bidirectional };
         let bucket = t5_bucket(f64::from(cell[0]), form, cell[2] as usize, cell[3] as usize);
-        assert_eq!(bucket, cell[4] as usize, "distance, bidirectional, n_buckets, max_distance, bucket: {cell:?}");
+        assert_eq!(
+            bucket, cell[4] as usize,
+            "distance, bidirectional, n_buckets, max_distance, bucket: {cell:?}"
+        );
     }
 }
 

@@ -32,7 +32,13 @@ macro_rules! is_a_scheme {
 use is_a_scheme;
 
 fn config() -> StackConfig {
-    two_layers(StackConfig { d_model: 10, n_heads: 4, n_kv_heads: Some(2), d_head: Some(6), ..StackConfig::default() })
+    two_layers(StackConfig {
+        d_model: 10,
+        n_heads: 4,
+        n_kv_heads: Some(2),
+        d_head: Some(6),
+        ..StackConfig::default()
+    })
 }
 
 /// A scheme of ours to wrap or to compare with.

@@ -10,7 +10,8 @@ use locus_encoder::{Stack, StackConfig};
 use locus_testkit::on_backends;
 
 use crate::run::{
-    assert_different, assert_same, chunked, chunked_with, shape, starting_at, text, try_pass, two_layers, whole,
+    assert_different, assert_same, chunked, chunked_with, shape, starting_at, text, try_pass, two_layers,
+    whole,
 };
 use crate::subject::params_of;
 use crate::{BIDIRECTIONAL, CAUSAL, ROWS, Row};
@@ -117,8 +118,13 @@ fn past_the_limit_is_as_declared<B: AutodiffBackend>(device: &B::Device) {
             Limit::Clamp(_) => unreachable!("no scheme of ours clamps; see hooks"),
             Limit::Error(limit) => {
                 let last = limit - 7;
-                assert!(try_pass(&stack, &starting_at(tokens.clone(), last as f64), None).is_ok(), "{}", row.name);
-                let error = try_pass(&stack, &starting_at(tokens.clone(), last as f64 + 1.0), None).unwrap_err();
+                assert!(
+                    try_pass(&stack, &starting_at(tokens.clone(), last as f64), None).is_ok(),
+                    "{}",
+                    row.name
+                );
+                let error =
+                    try_pass(&stack, &starting_at(tokens.clone(), last as f64 + 1.0), None).unwrap_err();
                 let (scheme, position) = (row.config().position.name(), limit as f64);
                 let want = EmbeddingError::PastLimit { scheme, position, last: limit - 1, limit };
                 assert_eq!(error, want, "{}", row.name);
@@ -161,7 +167,8 @@ fn configurations_survive_toml() {
     for row in ROWS {
         let config = row.config();
         let written = toml::to_string(&config).unwrap();
-        let again: StackConfig = toml::from_str(&written).unwrap_or_else(|e| panic!("{}: {e}\n{written}", row.name));
+        let again: StackConfig =
+            toml::from_str(&written).unwrap_or_else(|e| panic!("{}: {e}\n{written}", row.name));
         assert_eq!(again, config, "{}", row.name);
     }
 }
@@ -172,9 +179,11 @@ fn unknown_keys_are_refused() {
         let config = row.config();
         let name = config.position.name();
         let mut table: toml::Table = toml::from_str(&toml::to_string(&config).unwrap()).unwrap();
-        let mut scheme = table["position"].as_table().and_then(|t| t[name].as_table()).cloned().unwrap_or_default();
+        let mut scheme =
+            table["position"].as_table().and_then(|t| t[name].as_table()).cloned().unwrap_or_default();
         scheme.insert("bsae".to_owned(), 1.into());
-        table.insert("position".to_owned(), toml::Table::from_iter([(name.to_owned(), scheme.into())]).into());
+        table
+            .insert("position".to_owned(), toml::Table::from_iter([(name.to_owned(), scheme.into())]).into());
         let error = toml::from_str::<StackConfig>(&table.to_string()).unwrap_err().to_string();
         assert!(error.contains("bsae"), "{}: {error}", row.name);
     }

@@ -10,14 +10,7 @@ pub(crate) const VOCAB_SIZE: usize = 17;
 
 /// Two layers without dropout, with weights large enough for attention to be far from uniform.
 pub(crate) fn two_layers(config: StackConfig) -> StackConfig {
-    StackConfig {
-        n_layers: 2,
-        d_ff: Some(13),
-        dropout: 0.0,
-        attention_dropout: 0.0,
-        init_std: 0.4,
-        ..config
-    }
+    StackConfig { n_layers: 2, d_ff: Some(13), dropout: 0.0, attention_dropout: 0.0, init_std: 0.4, ..config }
 }
 
 pub(crate) fn shape(form: Form) -> StackShape {
@@ -103,7 +96,9 @@ pub(crate) fn try_pass<B: Backend, P: PositionScheme<B>>(
     let values: Vec<f32> = out.to_data().iter::<f32>().collect();
     let vectors: Vec<Vec<f32>> = values.chunks(d_model).map(<[f32]>::to_vec).collect();
     let rows = vectors.chunks(seq).zip(tokens.keep.chunks(seq));
-    Ok(rows.map(|(row, keep)| row.iter().zip(keep).filter(|(_, k)| **k).map(|(v, _)| v.clone()).collect()).collect())
+    Ok(rows
+        .map(|(row, keep)| row.iter().zip(keep).filter(|(_, k)| **k).map(|(v, _)| v.clone()).collect())
+        .collect())
 }
 
 /// The largest difference; infinite where the numbers of tokens differ or a number is not finite.
@@ -113,7 +108,10 @@ pub(crate) fn distance(a: &Vectors, b: &Vectors) -> f64 {
         return f64::INFINITY;
     }
     let pairs = a.iter().flatten().flatten().zip(b.iter().flatten().flatten());
-    pairs.map(|(a, b)| f64::from(a - b).abs()).map(|d| if d.is_nan() { f64::INFINITY } else { d }).fold(0.0, f64::max)
+    pairs
+        .map(|(a, b)| f64::from(a - b).abs())
+        .map(|d| if d.is_nan() { f64::INFINITY } else { d })
+        .fold(0.0, f64::max)
 }
 
 #[track_caller]

@@ -77,12 +77,14 @@ pub(crate) fn golden(name: &str) -> Golden {
 
 impl Subject {
     pub(crate) fn new(row: &Row, golden: &Golden, case: &str) -> Self {
-        let host = |name: &str| Host { shape: golden.shape(name).to_vec(), values: golden.values(name).to_vec() };
+        let host =
+            |name: &str| Host { shape: golden.shape(name).to_vec(), values: golden.values(name).to_vec() };
         let keep = host("keep");
         let (batch, seq) = (keep.shape[0], keep.shape[1]);
         let kept: Vec<bool> = keep.values.iter().map(|&keep| keep != 0.0).collect();
         let mut tokens = Tokens::new([batch, seq], vec![0; batch * seq], kept, None).unwrap();
-        tokens.positions = golden.values(&format!("{case}.positions")).iter().map(|&p| f64::from(p)).collect();
+        tokens.positions =
+            golden.values(&format!("{case}.positions")).iter().map(|&p| f64::from(p)).collect();
         let params = POSITION_PARAMS.iter().filter(|name| golden.has(name));
         Self {
             config: StackConfig { dropout: 0.0, attention_dropout: 0.0, ..row.config() },
@@ -98,7 +100,8 @@ impl Subject {
     pub(crate) fn run<B: AutodiffBackend>(&self, chunks: &[usize], device: &B::Device) -> Outcome {
         let x: Tensor<B, 3> = self.tensors["x"].tensor(device).require_grad();
         let attention = self.attention::<B>(device);
-        let mut position = self.config.position.init(&self.config.position_shape(self.form), Key::new(3), device);
+        let mut position =
+            self.config.position.init(&self.config.position_shape(self.form), Key::new(3), device);
         self.fill(&mut position, device);
         let mut cache = (chunks.len() > 1).then(LayerCache::default);
         let (mut embedded, mut out, mut start) = (Vec::new(), Vec::new(), 0);
@@ -164,7 +167,8 @@ impl Subject {
         let [_, len, _] = x.dims();
         let columns: Vec<usize> = (0..start + len).collect();
         let (queries, keys) = (self.tokens.columns(&columns[start..]), self.tokens.columns(&columns));
-        let pass = Pass { queries: &queries, keys: &keys, form: self.form, longest_seen: keys.seq, key: None };
+        let pass =
+            Pass { queries: &queries, keys: &keys, form: self.form, longest_seen: keys.seq, key: None };
         let spec = MaskSpec {
             batch: queries.batch,
             q_len: queries.seq,
@@ -216,7 +220,9 @@ fn param<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Param<Tensor<B, D>
 }
 
 /// The parameters of a scheme, as the golden files name them.
-pub(crate) fn params_of<B: Backend>(position: &mut Position<B>) -> Vec<(&'static str, &mut Param<Tensor<B, 2>>)> {
+pub(crate) fn params_of<B: Backend>(
+    position: &mut Position<B>,
+) -> Vec<(&'static str, &mut Param<Tensor<B, 2>>)> {
     match position {
         Position::None(_) | Position::Sinusoidal(_) | Position::Rotary(_) | Position::Alibi(_) => Vec::new(),
         Position::Learned(scheme) => vec![("position.table", &mut scheme.table)],
@@ -224,6 +230,8 @@ pub(crate) fn params_of<B: Backend>(position: &mut Position<B>) -> Vec<(&'static
             vec![("position.projection", &mut scheme.projection), ("position.vectors", &mut scheme.vectors)]
         }
         Position::T5(scheme) => vec![("position.table", &mut scheme.table)],
-        Position::Shaw(scheme) => vec![("position.keys", &mut scheme.keys), ("position.values", &mut scheme.values)],
+        Position::Shaw(scheme) => {
+            vec![("position.keys", &mut scheme.keys), ("position.values", &mut scheme.values)]
+        }
     }
 }

@@ -109,16 +109,27 @@ fn decode<B: Backend>(
     let sampler = Sampler::new(options.sampling, Key::new(options.seed).named("sampling"));
     let mut rows = vec![Generated::default(); batch];
     let mut done = vec![false; batch];
+    let lengths = prompt.next_positions();
     let mut tokens = prompt;
     for step in 0..options.max_new_tokens {
-        let logits = match next_logits(&tokens) {
-            Ok(logits) => logits, // [batch, vocab_size]
-            // The rows so far are whole; a prompt that is too long by itself is the caller's error.
-            Err(HeadError::Embedding(EmbeddingError::PastLimit { .. })) if step > 0 => {
-                finish(&mut rows, &done, Finish::PositionLimit);
-                return Ok(rows);
+        let logits = loop {
+            match next_logits(&tokens) {
+                Ok(logits) => break logits, // [batch, vocab_size]
+                // The rows so far are whole; a prompt that is too long by itself is the caller's error.
+                Err(HeadError::Embedding(EmbeddingError::PastLimit { .. })) if step > 0 => {
+                    // All rows grow alike, so the longest prompts are past the limit, and the others may go on.
+                    let active = || (0..batch).filter(|&row| !done[row]);
+                    let longest = active().map(|row| lengths[row]).fold(0.0, f64::max);
+                    for row in active().filter(|&row| lengths[row] == longest).collect::<Vec<_>>() {
+                        rows[row].finish = Finish::PositionLimit;
+                        (done[row], tokens.keep[row]) = (true, false);
+                    }
+                    if done.iter().all(|done| *done) {
+                        return Ok(rows);
+                    }
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) => return Err(error),
         };
         let [_, vocab_size] = logits.dims();
         let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
@@ -143,8 +154,8 @@ fn decode<B: Backend>(
         if done.iter().all(|done| *done) {
             break;
         }
-        // A finished row goes on with padding that nobody reads.
-        tokens = Tokens::new([batch, 1], next, vec![true; batch], None)?;
+        // A finished row goes on with padding, which nobody reads and which takes no position.
+        tokens = Tokens::new([batch, 1], next, done.iter().map(|done| !done).collect(), None)?;
     }
     Ok(rows)
 }

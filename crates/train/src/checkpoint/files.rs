@@ -24,8 +24,10 @@ const TYPES: [(DType, Dtype); 4] = [
 
 /// Writes tensors as safetensors and syncs the file.
 pub(super) fn write_tensors(file: &Path, tensors: &Tensors) -> io::Result<()> {
-    let views: Vec<(&str, Stored<'_>)> =
-        tensors.iter().map(|(name, data)| Ok((name.as_str(), Stored::new(name, data)?))).collect::<io::Result<_>>()?;
+    let views: Vec<(&str, Stored<'_>)> = tensors
+        .iter()
+        .map(|(name, data)| Ok((name.as_str(), Stored::new(name, data)?)))
+        .collect::<io::Result<_>>()?;
     serialize_to_file(views, None, file).map_err(|error| match error {
         SafeTensorError::IoError(error) => error,
         error => io::Error::other(error),
@@ -43,7 +45,10 @@ pub(super) fn read_tensors(file: &Path) -> io::Result<Tensors> {
         .map(|(name, view)| {
             let dtype = TYPES.iter().find(|(_, stored)| *stored == view.dtype()).map(|(dtype, _)| *dtype);
             let dtype = dtype.ok_or_else(|| invalid(format!("'{name}' has type {:?}", view.dtype())))?;
-            Ok((name.to_owned(), TensorData::from_bytes_vec(view.data().to_vec(), view.shape().to_vec(), dtype)))
+            Ok((
+                name.to_owned(),
+                TensorData::from_bytes_vec(view.data().to_vec(), view.shape().to_vec(), dtype),
+            ))
         })
         .collect()
 }
@@ -110,7 +115,8 @@ mod tests {
     fn tensors_survive_to_the_bit() -> io::Result<()> {
         let dir = tempfile::tempdir()?;
         let file = dir.path().join("a.safetensors");
-        let odd = TensorData::new(vec![f32::MIN_POSITIVE / 2.0, -0.0, 0.1, 1.0 + f32::EPSILON, 3.0, 7.0], [2, 3]);
+        let odd =
+            TensorData::new(vec![f32::MIN_POSITIVE / 2.0, -0.0, 0.1, 1.0 + f32::EPSILON, 3.0, 7.0], [2, 3]);
         let double = TensorData::new(vec![0.1_f64], [1]);
         let tensors = BTreeMap::from([("odd".to_owned(), odd), ("double".to_owned(), double)]);
         write_tensors(&file, &tensors)?;

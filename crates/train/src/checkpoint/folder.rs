@@ -96,6 +96,11 @@ pub(crate) fn prune(run: &Path, keep: usize, step: usize) -> Result<(), TrainErr
     Ok(())
 }
 
+/// Where the checkpoint of a step is, beside another one.
+pub(crate) fn place(beside: &Path, step: usize) -> PathBuf {
+    beside.with_file_name(name(step))
+}
+
 pub(super) fn root(run: &Path) -> PathBuf {
     run.join("checkpoints")
 }
@@ -153,7 +158,8 @@ mod tests {
         let best = Some(Best { step: best, score: 0.0 });
         let state = RunState { step, best, ..RunState::new(&FitConfig::default(), 5, "") };
         let json = serde_json::to_string(&state).unwrap_or_default();
-        files::write_bytes(&writing.file("state.json"), json.as_bytes()).map_err(|e| TrainError::write(run, e))?;
+        files::write_bytes(&writing.file("state.json"), json.as_bytes())
+            .map_err(|e| TrainError::write(run, e))?;
         writing.commit().map(drop)
     }
 
@@ -180,7 +186,8 @@ mod tests {
         let place = Writing::begin(run, 3)?.commit()?;
         drop(Writing::begin(run, 5)?);
         assert!(fs::read_dir(root(run)).is_ok_and(|entries| entries.count() == 1));
-        fs::rename(&place, root(run).join(".step-3.old")).map_err(|error| TrainError::write(&place, error))?;
+        fs::rename(&place, root(run).join(".step-3.old"))
+            .map_err(|error| TrainError::write(&place, error))?;
         assert_eq!(steps(run), [3]);
         Writing::begin(run, 3)?.commit()?;
         assert_eq!(steps(run), [3]);

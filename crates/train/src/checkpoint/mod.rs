@@ -15,7 +15,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use crate::params::{load_parameters, named_parameters};
 use crate::{AdamW, RunState, TrainError};
 
-pub(crate) use folder::{newest, prune};
+pub(crate) use folder::{newest, place, prune};
 
 const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";

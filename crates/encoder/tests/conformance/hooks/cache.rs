@@ -14,7 +14,8 @@ use locus_testkit::{assert_close, on_backends};
 
 use super::{CHUNKS, config, is_a_scheme, ours, texts};
 use crate::run::{
-    VOCAB_SIZE, assert_different, assert_same, chunked, chunked_with, starting_at, text, try_pass, whole, with_scheme,
+    VOCAB_SIZE, assert_different, assert_same, chunked, chunked_with, starting_at, text, try_pass, whole,
+    with_scheme,
 };
 use crate::{BIDIRECTIONAL, CAUSAL};
 
@@ -194,8 +195,14 @@ fn gates_add_up<B: AutodiffBackend>(device: &B::Device) {
     let state = scheme.state(&hidden).unwrap();
     let (queries, prepared) = (tokens.columns(&[3, 4]), Prepared::default());
     let pass = Pass { queries: &queries, keys: &tokens, form: CAUSAL, longest_seen: 5, key: None };
-    let layer =
-        LayerPass { pass: &pass, prepared: &prepared, layer: 0, hidden: &hidden, state: Some(&state), scale: 1.0 };
+    let layer = LayerPass {
+        pass: &pass,
+        prepared: &prepared,
+        layer: 0,
+        hidden: &hidden,
+        state: Some(&state),
+        scale: 1.0,
+    };
     let ScoreBias::Dense(bias) = scheme.bias(&layer) else { panic!("not dense") };
     let gates: Vec<f32> = state.to_data().iter::<f32>().collect();
     let mut want = Vec::new();

@@ -38,7 +38,8 @@ fn factors_are_per_query<B: AutodiffBackend>(device: &B::Device) {
     let want = whole(&growing, &texts());
     assert_different("growth", &plain, &want);
     // The factor of position 0 is the plain one, and rows are told apart.
-    let first = |vectors: &Vec<Vec<Vec<f32>>>| vectors.iter().map(|row| vec![row[0].clone()]).collect::<Vec<_>>();
+    let first =
+        |vectors: &Vec<Vec<Vec<f32>>>| vectors.iter().map(|row| vec![row[0].clone()]).collect::<Vec<_>>();
     assert_same("position 0", &first(&plain), &first(&want));
     for chunks in CHUNKS {
         assert_same("cached", &want, &chunked(&growing, &texts(), chunks));
@@ -85,7 +86,9 @@ fn maps_and_values_act_where_they_should<B: AutodiffBackend>(device: &B::Device)
         assert_different("a cap", &plain, &whole(&stack(0.5), &texts()));
         if form == CAUSAL {
             let want = whole(&stack(0.5), &texts());
-            CHUNKS.iter().for_each(|chunks| assert_same("cached", &want, &chunked(&stack(0.5), &texts(), chunks)));
+            CHUNKS
+                .iter()
+                .for_each(|chunks| assert_same("cached", &want, &chunked(&stack(0.5), &texts(), chunks)));
         }
     }
 }
@@ -103,14 +106,20 @@ impl<B: Backend> Scheme<B> for StickBreaking {
         true
     }
 
-    fn normalise(&self, scores: Tensor<B, 4>, mask: &AttentionMask<B>, _at: &LayerPass<'_, B>) -> Tensor<B, 4> {
+    fn normalise(
+        &self,
+        scores: Tensor<B, 4>,
+        mask: &AttentionMask<B>,
+        _at: &LayerPass<'_, B>,
+    ) -> Tensor<B, 4> {
         let passed_on = mask.zero(log_sigmoid(-scores.clone())); // [batch, heads, q, k]
         let [_, _, _, k] = passed_on.dims();
         // What the keys after `j` leave of the stick.
         let after: Vec<f32> = (0..k * k).map(|cell| if cell / k > cell % k { 1.0 } else { 0.0 }).collect();
         let after = Tensor::<B, 4>::from_data(TensorData::new(after, [1, 1, k, k]), &scores.device());
         let [batch, heads, q, _] = passed_on.dims();
-        let left = passed_on.reshape([1, 1, batch * heads * q, k]).matmul(after).reshape([batch, heads, q, k]);
+        let left =
+            passed_on.reshape([1, 1, batch * heads * q, k]).matmul(after).reshape([batch, heads, q, k]);
         mask.zero((log_sigmoid(scores) + left).exp())
     }
 }
@@ -130,7 +139,8 @@ fn sticks_are_broken_as_written<B: AutodiffBackend>(device: &B::Device) {
     let tokens = text(&[".##.#"]);
     let (prepared, hidden) = (Prepared::default(), Tensor::<B, 3>::zeros([1, 5, 10], device));
     let pass = Pass { queries: &tokens, keys: &tokens, form: CAUSAL, longest_seen: 5, key: None };
-    let at = LayerPass { pass: &pass, prepared: &prepared, layer: 0, hidden: &hidden, state: None, scale: 1.0 };
+    let at =
+        LayerPass { pass: &pass, prepared: &prepared, layer: 0, hidden: &hidden, state: None, scale: 1.0 };
     let spec = MaskSpec {
         batch: 1,
         q_len: 5,

@@ -30,7 +30,10 @@ impl<B: Backend> Scheme<B> for Twice<B> {
         let view = self.rotary.scheme().rotate(q, k, at).views.swap_remove(0);
         let cells = at.pass.queries.seq * at.pass.keys.seq;
         let key = Key::new(3).child(cells as u64);
-        Views { views: vec![view.clone(), view], select: (0..cells as u64).map(|i| key.below(i, 2) as u8).collect() }
+        Views {
+            views: vec![view.clone(), view],
+            select: (0..cells as u64).map(|i| key.below(i, 2) as u8).collect(),
+        }
     }
 }
 

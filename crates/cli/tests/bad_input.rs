@@ -1,0 +1,150 @@
+//! What people write wrongly: a clear answer each, with the place, and never a panic.
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use common::Place;
+
+const GOOD: &str = "Mira B-PER\nsaw O\nLisbon B-LOC\n\nBern B-LOC\nsleeps O\n\n";
+
+/// Trains on these files.
+fn ner(place: &Place, args: &[&str]) -> common::Run {
+    let sets = ["ner", "--out", "out", "--set", "data.train=train.conll", "--set", "data.dev=dev.conll"];
+    place.train(&[&sets[..], args].concat())
+}
+
+fn with_train(bytes: impl AsRef<[u8]>) -> common::Run {
+    let place = Place::new();
+    place.write("train.conll", bytes).write("dev.conll", GOOD);
+    ner(&place, &[])
+}
+
+#[test]
+fn a_missing_file_names_a_similar_one() {
+    let place = Place::new();
+    place.write("train.conl", GOOD).write("dev.conll", GOOD);
+    ner(&place, &[]).says(1, &["data.train", "train.conll", "train.conl"]);
+}
+
+#[test]
+fn several_wrong_files_come_together() {
+    let place = Place::new();
+    place.write("train.conll", "").write("dev.conll", b"x \xFF O\n");
+    ner(&place, &[]).says(1, &["data.train", "data.dev"]);
+}
+
+#[test]
+fn an_empty_file() {
+    with_train("").says(1, &["train.conll", "no examples"]);
+}
+
+#[test]
+fn ragged_columns_name_every_line() {
+    with_train("Mira B-PER\nsaw\nLisbon B-LOC x y\n\n").says(1, &["train.conll:2"]);
+}
+
+#[test]
+fn unknown_tags() {
+    with_train("Mira Q-PER\nsaw O\n\nBern B-\n\n").says(1, &["train.conll:1", "Q-PER", "train.conll:4"]);
+}
+
+#[test]
+fn invalid_utf8_names_line_and_byte() {
+    with_train(b"Mira B-PER\ns\xE4w O\n\n").says(1, &["train.conll:2", "UTF-8"]);
+}
+
+#[test]
+fn windows_line_ends_and_byte_order_marks_are_fine() {
+    let crlf = format!("\u{FEFF}{}", GOOD.replace('\n', "\r\n"));
+    with_train(crlf).succeeds();
+}
+
+#[test]
+fn blank_sentences_are_no_sentences() {
+    with_train(format!("\n\n\n{GOOD}\n\n\n")).succeeds();
+}
+
+#[test]
+fn a_label_only_in_test_is_refused_before_training() {
+    let place = Place::new();
+    place.write("train.conll", GOOD).write("dev.conll", GOOD).write("test.conll", "Mira B-PER\nUN B-ORG\n\n");
+    ner(&place, &["--set", "data.test=test.conll"]).says(1, &["test: label 'B-ORG'", "not in train"]);
+    assert!(!place.path("out").exists(), "nothing was started");
+}
+
+#[test]
+fn a_nan_loss_leaves_the_last_checkpoint_intact() {
+    let place = Place::new();
+    place.write("train.conll", GOOD.repeat(20)).write("dev.conll", GOOD);
+    let wild = ["--set", "train.learning_rate=1e30", "--set", "train.clip_norm=off", "--set", "train.warmup.steps=0"];
+    let every = ["--set", "train.checkpoint_every_steps=1", "--set", "train.schedule=constant"];
+    let run = ner(&place, &[&wild[..], &every[..]].concat());
+    run.says(1, &["the loss is", "learning rate", "intact"]);
+    let checkpoints = std::fs::read_dir(place.path("out/checkpoints")).unwrap().count();
+    assert!(checkpoints > 0);
+}
+
+#[test]
+fn a_run_file_is_checked_whole() {
+    let place = Place::new();
+    place.write("run.toml", "task = 'ner'\nepochs = 3\n[data]\ntrain = 'x'\n[model]\nn_heads = 5\nd_modell = 3\n");
+    let parts = ["4 problems", "epochs", "d_modell", "'d_model'", "model.n_heads = 5", "train.learning_rate = -1"];
+    place.run(&["config", "check", "run.toml", "--set", "train.learning_rate=-1"]).says(2, &parts);
+    place.write("run.toml", "task = ");
+    place.run(&["config", "check", "run.toml"]).says(2, &["run.toml is not TOML", "line 1"]);
+}
+
+#[test]
+fn usage_is_answered_with_two() {
+    let place = Place::new();
+    place.run(&["train", "first-nws"]).says(2, &["did you mean the recipe 'first-news'"]);
+    place.run(&["train", "--backend", "ndaray"]).says(2, &["did you mean 'ndarray'"]);
+    place.run(&["train", "--device", "gpu9"]).says(2, &["no device 'gpu9'"]);
+    place.run(&["train", "--set", "data.set=first-nws"]).says(2, &["did you mean 'first-news'"]);
+    place.run(&["recipes", "show", "nre"]).says(2, &["did you mean"]);
+    place.run(&["teach"]).says(2, &["teach"]);
+    place.run(&["train", "slots-snips"]).says(1, &["--data-dir", "slots-snips"]);
+}
+
+#[test]
+fn a_folder_that_is_no_model() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("empty")).unwrap();
+    place.run(&["predict", "--model", "empty"]).says(1, &["not a model folder", "config.json"]);
+    place.run(&["eval", "--model", "nowhere", "--data", "x"]).says(1, &["not a model folder"]);
+}
+
+#[test]
+fn a_second_run_does_not_write_over_the_first() {
+    let place = Place::new();
+    place.write("train.conll", GOOD).write("dev.conll", GOOD);
+    ner(&place, &[]).succeeds();
+    ner(&place, &[]).says(2, &["holds a run already", "--resume auto"]);
+    ner(&place, &["--resume", "auto", "--set", "model.d_model=32"]).says(1, &["another run"]);
+}
+
+#[test]
+fn bad_prediction_input_names_the_line() {
+    let place = Place::new();
+    place.train(&["first-news", "--out", "out"]).succeeds();
+    place.write("in.txt", b"fine\nb\xFFd\n");
+    place.run(&["predict", "--model", "out/model", "--input", "in.txt"]).says(1, &["in.txt:2", "UTF-8"]);
+    place.run(&["predict", "--model", "out/model", "--input", "none.txt"]).says(1, &["none.txt"]);
+    place.run(&["generate", "--model", "out/model", "--prompt", "x"]).says(1, &["cannot generate text"]);
+    place.run(&["generate", "--model", "out/model", "--prompt", "x", "--top-p", "2"]).says(2, &["top_p"]);
+    place.write("rows.csv", "text,label\na,b\n");
+    place.run(&["eval", "--model", "out/model", "--data", "rows.csv"]).says(1, &["rows.csv"]);
+}
+
+#[test]
+fn a_prompt_past_the_position_limit() {
+    let place = Place::new();
+    let sets = ["--set", "model.position=learned", "--set", "model.max_seq_len=16"];
+    place.train(&[&["first-stories", "--out", "out"], &sets[..]].concat()).succeeds();
+    let long = "a".repeat(40);
+    let run = place.run(&["generate", "--model", "out/model", "--prompt", &long]);
+    run.says(1, &["position 39", "learned", "16 tokens"]);
+    // A short prompt goes on until the positions end, and keeps what it has.
+    let run = place.run(&["generate", "--model", "out/model", "--prompt", "The ", "--max-new-tokens", "50"]);
+    assert!(run.succeeds().stdout().chars().count() > 10);
+}

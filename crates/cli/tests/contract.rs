@@ -1,0 +1,135 @@
+//! The contract: what a run leaves behind, and what the verbs answer.
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use std::io::Write as _;
+use std::process::Stdio;
+
+use common::{Place, json};
+
+#[test]
+fn the_run_folder_holds_what_the_book_says() {
+    let place = Place::new();
+    let run = place.train(&["first-news", "--out", "out", "--seed", "7"]);
+    assert!(run.succeeds().stdout().contains("entity_f1"));
+    for name in ["run.toml", "events.jsonl", "checkpoints", "report.txt", "report.json"] {
+        assert!(place.path("out").join(name).exists(), "{name}");
+    }
+    for name in ["config.json", "model.safetensors", "tokenizer.json"] {
+        assert!(place.path("out/model").join(name).exists(), "{name}");
+    }
+    let report = json(&place.path("out/report.json"));
+    for key in ["entity_f1", "token_accuracy", "loss"] {
+        assert!(report["metrics"][key].is_number() && report["dev_metrics"][key].is_number(), "{key}");
+    }
+    for table in ["entity_report", "token_report"] {
+        let rows = report[table].as_array().unwrap();
+        assert!(rows.iter().any(|row| row["label"] == "macro avg" && row["support"].as_u64() > Some(0)));
+        assert!(rows.iter().all(|row| row["precision"].is_number() && row["recall"].is_number() && row["f1"].is_number()));
+    }
+    for key in ["steps", "tokens", "seconds", "tokens_per_second"] {
+        assert!(report["train"][key].as_f64() > Some(0.0), "{key}");
+    }
+    assert_eq!((&report["backend"], &report["seed"]), (&"ndarray".into(), &7.into()));
+    // The resolved run file runs again and gives the same numbers.
+    place.run(&["train", "out/run.toml", "--out", "again"]).succeeds();
+    let again = json(&place.path("again/report.json"));
+    assert_eq!((&report["metrics"], &report["dev_metrics"]), (&again["metrics"], &again["dev_metrics"]));
+    // The scores are those of the saved model.
+    std::fs::create_dir_all(place.path("data")).unwrap();
+    place.write("test.conll", include_bytes!("../../../datasets/first-news/test.conll"));
+    let eval = place.run(&["eval", "--model", "out/model", "--data", "test.conll", "--json"]);
+    let eval: serde_json::Value = serde_json::from_str(&eval.succeeds().stdout()).unwrap();
+    assert_eq!(eval["metrics"]["entity_f1"], report["metrics"]["entity_f1"]);
+}
+
+#[test]
+fn classification_reports_by_class() {
+    let place = Place::new();
+    place.train(&["first-reviews", "--out", "out"]).succeeds();
+    let report = json(&place.path("out/report.json"));
+    assert!(report["metrics"]["accuracy"].is_number() && report["metrics"]["macro_f1"].is_number());
+    assert!(report["class_report"].as_array().unwrap().len() >= 4);
+}
+
+#[test]
+fn a_language_model_reports_perplexity_and_writes() {
+    let place = Place::new();
+    place.train(&["first-stories", "--out", "out"]).succeeds();
+    let report = json(&place.path("out/report.json"));
+    for key in ["loss", "perplexity", "bits_per_byte"] {
+        assert!(report["metrics"][key].as_f64() > Some(0.0), "{key}");
+    }
+    let say = |seed| {
+        let args = ["generate", "--model", "out/model", "--prompt", "The ", "--max-new-tokens", "30", "--seed", seed];
+        place.run(&args).succeeds().stdout()
+    };
+    assert_eq!(say("1"), say("1"));
+    assert_ne!(say("1"), say("2"));
+}
+
+#[test]
+fn an_encoder_decoder_is_scored_by_exact_match() {
+    let place = Place::new();
+    let few = ["--set", "train.max_steps=5"];
+    place.train(&[&["reverse", "--out", "out"], &few[..]].concat()).succeeds();
+    assert!(json(&place.path("out/report.json"))["metrics"]["exact_match"].is_number());
+    let run = place.run(&["generate", "--model", "out/model", "--prompt", "a b c", "--temperature", "0"]);
+    run.succeeds();
+}
+
+#[test]
+fn one_answer_per_line_whatever_the_line() {
+    let place = Place::new();
+    place.train(&["first-news", "--out", "out"]).succeeds();
+    let lines = ["", "Mira 北京", "\t", &"long ".repeat(500), "last without end"];
+    let mut command = place.command(&["predict", "--model", "out/model", "--json"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(lines.join("\r\n").as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let answers: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(answers.len(), lines.len());
+    assert!(answers.iter().zip(lines).all(|(answer, line)| answer["text"] == line));
+    assert_eq!(answers[3]["tags"].as_array().unwrap().len(), 500);
+}
+
+#[test]
+fn a_run_starts_from_a_model() {
+    let place = Place::new();
+    place.train(&["first-news", "--out", "first"]).succeeds();
+    let from = ["--set", "model.from=first/model"];
+    place.train(&[&["first-news", "--out", "second"], &from[..]].concat()).succeeds();
+    let loss = |run: &str| json(&place.path(&format!("{run}/report.json")))["dev_metrics"]["loss"].as_f64().unwrap();
+    assert!(loss("second") < loss("first"), "{} then {}", loss("first"), loss("second"));
+    let other = place.train(&[&["first-reviews", "--out", "third"], &from[..]].concat());
+    other.says(2, &["model.from", "head"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_and_resume_ends_as_if_nothing_had_been() {
+    let place = Place::new();
+    let args = |out| {
+        let mut args = vec!["train", "first-news", "--out", out, "--set", "train.epochs=6", "--set", "train.log_every_steps=1"];
+        args.extend(["--set", "model.d_model=16", "--set", "model.n_heads=2"]);
+        args
+    };
+    place.run(&args("whole")).succeeds();
+    let mut child = place.command(&args("cut")).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    // Wait for a step to be reported, so that the run is in the middle.
+    let mut stderr = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.starts_with("step 3/") {
+        line.clear();
+        assert!(std::io::BufRead::read_line(&mut stderr, &mut line).unwrap() > 0, "no third step");
+    }
+    std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    std::io::copy(&mut stderr, &mut std::io::sink()).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert!(!place.path("cut/report.json").exists() && place.path("cut/checkpoints").exists());
+    place.run(&[&args("cut")[..], &["--resume", "auto"]].concat()).succeeds();
+    let model = |run: &str| std::fs::read(place.path(run).join("model/model.safetensors")).unwrap();
+    assert!(model("whole") == model("cut"), "the resumed run ends with other weights");
+}
