@@ -41,14 +41,20 @@ pub(crate) fn check() -> Result<u8, String> {
     }
     let [on_ndarray, on_wgpu] = [&losses[0], &losses[1]];
     if on_ndarray.len() != STEPS || on_wgpu.len() != STEPS {
-        return Err(format!("expected {STEPS} losses each, found {} and {}", on_ndarray.len(), on_wgpu.len()));
+        return Err(format!(
+            "expected {STEPS} losses each, found {} and {}",
+            on_ndarray.len(),
+            on_wgpu.len()
+        ));
     }
     let mut worst = 0.0_f64;
     for (a, b) in on_ndarray.iter().zip(on_wgpu) {
         let apart = (a - b).abs() / a.abs();
         // Written so that NaN fails.
         if !(apart <= TOLERANCE) {
-            return Err(format!("losses {a} on ndarray and {b} on wgpu are {apart:e} apart (allowed: {TOLERANCE:e})"));
+            return Err(format!(
+                "losses {a} on ndarray and {b} on wgpu are {apart:e} apart (allowed: {TOLERANCE:e})"
+            ));
         }
         worst = worst.max(apart);
     }
@@ -67,7 +73,8 @@ pub(crate) fn check() -> Result<u8, String> {
 
 /// The losses of the step events, in order.
 fn step_losses(events: &Path) -> Result<Vec<f64>, String> {
-    let text = fs::read_to_string(events).map_err(|error| format!("cannot read {}: {error}", events.display()))?;
+    let text =
+        fs::read_to_string(events).map_err(|error| format!("cannot read {}: {error}", events.display()))?;
     let steps = text.lines().filter(|line| line.contains("\"event\":\"step\""));
     let loss = |line: &str| {
         let (_, after) = line.split_once("\"loss\":")?;

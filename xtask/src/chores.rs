@@ -24,7 +24,13 @@ fn test_on(backend: &str) -> Result<u8, String> {
         return Err(format!("tests run on ndarray, flex and wgpu, not on '{backend}'"));
     }
     let mut test = cargo();
-    test.args(["test", "--tests", "--no-default-features", "--features", &format!("locus-testkit/{backend}")]);
+    test.args([
+        "test",
+        "--tests",
+        "--no-default-features",
+        "--features",
+        &format!("locus-testkit/{backend}"),
+    ]);
     for name in TENSOR_CRATES {
         test.args(["--package", name]);
     }
@@ -42,7 +48,11 @@ const STAGES: [Stage; 7] = [
         code(cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"]))
     }),
     ("doc", || {
-        code(cargo().args(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "--deny warnings"))
+        code(
+            cargo()
+                .args(["doc", "--workspace", "--no-deps", "--quiet"])
+                .env("RUSTDOCFLAGS", "--deny warnings"),
+        )
     }),
     ("test", || code(cargo().args(["test", "--workspace"]))),
     ("run", first_run),
@@ -55,11 +65,17 @@ pub(crate) fn ci(names: &[String]) -> Result<u8, String> {
         let known: Vec<&str> = STAGES.iter().map(|stage| stage.0).collect();
         return Err(format!("unknown stage '{unknown}'; known stages: {}", known.join(", ")));
     }
-    for (name, stage) in STAGES.iter().filter(|stage| names.is_empty() || names.iter().any(|name| name == stage.0)) {
+    for (name, stage) in
+        STAGES.iter().filter(|stage| names.is_empty() || names.iter().any(|name| name == stage.0))
+    {
         eprintln!("\n== {name}");
         let start = Instant::now();
         let code = stage()?;
-        eprintln!("== {name}: {} after {} s", if code == 0 { "passed" } else { "FAILED" }, start.elapsed().as_secs());
+        eprintln!(
+            "== {name}: {} after {} s",
+            if code == 0 { "passed" } else { "FAILED" },
+            start.elapsed().as_secs()
+        );
         if code != 0 {
             return Ok(code);
         }

@@ -82,7 +82,18 @@ fn is_ours(name: &str) -> bool {
 /// The direct dependencies of a crate, without those of its tests, as cargo sees them.
 fn dependencies(package: &str) -> Result<Vec<String>, String> {
     let output = cargo()
-        .args(["tree", "--quiet", "--depth", "1", "--edges", "normal,build", "--prefix", "none", "--format", "{p}"])
+        .args([
+            "tree",
+            "--quiet",
+            "--depth",
+            "1",
+            "--edges",
+            "normal,build",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+        ])
         .args(["--no-default-features", "--package", package])
         .output()
         .map_err(|error| format!("cannot run cargo tree: {error}"))?;

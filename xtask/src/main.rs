@@ -33,7 +33,9 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let result = match verb.as_str() {
-        "train" | "eval" | "predict" | "generate" | "recipes" | "config" | "data" | "doctor" => run::locus(&args),
+        "train" | "eval" | "predict" | "generate" | "recipes" | "config" | "data" | "doctor" => {
+            run::locus(&args)
+        }
         "test" => chores::test(&args[1..]),
         "ci" => chores::ci(&args.split_off(1)),
         "layers" => layers::check(),

@@ -14,7 +14,10 @@ pub(crate) fn backend(args: &[String]) -> Result<String, String> {
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         if arg == "--backend" {
-            return args.next().cloned().ok_or_else(|| "--backend needs a name: ndarray, flex, wgpu or cuda".to_owned());
+            return args
+                .next()
+                .cloned()
+                .ok_or_else(|| "--backend needs a name: ndarray, flex, wgpu or cuda".to_owned());
         }
         if let Some(name) = arg.strip_prefix("--backend=") {
             return Ok(name.to_owned());

@@ -88,7 +88,8 @@ pub fn toeplitz<B: Backend>(by_distance: Tensor<B, 2>, q_len: usize, k_len: usiz
     let [heads, _] = by_distance.dims();
     let columns: Vec<i64> =
         (0..q_len).flat_map(|i| (0..k_len).map(move |j| (i + k_len - 1 - j) as i64)).collect();
-    let columns = Tensor::<B, 1, Int>::from_data(TensorData::new(columns, [q_len * k_len]), &by_distance.device());
+    let columns =
+        Tensor::<B, 1, Int>::from_data(TensorData::new(columns, [q_len * k_len]), &by_distance.device());
     by_distance.select(1, columns).reshape([1, heads, q_len, k_len])
 }
 

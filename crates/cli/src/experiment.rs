@@ -66,7 +66,9 @@ impl Experiment {
         }
         let scores = |part| {
             let examples: Option<&Examples> = splits.get(&part);
-            examples.map(|examples| evaluate(&fitted.best_model, &codec, examples, self.run.train.eval_batch_size))
+            examples.map(|examples| {
+                evaluate(&fitted.best_model, &codec, examples, self.run.train.eval_batch_size)
+            })
         };
         let dev = scores(Part::Dev).transpose()?;
         let test = scores(Part::Test).transpose()?;
@@ -128,7 +130,11 @@ impl Experiment {
         if let Some(from) = &self.run.model.from {
             let config = load_config(from)?;
             if std::mem::discriminant(&config.head) != std::mem::discriminant(&head) {
-                let message = format!("model.from = {} has the head {:?}, but this run needs {head:?}", from.display(), config.head);
+                let message = format!(
+                    "model.from = {} has the head {:?}, but this run needs {head:?}",
+                    from.display(),
+                    config.head
+                );
                 return Err(UsageError(message).into());
             }
             let tokenizer = Tokenizer::from_file(&from.join(locus_model::TOKENIZER_FILE))?;
@@ -154,10 +160,20 @@ impl Experiment {
             );
         }
         let (train, data) = (&self.run.train, &self.run.data);
-        Ok(TrainingSet::new(codec.clone(), encoded.items, train.batch_size, data.token_dropout, train.fit.seed)?)
+        Ok(TrainingSet::new(
+            codec.clone(),
+            encoded.items,
+            train.batch_size,
+            data.token_dropout,
+            train.fit.seed,
+        )?)
     }
 
-    fn model<B: AutodiffBackend>(&self, config: &ModelConfig, device: &B::Device) -> anyhow::Result<TaskModel<B>> {
+    fn model<B: AutodiffBackend>(
+        &self,
+        config: &ModelConfig,
+        device: &B::Device,
+    ) -> anyhow::Result<TaskModel<B>> {
         let key = Key::new(self.run.train.fit.seed).named("weights");
         let smoothing = self.run.train.label_smoothing;
         let new = TaskModel::<B>::new(&config.head, &config.stack, config.vocab_size, smoothing, key, device);
@@ -194,7 +210,8 @@ impl Experiment {
     }
 
     fn announce(&self, splits: &Splits, set: &TrainingSet, config: &ModelConfig, n_params: usize) {
-        let counts: Vec<String> = splits.iter().map(|(part, examples)| format!("{part} {}", examples.len())).collect();
+        let counts: Vec<String> =
+            splits.iter().map(|(part, examples)| format!("{part} {}", examples.len())).collect();
         let fit = &self.run.train.fit;
         eprintln!("data       {}", counts.join(", "));
         eprintln!(
@@ -205,12 +222,22 @@ impl Experiment {
             config.stack.position.name(),
             config.vocab_size
         );
-        eprintln!("training   {} epochs of {} batches on {}, seed {}", fit.epochs, set.n_batches(), self.backend, fit.seed);
+        eprintln!(
+            "training   {} epochs of {} batches on {}, seed {}",
+            fit.epochs,
+            set.n_batches(),
+            self.backend,
+            fit.seed
+        );
         eprintln!("run        {}", self.out.display());
-        let blind = matches!(config.head, HeadConfig::TokenClassification { .. } | HeadConfig::SequenceClassification { .. })
-            && config.stack.schemes().0.iter().all(|scheme| scheme.name() == "none");
+        let blind = matches!(
+            config.head,
+            HeadConfig::TokenClassification { .. } | HeadConfig::SequenceClassification { .. }
+        ) && config.stack.schemes().0.iter().all(|scheme| scheme.name() == "none");
         if blind {
-            eprintln!("warning: without positions an encoder cannot tell the order of words; use this as a control");
+            eprintln!(
+                "warning: without positions an encoder cannot tell the order of words; use this as a control"
+            );
         }
     }
 
@@ -218,13 +245,16 @@ impl Experiment {
     fn write_run_file(&self) -> anyhow::Result<()> {
         let mut run = self.run.clone();
         let data = &mut run.data;
-        for path in [&mut data.train, &mut data.dev, &mut data.test, &mut run.tokenizer.file, &mut run.model.from] {
+        for path in
+            [&mut data.train, &mut data.dev, &mut data.test, &mut run.tokenizer.file, &mut run.model.from]
+        {
             if let Some(path) = path {
                 let found = self.find(path);
                 *path = std::path::absolute(&found).unwrap_or(found);
             }
         }
-        std::fs::create_dir_all(&self.out).with_context(|| format!("cannot create {}", self.out.display()))?;
+        std::fs::create_dir_all(&self.out)
+            .with_context(|| format!("cannot create {}", self.out.display()))?;
         let text = toml::to_string(&run).context("the run file cannot be written as TOML")?;
         Ok(locus_model::write_file(&self.out.join("run.toml"), text.as_bytes())?)
     }
@@ -286,20 +316,30 @@ fn refuse_unknown_labels(config: &ModelConfig, splits: &Splits) -> anyhow::Resul
     for (part, examples) in splits.iter().filter(|(part, _)| **part != Part::Train) {
         let unknown = known.unknown(examples);
         problems.extend(unknown.iter().map(|label| {
-            format!("\n  - {part}: label '{}' on line {} ({} times) is not in train", label.label, label.line, label.count)
+            format!(
+                "\n  - {part}: label '{}' on line {} ({} times) is not in train",
+                label.label, label.line, label.count
+            )
         }));
     }
     if problems.is_empty() {
         return Ok(());
     }
-    bail!("labels that cannot be learned: add training examples for them or take them out{}", problems.concat())
+    bail!(
+        "labels that cannot be learned: add training examples for them or take them out{}",
+        problems.concat()
+    )
 }
 
 /// What identifies model, tokenizer and training data, so that a run is not resumed with others.
 fn fingerprint(config: &ModelConfig, codec: &Codec, train: &Examples) -> anyhow::Result<String> {
     let mut key = Key::new(0).named(&serde_json::to_string(config)?).named(&codec.tokenizer.to_json()?);
     for item in codec.encode(train)?.items {
-        key = item.ids.iter().fold(key, |key, &id| key.child(u64::from(id))).named(&format!("{:?}", item.labels));
+        key = item
+            .ids
+            .iter()
+            .fold(key, |key, &id| key.child(u64::from(id)))
+            .named(&format!("{:?}", item.labels));
     }
     Ok(format!("{:016x}", key.bits(0)))
 }

@@ -18,8 +18,16 @@ macro_rules! recipes {
 }
 
 /// All recipes; the first is the one that `locus train` runs without an argument.
-pub(crate) const RECIPES: &[Recipe] =
-    recipes!["first-news", "first-reviews", "first-stories", "ner", "classify", "lm", "reverse", "slots-snips"];
+pub(crate) const RECIPES: &[Recipe] = recipes![
+    "first-news",
+    "first-reviews",
+    "first-stories",
+    "ner",
+    "classify",
+    "lm",
+    "reverse",
+    "slots-snips"
+];
 
 /// The recipe of this name.
 pub(crate) fn find(name: &str) -> Option<&'static Recipe> {

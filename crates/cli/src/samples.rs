@@ -18,7 +18,8 @@ const MANIFESTS: [(&str, &str); 4] = [
 ];
 
 /// Sets whose examples are made up on the spot.
-const SYNTHETIC: [(&str, SyntheticTask); 2] = [("copy", SyntheticTask::Copy), ("reverse", SyntheticTask::Reverse)];
+const SYNTHETIC: [(&str, SyntheticTask); 2] =
+    [("copy", SyntheticTask::Copy), ("reverse", SyntheticTask::Reverse)];
 
 macro_rules! samples {
     ($($path:literal),+ $(,)?) => {
@@ -49,10 +50,15 @@ pub(crate) fn read_set(name: &str, data_dir: Option<&Path>) -> anyhow::Result<Sp
         return made_up(*task);
     }
     let Some((_, text)) = MANIFESTS.iter().find(|(known, _)| *known == name) else {
-        let known: Vec<&str> = MANIFESTS.iter().map(|(name, _)| *name).chain(SYNTHETIC.map(|(name, _)| name)).collect();
+        let known: Vec<&str> =
+            MANIFESTS.iter().map(|(name, _)| *name).chain(SYNTHETIC.map(|(name, _)| name)).collect();
         let nearest = known.iter().max_by(|a, b| strsim::jaro(a, name).total_cmp(&strsim::jaro(b, name)));
         let nearest = nearest.map(|nearest| format!(": did you mean '{nearest}'?")).unwrap_or_default();
-        return Err(UsageError(format!("unknown data set '{name}'{nearest} Known sets: {}", known.join(", "))).into());
+        return Err(UsageError(format!(
+            "unknown data set '{name}'{nearest} Known sets: {}",
+            known.join(", ")
+        ))
+        .into());
     };
     let manifest = Manifest::parse(name, text)?;
     Ok(manifest.read_all(&lookup(data_dir, name)?)?)

@@ -76,7 +76,14 @@ fn a_label_only_in_test_is_refused_before_training() {
 fn a_nan_loss_leaves_the_last_checkpoint_intact() {
     let place = Place::new();
     place.write("train.conll", GOOD.repeat(20)).write("dev.conll", GOOD);
-    let wild = ["--set", "train.learning_rate=1e30", "--set", "train.clip_norm=off", "--set", "train.warmup.steps=0"];
+    let wild = [
+        "--set",
+        "train.learning_rate=1e30",
+        "--set",
+        "train.clip_norm=off",
+        "--set",
+        "train.warmup.steps=0",
+    ];
     let every = ["--set", "train.checkpoint_every_steps=1", "--set", "train.schedule=constant"];
     let run = ner(&place, &[&wild[..], &every[..]].concat());
     run.says(1, &["the loss is", "learning rate", "intact"]);
@@ -87,8 +94,12 @@ fn a_nan_loss_leaves_the_last_checkpoint_intact() {
 #[test]
 fn a_run_file_is_checked_whole() {
     let place = Place::new();
-    place.write("run.toml", "task = 'ner'\nepochs = 3\n[data]\ntrain = 'x'\n[model]\nn_heads = 5\nd_modell = 3\n");
-    let parts = ["4 problems", "epochs", "d_modell", "'d_model'", "model.n_heads = 5", "train.learning_rate = -1"];
+    place.write(
+        "run.toml",
+        "task = 'ner'\nepochs = 3\n[data]\ntrain = 'x'\n[model]\nn_heads = 5\nd_modell = 3\n",
+    );
+    let parts =
+        ["4 problems", "epochs", "d_modell", "'d_model'", "model.n_heads = 5", "train.learning_rate = -1"];
     place.run(&["config", "check", "run.toml", "--set", "train.learning_rate=-1"]).says(2, &parts);
     place.write("run.toml", "task = ");
     place.run(&["config", "check", "run.toml"]).says(2, &["run.toml is not TOML", "line 1"]);

@@ -26,7 +26,11 @@ fn the_run_folder_holds_what_the_book_says() {
     for table in ["entity_report", "token_report"] {
         let rows = report[table].as_array().unwrap();
         assert!(rows.iter().any(|row| row["label"] == "macro avg" && row["support"].as_u64() > Some(0)));
-        assert!(rows.iter().all(|row| row["precision"].is_number() && row["recall"].is_number() && row["f1"].is_number()));
+        assert!(
+            rows.iter().all(|row| row["precision"].is_number()
+                && row["recall"].is_number()
+                && row["f1"].is_number())
+        );
     }
     for key in ["steps", "tokens", "seconds", "tokens_per_second"] {
         assert!(report["train"][key].as_f64() > Some(0.0), "{key}");
@@ -62,7 +66,17 @@ fn a_language_model_reports_perplexity_and_writes() {
         assert!(report["metrics"][key].as_f64() > Some(0.0), "{key}");
     }
     let say = |seed| {
-        let args = ["generate", "--model", "out/model", "--prompt", "The ", "--max-new-tokens", "30", "--seed", seed];
+        let args = [
+            "generate",
+            "--model",
+            "out/model",
+            "--prompt",
+            "The ",
+            "--max-new-tokens",
+            "30",
+            "--seed",
+            seed,
+        ];
         place.run(&args).succeeds().stdout()
     };
     assert_eq!(say("1"), say("1"));
@@ -89,7 +103,8 @@ fn one_answer_per_line_whatever_the_line() {
     child.stdin.take().unwrap().write_all(lines.join("\r\n").as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    let answers: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let answers: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(answers.len(), lines.len());
     assert!(answers.iter().zip(lines).all(|(answer, line)| answer["text"] == line));
     assert_eq!(answers[3]["tags"].as_array().unwrap().len(), 500);
@@ -101,7 +116,8 @@ fn a_run_starts_from_a_model() {
     place.train(&["first-news", "--out", "first"]).succeeds();
     let from = ["--set", "model.from=first/model"];
     place.train(&[&["first-news", "--out", "second"], &from[..]].concat()).succeeds();
-    let loss = |run: &str| json(&place.path(&format!("{run}/report.json")))["dev_metrics"]["loss"].as_f64().unwrap();
+    let loss =
+        |run: &str| json(&place.path(&format!("{run}/report.json")))["dev_metrics"]["loss"].as_f64().unwrap();
     assert!(loss("second") < loss("first"), "{} then {}", loss("first"), loss("second"));
     let other = place.train(&[&["first-reviews", "--out", "third"], &from[..]].concat());
     other.says(2, &["model.from", "head"]);
@@ -112,7 +128,16 @@ fn a_run_starts_from_a_model() {
 fn ctrl_c_saves_and_resume_ends_as_if_nothing_had_been() {
     let place = Place::new();
     let args = |out| {
-        let mut args = vec!["train", "first-news", "--out", out, "--set", "train.epochs=6", "--set", "train.log_every_steps=1"];
+        let mut args = vec![
+            "train",
+            "first-news",
+            "--out",
+            out,
+            "--set",
+            "train.epochs=6",
+            "--set",
+            "train.log_every_steps=1",
+        ];
         args.extend(["--set", "model.d_model=16", "--set", "model.n_heads=2"]);
         args
     };

@@ -52,7 +52,12 @@ impl<B: Backend> Attention<B> {
     ///
     /// # Shapes
     /// - x: `[batch, q, d_model]`; output as x
-    pub fn forward(&self, x: Tensor<B, 3>, at: &BlockPass<'_, B>, cache: Option<&mut LayerCache<B>>) -> Tensor<B, 3> {
+    pub fn forward(
+        &self,
+        x: Tensor<B, 3>,
+        at: &BlockPass<'_, B>,
+        cache: Option<&mut LayerCache<B>>,
+    ) -> Tensor<B, 3> {
         let scheme = at.scheme;
         let q = split_heads(self.q_proj.forward(x.clone()), self.n_heads); // [batch, heads, q, d_head]
         let k = split_heads(self.k_proj.forward(x.clone()), self.n_kv_heads); // [batch, kv_heads, q, d_head]
@@ -62,7 +67,14 @@ impl<B: Backend> Attention<B> {
             ScoreScale::PerQuery(factors) => (1.0, scale_queries(q, factors)),
         };
         let state = scheme.state(&x);
-        let mut layer = LayerPass { pass: at.pass, prepared: at.prepared, layer: at.layer, hidden: &x, state: None, scale };
+        let mut layer = LayerPass {
+            pass: at.pass,
+            prepared: at.prepared,
+            layer: at.layer,
+            hidden: &x,
+            state: None,
+            scale,
+        };
         // Keys, values and state of all tokens up to now, [batch, kv_heads, k, d_head].
         let (views, v, state) = match scheme.cache() {
             CachePolicy::FinalKey => {
@@ -110,9 +122,19 @@ impl<B: Backend> Attention<B> {
         self.o_proj.forward(join_heads(ops::attention(q, k, v, &ScoreBias::None, &mask, options)))
     }
 
-    fn attend(&self, views: Views<B>, v: Tensor<B, 4>, at: &BlockPass<'_, B>, layer: &LayerPass<'_, B>) -> Tensor<B, 4> {
+    fn attend(
+        &self,
+        views: Views<B>,
+        v: Tensor<B, 4>,
+        at: &BlockPass<'_, B>,
+        layer: &LayerPass<'_, B>,
+    ) -> Tensor<B, 4> {
         let scheme = at.scheme;
-        let options = AttentionOptions { scale: layer.scale, dropout: self.dropout, key: at.key.map(|key| key.named("weights")) };
+        let options = AttentionOptions {
+            scale: layer.scale,
+            dropout: self.dropout,
+            key: at.key.map(|key| key.named("weights")),
+        };
         let Views { mut views, select } = views;
         if views.len() == 1 && !scheme.sees_scores() {
             let (q, k) = views.swap_remove(0);
@@ -144,7 +166,11 @@ fn extend<B: Backend>(
 }
 
 /// The scaled scores, each cell from the view that `select` names.
-fn scores_of<B: Backend>(views: Vec<(Tensor<B, 4>, Tensor<B, 4>)>, select: &[u8], scale: f64) -> Tensor<B, 4> {
+fn scores_of<B: Backend>(
+    views: Vec<(Tensor<B, 4>, Tensor<B, 4>)>,
+    select: &[u8],
+    scale: f64,
+) -> Tensor<B, 4> {
     let mut views = views.into_iter().enumerate();
     let Some((_, (q, k))) = views.next() else { unreachable!("a scheme gives at least one view") };
     let device = q.device();

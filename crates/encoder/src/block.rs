@@ -83,9 +83,8 @@ impl<B: Backend> Block<B> {
             let x = x + drop(attn, "attn") + drop(ffn, "ffn");
             return self.cross(x, at, cache, &drop);
         }
-        let x = self.sublayer(x, &self.attn_norm, |x| {
-            drop(self.attn.forward(x, at, cache.as_deref_mut()), "attn")
-        });
+        let x = self
+            .sublayer(x, &self.attn_norm, |x| drop(self.attn.forward(x, at, cache.as_deref_mut()), "attn"));
         let x = self.cross(x, at, cache, &drop);
         self.sublayer(x, &self.ffn_norm, |x| drop(self.ffn.forward(x), "ffn"))
     }

@@ -236,7 +236,8 @@ impl StackConfig {
 
     fn check_positions(&self, form: Form, problems: &mut Vec<ConfigProblem>) {
         let shape = self.position_shape(form);
-        let listed = self.layer_positions.iter().enumerate().map(|(idx, p)| (format!("layer_positions.{idx}"), p));
+        let listed =
+            self.layer_positions.iter().enumerate().map(|(idx, p)| (format!("layer_positions.{idx}"), p));
         let single = std::iter::once(("position".to_owned(), &self.position));
         let all: Vec<_> = if self.layer_positions.is_empty() { single.collect() } else { listed.collect() };
         for (key, position) in all {

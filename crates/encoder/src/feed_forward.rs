@@ -48,13 +48,8 @@ impl<B: Backend> FeedForward<B> {
     }
 
     fn activate(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        const ACTIVATIONS: [Activation; 5] = [
-            Activation::Gelu,
-            Activation::GeluTanh,
-            Activation::Relu,
-            Activation::Swiglu,
-            Activation::Geglu,
-        ];
+        const ACTIVATIONS: [Activation; 5] =
+            [Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::Swiglu, Activation::Geglu];
         match ACTIVATIONS[self.activation] {
             Activation::Gelu | Activation::Geglu => gelu(x),
             Activation::GeluTanh => gelu_approximate(x),

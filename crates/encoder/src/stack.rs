@@ -55,7 +55,8 @@ impl<B: Backend> Stack<B> {
         let position_shape = config.position_shape(shape.form);
         let key_of = |idx: usize| key.named("position").child(idx as u64);
         let schemes = instances.iter().enumerate();
-        let schemes = schemes.map(|(idx, scheme)| scheme.init(&position_shape, key_of(idx), device)).collect();
+        let schemes =
+            schemes.map(|(idx, scheme)| scheme.init(&position_shape, key_of(idx), device)).collect();
         Self::with_schemes(config, shape, schemes, layer_scheme, key, device)
     }
 }
@@ -167,7 +168,8 @@ impl<B: Backend, P: PositionScheme<B>> Stack<B, P> {
         let sides = self.schemes.iter().enumerate().map(|(idx, scheme)| {
             let scheme = scheme.scheme();
             let mut queries = tokens.clone();
-            queries.positions = scheme.positions(tokens, key.map(|key| key.named("positions").child(idx as u64)));
+            queries.positions =
+                scheme.positions(tokens, key.map(|key| key.named("positions").child(idx as u64)));
             within_limit(scheme, &mut queries)?;
             let past = cache.and_then(|cache| cache.tokens[idx].as_ref());
             let keys = past.map_or_else(|| queries.clone(), |past| past.followed_by(&queries));
@@ -205,7 +207,9 @@ impl<B: Backend, P: PositionScheme<B>> Stack<B, P> {
             .schemes
             .iter()
             .zip(passes)
-            .map(|(scheme, pass)| (scheme.scheme().prepare(pass, device), mask(scheme.scheme(), pass, device)))
+            .map(|(scheme, pass)| {
+                (scheme.scheme().prepare(pass, device), mask(scheme.scheme(), pass, device))
+            })
             .collect();
         for (layer, (block, &idx)) in self.layers.iter().zip(&self.layer_scheme).enumerate() {
             let at = BlockPass {
@@ -229,7 +233,9 @@ impl<B: Backend, P: PositionScheme<B>> Stack<B, P> {
             let Some(columns) = scheme.scheme().retained(tokens) else { continue };
             cache.tokens[idx] = Some(tokens.columns(&columns));
             let layers = cache.layers.iter_mut().zip(&self.layer_scheme);
-            layers.filter(|(_, scheme)| **scheme == idx).for_each(|(layer, _)| layer.retain(&columns, device));
+            layers
+                .filter(|(_, scheme)| **scheme == idx)
+                .for_each(|(layer, _)| layer.retain(&columns, device));
         }
     }
 }
@@ -257,7 +263,12 @@ fn within_limit<B: Backend>(scheme: &dyn Scheme<B>, tokens: &mut Tokens) -> Resu
     for (position, keep) in tokens.positions.iter_mut().zip(&tokens.keep) {
         // Padding of a row that has reached the limit waits past it and is nobody's error.
         if *position > last as f64 && *keep && !clamp {
-            return Err(EmbeddingError::PastLimit { scheme: scheme.name(), position: *position, last, limit });
+            return Err(EmbeddingError::PastLimit {
+                scheme: scheme.name(),
+                position: *position,
+                last,
+                limit,
+            });
         }
         *position = position.min(last as f64);
     }

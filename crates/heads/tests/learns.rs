@@ -12,11 +12,20 @@ use locus_testkit::on_backends;
 
 fn tokens(rows: &[&[u32]]) -> Tokens {
     let ids: Vec<u32> = rows.iter().flat_map(|row| row.iter().copied()).collect();
-    Tokens::new([rows.len(), rows[0].len()], ids.clone(), ids.iter().map(|&id| id != 0).collect(), None).unwrap()
+    Tokens::new([rows.len(), rows[0].len()], ids.clone(), ids.iter().map(|&id| id != 0).collect(), None)
+        .unwrap()
 }
 
 fn learn<B: AutodiffBackend>(head: HeadConfig, batch: TaskBatch, device: &B::Device) {
-    let config = StackConfig { d_model: 24, n_layers: 2, n_heads: 2, dropout: 0.0, attention_dropout: 0.0, init_std: 0.1, ..StackConfig::default() };
+    let config = StackConfig {
+        d_model: 24,
+        n_layers: 2,
+        n_heads: 2,
+        dropout: 0.0,
+        attention_dropout: 0.0,
+        init_std: 0.1,
+        ..StackConfig::default()
+    };
     assert_eq!(head.check(&config), []);
     let mut model = TaskModel::<B>::new(&head, &config, 11, 0.0, Key::new(1), device);
     let mut optimizer = AdamWConfig::new().init();
@@ -45,7 +54,8 @@ fn token_classifier<B: AutodiffBackend>(device: &B::Device) {
 }
 
 fn sequence_classifier<B: AutodiffBackend>(device: &B::Device) {
-    let batch = TaskBatch { tokens: tokens(&[&[1, 2, 3, 0], &[3, 4, 5, 7]]), labels: Labels::PerRow(vec![1, 0]) };
+    let batch =
+        TaskBatch { tokens: tokens(&[&[1, 2, 3, 0], &[3, 4, 5, 7]]), labels: Labels::PerRow(vec![1, 0]) };
     for pooling in [Pooling::Mean, Pooling::First, Pooling::Last] {
         learn::<B>(HeadConfig::SequenceClassification { n_labels: 2, pooling }, batch.clone(), device);
     }

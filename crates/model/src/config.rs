@@ -29,7 +29,14 @@ pub struct ModelConfig {
 impl ModelConfig {
     /// A configuration of this version.
     pub fn new(head: HeadConfig, labels: Vec<String>, vocab_size: usize, stack: StackConfig) -> Self {
-        Self { model_type: "locus".to_owned(), format_version: FORMAT_VERSION, head, labels, vocab_size, stack }
+        Self {
+            model_type: "locus".to_owned(),
+            format_version: FORMAT_VERSION,
+            head,
+            labels,
+            vocab_size,
+            stack,
+        }
     }
 
     /// Everything that is wrong with it.
@@ -42,10 +49,15 @@ impl ModelConfig {
         };
         unless(self.model_type == "locus", "model_type", self.model_type.clone(), "locus".to_owned());
         let version = format!("{FORMAT_VERSION} (a folder of another version of Locus)");
-        unless(self.format_version == FORMAT_VERSION, "format_version", self.format_version.to_string(), version);
+        unless(
+            self.format_version == FORMAT_VERSION,
+            "format_version",
+            self.format_version.to_string(),
+            version,
+        );
         unless(self.vocab_size > 0, "vocab_size", "0".to_owned(), "at least 1".to_owned());
-        if let HeadConfig::TokenClassification { n_labels } | HeadConfig::SequenceClassification { n_labels, .. } =
-            self.head
+        if let HeadConfig::TokenClassification { n_labels }
+        | HeadConfig::SequenceClassification { n_labels, .. } = self.head
         {
             let allowed = format!("{n_labels} names, as many as the head has labels");
             unless(self.labels.len() == n_labels, "labels", format!("{} names", self.labels.len()), allowed);

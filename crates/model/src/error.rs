@@ -19,7 +19,9 @@ pub enum ModelError {
         source: std::io::Error,
     },
     /// The folder is not a model of Locus.
-    #[error("{path} is not a model folder: {missing} is missing (expected config.json, model.safetensors and tokenizer.json)")]
+    #[error(
+        "{path} is not a model folder: {missing} is missing (expected config.json, model.safetensors and tokenizer.json)"
+    )]
     NotAModel {
         /// The folder.
         path: PathBuf,

@@ -48,7 +48,9 @@ pub fn save<B: Backend>(
 /// # Errors
 /// If the folder or the file is missing, has unknown keys, or describes a model that cannot be.
 pub fn load_config(dir: &Path) -> Result<ModelConfig, ModelError> {
-    if let Some(missing) = [CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE].into_iter().find(|f| !dir.join(f).is_file()) {
+    if let Some(missing) =
+        [CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE].into_iter().find(|f| !dir.join(f).is_file())
+    {
         return Err(ModelError::NotAModel { path: dir.to_owned(), missing });
     }
     let path = dir.join(CONFIG_FILE);
@@ -72,7 +74,10 @@ pub fn load<B: Backend>(dir: &Path, device: &B::Device) -> Result<(ModelConfig, 
     let path = dir.join(WEIGHTS_FILE);
     let bytes = fs::read(&path).map_err(ModelError::io("read", &path))?;
     let weights = |problems| ModelError::Weights { path: path.clone(), problems };
-    let mut store = SafetensorsStore::from_bytes(Some(bytes)).skip_enum_variants(true).allow_partial(true).validate(false);
+    let mut store = SafetensorsStore::from_bytes(Some(bytes))
+        .skip_enum_variants(true)
+        .allow_partial(true)
+        .validate(false);
     let snapshots = store.get_all_snapshots().map_err(|error| weights(vec![error.to_string()]))?;
     // An element type that the backend lacks would panic when it is used.
     let foreign: Vec<String> = snapshots
@@ -83,7 +88,8 @@ pub fn load<B: Backend>(dir: &Path, device: &B::Device) -> Result<(ModelConfig, 
     if !foreign.is_empty() {
         return Err(weights(foreign));
     }
-    let mut model = TaskModel::<B>::new(&config.head, &config.stack, config.vocab_size, 0.0, Key::new(0), device);
+    let mut model =
+        TaskModel::<B>::new(&config.head, &config.stack, config.vocab_size, 0.0, Key::new(0), device);
     let applied = model.load_from(&mut store).map_err(|error| weights(vec![error.to_string()]))?;
     let mut problems: Vec<String> = applied.errors.iter().map(ToString::to_string).collect();
     problems.extend(applied.missing.iter().map(|(name, _)| format!("{name} is missing")));

@@ -64,7 +64,8 @@ fn damage_is_listed_whole<B: AutodiffBackend>(device: &B::Device) {
     let ModelError::Weights { problems, .. } = &error else { panic!("{error}") };
     let text = error.to_string();
     assert!(problems.len() > 10, "{text}");
-    for part in ["embeddings.tokens", "layers.1.attn.q_proj.weight is not a parameter", "embeddings.segments"] {
+    for part in ["embeddings.tokens", "layers.1.attn.q_proj.weight is not a parameter", "embeddings.segments"]
+    {
         assert!(text.contains(part), "{part} in {text}");
     }
     config.stack.n_layers = 3;
@@ -98,4 +99,9 @@ fn loaded_numbers_are_those_of_the_file<B: AutodiffBackend>(device: &B::Device) 
     assert_eq!(table.len(), 32 * 3);
 }
 
-on_backends!(round_trip, damage_is_listed_whole, truncated_and_foreign_files, loaded_numbers_are_those_of_the_file);
+on_backends!(
+    round_trip,
+    damage_is_listed_whole,
+    truncated_and_foreign_files,
+    loaded_numbers_are_those_of_the_file
+);

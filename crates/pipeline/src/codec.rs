@@ -1,6 +1,8 @@
 //! Text to numbers and back, for one model.
 
-use locus_data::{Examples, HostBatch, HostLabels, IGNORE, Item, ItemLabels, LabelSet, PadSide, Tokenizer, Window};
+use locus_data::{
+    Examples, HostBatch, HostLabels, IGNORE, Item, ItemLabels, LabelSet, PadSide, Tokenizer, Window,
+};
 use locus_data::{collate, lm_blocks, windows};
 use locus_embedding::Tokens;
 use locus_heads::{HeadConfig, Labels, TaskBatch};
@@ -40,7 +42,9 @@ impl Codec {
         }
         Ok(Self {
             tokenizer,
-            labels: (!config.labels.is_empty()).then(|| LabelSet::new(config.labels.iter().cloned())).transpose()?,
+            labels: (!config.labels.is_empty())
+                .then(|| LabelSet::new(config.labels.iter().cloned()))
+                .transpose()?,
             head: config.head.clone(),
             max_seq_len: config.stack.max_seq_len,
         })
@@ -65,7 +69,8 @@ impl Codec {
         match (&self.head, examples) {
             (HeadConfig::TokenClassification { .. }, Examples::Tagged(sentences)) => {
                 for sentence in sentences {
-                    let labels = sentence.tags.iter().map(|tag| self.label(tag)).collect::<Result<Vec<_>, _>>()?;
+                    let labels =
+                        sentence.tags.iter().map(|tag| self.label(tag)).collect::<Result<Vec<_>, _>>()?;
                     for (_, item) in self.windows(&sentence.words, Some(&labels))? {
                         encoded.items.push(item);
                     }
@@ -109,7 +114,11 @@ impl Codec {
 
     /// The windows of a word sequence, each with its item. A word's label stands on its first token, in the window that
     /// owns the word.
-    pub(crate) fn windows(&self, words: &[String], labels: Option<&[i32]>) -> Result<Vec<(Window, Item)>, PipelineError> {
+    pub(crate) fn windows(
+        &self,
+        words: &[String],
+        labels: Option<&[i32]>,
+    ) -> Result<Vec<(Window, Item)>, PipelineError> {
         let encoding = self.tokenizer.encode_words(words)?;
         let room = self.room(false);
         let cut = windows(&encoding.word_of, room, room / 4)?;
@@ -129,7 +138,11 @@ impl Codec {
     }
 
     /// For each word that the window owns, the column of its first token in the window.
-    fn columns<'a>(&self, window: &'a Window, word_of: &'a [usize]) -> impl Iterator<Item = (usize, usize)> + 'a {
+    fn columns<'a>(
+        &self,
+        window: &'a Window,
+        word_of: &'a [usize],
+    ) -> impl Iterator<Item = (usize, usize)> + 'a {
         window.words.iter().filter_map(|&word| {
             let first = word_of[window.tokens.clone()].iter().position(|&w| w == word)?;
             Some((word, first))
@@ -150,7 +163,8 @@ impl Codec {
     /// A text, or a pair of texts, cut to the model's length; and whether it was cut.
     pub(crate) fn row(&self, text: &str, pair: Option<&str>) -> Result<(Item, bool), PipelineError> {
         let mut first = self.tokenizer.encode(text)?.ids;
-        let mut second = pair.map(|pair| self.tokenizer.encode(pair)).transpose()?.map(|encoding| encoding.ids);
+        let mut second =
+            pair.map(|pair| self.tokenizer.encode(pair)).transpose()?.map(|encoding| encoding.ids);
         let room = self.room(pair.is_some());
         let total = first.len() + second.as_ref().map_or(0, Vec::len);
         // The longer text gives way, token by token, as in BERT.
@@ -209,13 +223,19 @@ impl Codec {
     /// The token that starts a target.
     pub(crate) fn start_id(&self) -> Result<u32, PipelineError> {
         let specials = self.tokenizer.specials();
-        specials.bos.or(specials.cls).ok_or(PipelineError::NoToken { token: "begin-of-text", task: self.task() })
+        specials
+            .bos
+            .or(specials.cls)
+            .ok_or(PipelineError::NoToken { token: "begin-of-text", task: self.task() })
     }
 
     /// The token that ends a target.
     pub(crate) fn end_id(&self) -> Result<u32, PipelineError> {
         let specials = self.tokenizer.specials();
-        specials.eos.or(specials.sep).ok_or(PipelineError::NoToken { token: "end-of-text", task: self.task() })
+        specials
+            .eos
+            .or(specials.sep)
+            .ok_or(PipelineError::NoToken { token: "end-of-text", task: self.task() })
     }
 
     fn label(&self, name: &str) -> Result<i32, PipelineError> {
@@ -242,7 +262,8 @@ impl Codec {
 }
 
 fn task_batch(host: HostBatch) -> Result<TaskBatch, PipelineError> {
-    let tokens = Tokens::new([host.batch, host.seq], host.ids, host.keep, host.segments).map_err(from_embedding)?;
+    let tokens =
+        Tokens::new([host.batch, host.seq], host.ids, host.keep, host.segments).map_err(from_embedding)?;
     let labels = match host.labels {
         HostLabels::None => Labels::None,
         HostLabels::PerToken(labels) => Labels::PerToken(labels),

@@ -37,7 +37,13 @@ pub struct Evaluation {
 
 impl Evaluation {
     fn new(score_name: &'static str) -> Self {
-        Self { metrics: BTreeMap::new(), score_name, entity_report: None, token_report: None, class_report: None }
+        Self {
+            metrics: BTreeMap::new(),
+            score_name,
+            entity_report: None,
+            token_report: None,
+            class_report: None,
+        }
     }
 
     fn set(&mut self, name: &str, value: f64) {
@@ -53,8 +59,11 @@ impl Evaluation {
 
 impl fmt::Display for Evaluation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tables =
-            [("entities", &self.entity_report), ("tags", &self.token_report), ("classes", &self.class_report)];
+        let tables = [
+            ("entities", &self.entity_report),
+            ("tags", &self.token_report),
+            ("classes", &self.class_report),
+        ];
         for (what, report) in tables {
             if let Some(report) = report {
                 writeln!(f, "{what}\n{report}")?;
@@ -78,12 +87,18 @@ pub fn evaluate<B: Backend, P: PositionScheme<B>>(
     // Also says so where examples and model do not fit.
     let items = codec.encode(examples)?.items;
     match (model, examples) {
-        (TaskModel::TokenClassifier(model), Examples::Tagged(examples)) => tags(model, codec, examples, batch_size),
+        (TaskModel::TokenClassifier(model), Examples::Tagged(examples)) => {
+            tags(model, codec, examples, batch_size)
+        }
         (TaskModel::SequenceClassifier(model), Examples::Labelled(examples)) => {
             classes(model, codec, examples, &items, batch_size)
         }
-        (TaskModel::CausalLm(model), Examples::Text(texts)) => language(model, codec, texts, &items, batch_size),
-        (TaskModel::Seq2Seq(model), Examples::Pairs(pairs)) => targets(model, codec, pairs, &items, batch_size),
+        (TaskModel::CausalLm(model), Examples::Text(texts)) => {
+            language(model, codec, texts, &items, batch_size)
+        }
+        (TaskModel::Seq2Seq(model), Examples::Pairs(pairs)) => {
+            targets(model, codec, pairs, &items, batch_size)
+        }
         _ => unreachable!("the codec of a model takes only the examples of its task"),
     }
 }
@@ -177,8 +192,10 @@ fn targets<B: Backend, P: PositionScheme<B>>(
     let mut exact = 0_usize;
     for chunk in items.chunks(batch_size.max(1)) {
         let sources: Vec<Vec<u32>> = chunk.iter().map(|item| item.ids.clone()).collect();
-        let written = translate_texts(model, codec, &sources, options, &mut |_, _| ControlFlow::Continue(()))?;
-        let right = |(item, row): (&Item, &locus_heads::generate::Generated)| target_ids(item)[1..] == row.ids[..];
+        let written =
+            translate_texts(model, codec, &sources, options, &mut |_, _| ControlFlow::Continue(()))?;
+        let right =
+            |(item, row): (&Item, &locus_heads::generate::Generated)| target_ids(item)[1..] == row.ids[..];
         exact += chunk.iter().zip(&written).filter(|pair| right(*pair)).count();
     }
     let mut evaluation = Evaluation::new("exact_match");

@@ -126,7 +126,8 @@ impl<B: Backend> Pipeline<B> {
                 let texts = texts.iter().map(|text| text.as_ref().to_owned());
                 texts
                     .map(|text| {
-                        let generated = self.generate(&text, WriteOptions::default(), &mut |_| ControlFlow::Continue(()))?;
+                        let generated = self
+                            .generate(&text, WriteOptions::default(), &mut |_| ControlFlow::Continue(()))?;
                         Ok(Prediction::Text { text, generated })
                     })
                     .collect()
@@ -208,18 +209,19 @@ impl<B: Backend> Pipeline<B> {
         let words: Vec<Vec<String>> =
             split.iter().map(|words| words.iter().map(|(word, _)| word.clone()).collect()).collect();
         let tagged = tag(model, &self.codec, &words, self.batch_size)?;
-        let answers = texts.iter().zip(&split).zip(words).zip(tagged).map(|(((text, split), words), tagged)| {
-            let text = text.as_ref();
-            let name = |label| self.codec.label_name(label).to_owned();
-            let tags: Vec<String> = tagged.iter().map(|word| name(word.label)).collect();
-            let entities = spans(&tags, TagScheme::Iob2).into_iter().map(|span| {
-                let (start, end) = (split[span.start].1.start, split[span.end - 1].1.end);
-                let inside = &tagged[span.start..span.end];
-                let score = inside.iter().map(|word| word.probability).sum::<f64>() / inside.len() as f64;
-                Entity { label: span.label, text: text[start..end].to_owned(), start, end, score }
+        let answers =
+            texts.iter().zip(&split).zip(words).zip(tagged).map(|(((text, split), words), tagged)| {
+                let text = text.as_ref();
+                let name = |label| self.codec.label_name(label).to_owned();
+                let tags: Vec<String> = tagged.iter().map(|word| name(word.label)).collect();
+                let entities = spans(&tags, TagScheme::Iob2).into_iter().map(|span| {
+                    let (start, end) = (split[span.start].1.start, split[span.end - 1].1.end);
+                    let inside = &tagged[span.start..span.end];
+                    let score = inside.iter().map(|word| word.probability).sum::<f64>() / inside.len() as f64;
+                    Entity { label: span.label, text: text[start..end].to_owned(), start, end, score }
+                });
+                Prediction::Entities { text: text.to_owned(), entities: entities.collect(), words, tags }
             });
-            Prediction::Entities { text: text.to_owned(), entities: entities.collect(), words, tags }
-        });
         Ok(answers.collect())
     }
 }

@@ -30,7 +30,8 @@ pub fn tag<B: Backend, P: PositionScheme<B>>(
     sentences: &[Vec<String>],
     batch_size: usize,
 ) -> Result<Vec<Vec<TaggedWord>>, PipelineError> {
-    let mut tagged: Vec<Vec<Option<TaggedWord>>> = sentences.iter().map(|words| vec![None; words.len()]).collect();
+    let mut tagged: Vec<Vec<Option<TaggedWord>>> =
+        sentences.iter().map(|words| vec![None; words.len()]).collect();
     let mut windows = Vec::new();
     for (sentence, words) in sentences.iter().enumerate() {
         for (window, item) in codec.windows(words, None)? {
@@ -53,7 +54,8 @@ pub fn tag<B: Backend, P: PositionScheme<B>>(
         }
     }
     let missing = || unreachable!("every word has one owner among the windows");
-    let tagged = tagged.into_iter().map(|words| words.into_iter().map(|word| word.unwrap_or_else(missing)).collect());
+    let tagged =
+        tagged.into_iter().map(|words| words.into_iter().map(|word| word.unwrap_or_else(missing)).collect());
     let Some(labels) = codec.labels.as_ref().filter(|labels| is_tag_set(labels.names())) else {
         return Ok(tagged.collect());
     };

@@ -95,7 +95,11 @@ pub(crate) fn translate_texts<B: Backend, P: PositionScheme<B>>(
     Ok(translate(model, sources, codec.start_id()?, &options, on_token)?)
 }
 
-fn generate_options(codec: &Codec, stop: Vec<u32>, options: WriteOptions) -> Result<GenerateOptions, PipelineError> {
+fn generate_options(
+    codec: &Codec,
+    stop: Vec<u32>,
+    options: WriteOptions,
+) -> Result<GenerateOptions, PipelineError> {
     if let Some(problem) = options.sampling.problem() {
         return Err(PipelineError::Options(problem));
     }

@@ -31,11 +31,24 @@ fn tagged_examples() -> Examples {
 }
 
 fn stack() -> StackConfig {
-    StackConfig { d_model: 16, n_layers: 1, n_heads: 2, max_seq_len: 12, init_std: 0.2, ..StackConfig::default() }
+    StackConfig {
+        d_model: 16,
+        n_layers: 1,
+        n_heads: 2,
+        max_seq_len: 12,
+        init_std: 0.2,
+        ..StackConfig::default()
+    }
 }
 
 /// A model folder for these examples, with weights nobody trained.
-fn folder<B: AutodiffBackend>(dir: &Path, head: HeadConfig, kind: TokenizerKind, examples: &Examples, device: &B::Device) -> Codec {
+fn folder<B: AutodiffBackend>(
+    dir: &Path,
+    head: HeadConfig,
+    kind: TokenizerKind,
+    examples: &Examples,
+    device: &B::Device,
+) -> Codec {
     let tokenizer = Tokenizer::train(kind, 300, false, examples.texts()).unwrap();
     let labels = LabelSet::from_training(examples).map(|labels| labels.names().to_vec()).unwrap_or_default();
     let config = ModelConfig::new(head, labels, tokenizer.vocab_size(), stack());
@@ -47,14 +60,31 @@ fn folder<B: AutodiffBackend>(dir: &Path, head: HeadConfig, kind: TokenizerKind,
 /// Texts as people write them: empty, long, blank, emoji, control characters, mixed scripts.
 fn awkward() -> Vec<String> {
     let long = "Lisbon ".repeat(100);
-    ["", " ", "Mira visited 北京。", "\u{FEFF}x\r", "👩‍👩‍👧 e\u{301}", "[PAD] [CLS]", "\u{0}\u{7}", long.trim_end()].map(str::to_owned).to_vec()
+    [
+        "",
+        " ",
+        "Mira visited 北京。",
+        "\u{FEFF}x\r",
+        "👩‍👩‍👧 e\u{301}",
+        "[PAD] [CLS]",
+        "\u{0}\u{7}",
+        long.trim_end(),
+    ]
+    .map(str::to_owned)
+    .to_vec()
 }
 
 fn entities_for_every_input<B: AutodiffBackend>(device: &B::Device) {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path().join("m");
     let examples = tagged_examples();
-    folder::<B>(&dir, HeadConfig::TokenClassification { n_labels: 4 }, TokenizerKind::WordPiece, &examples, device);
+    folder::<B>(
+        &dir,
+        HeadConfig::TokenClassification { n_labels: 4 },
+        TokenizerKind::WordPiece,
+        &examples,
+        device,
+    );
     let pipeline = Pipeline::<B::InnerBackend>::from_dir(&dir, device).unwrap();
     let texts = awkward();
     let answers = pipeline.predict(&texts).unwrap();
@@ -79,7 +109,12 @@ fn entities_for_every_input<B: AutodiffBackend>(device: &B::Device) {
 fn labels_for_every_input<B: AutodiffBackend>(device: &B::Device) {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path().join("m");
-    let row = |text: &str, label: &str| Labelled { text: text.to_owned(), pair: None, label: label.to_owned(), line: 1 };
+    let row = |text: &str, label: &str| Labelled {
+        text: text.to_owned(),
+        pair: None,
+        label: label.to_owned(),
+        line: 1,
+    };
     let examples = Examples::Labelled(vec![row("good 好", "pos"), row("bad", "neg")]);
     let head = HeadConfig::SequenceClassification { n_labels: 2, pooling: Pooling::Mean };
     folder::<B>(&dir, head, TokenizerKind::Word, &examples, device);
@@ -148,7 +183,9 @@ fn a_label_stands_on_each_word_once<B: AutodiffBackend>(device: &B::Device) {
 
 fn training_batches_are_a_function_of_seed_epoch_and_index<B: AutodiffBackend>(device: &B::Device) {
     let dir = tempfile::tempdir().unwrap();
-    let examples = Examples::Tagged((0..23).map(|i| tagged(&vec!["x"; i % 5 + 1].join(" "), &vec!["O"; i % 5 + 1].join(" "))).collect());
+    let examples = Examples::Tagged(
+        (0..23).map(|i| tagged(&vec!["x"; i % 5 + 1].join(" "), &vec!["O"; i % 5 + 1].join(" "))).collect(),
+    );
     let head = HeadConfig::TokenClassification { n_labels: 1 };
     let codec = Arc::new(folder::<B>(&dir.path().join("m"), head, TokenizerKind::Word, &examples, device));
     let set = |seed, dropout| {
@@ -158,13 +195,18 @@ fn training_batches_are_a_function_of_seed_epoch_and_index<B: AutodiffBackend>(d
     let (a, b, other) = (set(1, 0.5), set(1, 0.5), set(2, 0.5));
     // Out of order, and again.
     let batch = |set: &TrainingSet, epoch, idx| set.batch(epoch, idx).unwrap();
-    assert_eq!(batch(&a, 3, 2), { batch(&b, 0, 0); batch(&b, 3, 2) });
+    assert_eq!(batch(&a, 3, 2), {
+        batch(&b, 0, 0);
+        batch(&b, 3, 2)
+    });
     let all = |set: &TrainingSet| (0..set.n_batches()).map(|idx| batch(set, 1, idx)).collect::<Vec<_>>();
     assert_ne!(all(&a), all(&other));
     let rows: usize = all(&a).iter().map(|batch| batch.tokens.batch).sum();
     assert_eq!(rows, 23);
     let unk = codec.tokenizer.specials().unk.unwrap();
-    let count = |set: &TrainingSet| all(set).iter().flat_map(|b| b.tokens.ids.clone()).filter(|&id| id == unk).count();
+    let count = |set: &TrainingSet| {
+        all(set).iter().flat_map(|b| b.tokens.ids.clone()).filter(|&id| id == unk).count()
+    };
     assert!(count(&a) > 5 && count(&set(1, 0.0)) == 0);
     assert!(matches!(batch(&a, 0, 0).labels, Labels::PerToken(_)));
 }
@@ -187,7 +229,13 @@ fn evaluation_loss_is_the_training_loss<B: AutodiffBackend>(device: &B::Device) 
 fn a_folder_with_another_tokenizer_is_refused<B: AutodiffBackend>(device: &B::Device) {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path().join("m");
-    folder::<B>(&dir, HeadConfig::TokenClassification { n_labels: 4 }, TokenizerKind::Word, &tagged_examples(), device);
+    folder::<B>(
+        &dir,
+        HeadConfig::TokenClassification { n_labels: 4 },
+        TokenizerKind::Word,
+        &tagged_examples(),
+        device,
+    );
     let other = Tokenizer::train(TokenizerKind::Char, 50, false, ["abc"]).unwrap();
     other.save(&dir.join("tokenizer.json")).unwrap();
     let error = Pipeline::<B>::from_dir(&dir, device).unwrap_err();

@@ -124,11 +124,13 @@ fn layer_norm<B: AutodiffBackend>(device: &B::Device) {
     case.assert_planted("unbiased variance", &unbiased);
 }
 
+type View<B> = fn(Tensor<B, 2>) -> Tensor<B, 2>;
+
 /// Inputs that are views: transposed, cut out, and both.
 fn layer_norm_of_views<B: AutodiffBackend>(device: &B::Device) {
     let (gamma, beta) = (seeded::<B, 1>([7], "gamma", device), seeded::<B, 1>([7], "beta", device));
     let wide = || seeded::<B, 2>([11, 13], "wide", device).require_grad();
-    let views: [(&str, fn(Tensor<B, 2>) -> Tensor<B, 2>); 3] = [
+    let views: [(&str, View<B>); 3] = [
         ("cut", |x| x.narrow(1, 2, 7)),
         ("rows", |x| x.narrow(0, 4, 7).narrow(1, 0, 7)),
         ("transposed", |x| x.transpose().narrow(1, 3, 7)),
@@ -641,8 +643,7 @@ fn depths<B: Backend, C: CheckpointStrategy>(device: &B::Device) -> [usize; 2] {
 fn kernels_run_without_autodiff<B: Backend>(device: &B::Device) {
     let norm = |tracked: bool, fast: bool| {
         fn of<B: Backend>(fast: bool, device: &B::Device) -> Vec<f32> {
-            let [x, gamma, beta] =
-                [("x", 0), ("gamma", 1), ("beta", 2)].map(|(name, _)| seeded::<B, 2>([31, 37], name, device));
+            let [x, gamma, beta] = ["x", "gamma", "beta"].map(|name| seeded::<B, 2>([31, 37], name, device));
             let [gamma, beta] = [gamma, beta].map(|x| x.narrow(0, 0, 1).squeeze_dim(0));
             values(&if fast {
                 ops::layer_norm(x, gamma, beta, 1e-5)

@@ -1,8 +1,9 @@
 //! AdamW (arXiv:1711.05101, algorithm 2), in place.
 //!
-//! burn's optimizer keys its state by random ids, clips each tensor by itself, has no parameter groups, and works on a
-//! clone of the model, which doubles the parameters in memory. Here the module is consumed and given back, every
-//! buffer is updated where it is unless someone else holds it, and the state is kept by path.
+//! burn's optimizer keys its state by random ids, clips each tensor by itself and has no parameter groups; burn-train's
+//! learner moreover runs it on a clone of the model, which doubles the parameters in memory. Here the module is
+//! consumed and given back, every buffer is updated where it is unless someone else holds it, and the state is kept by
+//! path.
 
 use std::collections::BTreeMap;
 

@@ -129,6 +129,13 @@ pub enum TrainError {
 }
 
 impl TrainError {
+    /// The error and its causes, in one line.
+    pub(crate) fn chain(&self) -> String {
+        let first = std::error::Error::source(self);
+        let causes = std::iter::successors(first, |cause| cause.source());
+        causes.fold(self.to_string(), |text, cause| format!("{text}: {cause}"))
+    }
+
     /// A failed write, with the advice that goes with it.
     pub(crate) fn write(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         let hint = "checkpoints saved before are intact: free space or fix the permission, then resume";

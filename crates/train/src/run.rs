@@ -16,6 +16,7 @@ use crate::checkpoint;
 use crate::figures::{EvaluationFigures, StepFigures};
 use crate::gradients::{Gradients, gradients};
 use crate::journal::Journal;
+use crate::schedule::total_steps;
 use crate::strategy::Events;
 use crate::{
     AdamW, BatchSource, BoxError, Evaluation, Event, FitConfig, RunState, Stopped, TrainError, learning_rate,
@@ -84,7 +85,7 @@ where
             Ok(stopped) => self.note_end(stopped, interrupter).map(|()| stopped),
             Err(error) => {
                 // Where the journal cannot be written either, the first error is the one to show.
-                self.journal.write(&Event::RunFailed { step, error: &chain(&error) }).ok();
+                self.journal.write(&Event::RunFailed { step, error: &error.chain() }).ok();
                 Err(error)
             }
         };
@@ -308,16 +309,4 @@ where
     fn latest(&self) -> Option<PathBuf> {
         self.saved.as_ref().map(|(_, path)| path.clone())
     }
-}
-
-/// How many optimizer steps a run has.
-pub(crate) fn total_steps(config: &FitConfig, n_batches: usize) -> usize {
-    let all = config.epochs * n_batches.div_ceil(config.accumulate);
-    config.max_steps.map_or(all, |max| max.min(all))
-}
-
-/// An error and its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -26,6 +26,12 @@ pub fn learning_rate(config: &FitConfig, step: usize, total_steps: usize) -> f64
         }
 }
 
+/// How many optimizer steps a run has.
+pub(crate) fn total_steps(config: &FitConfig, n_batches: usize) -> usize {
+    let all = config.epochs * n_batches.div_ceil(config.accumulate);
+    config.max_steps.map_or(all, |max| max.min(all))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

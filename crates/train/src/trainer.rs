@@ -16,7 +16,8 @@ use crate::figures;
 use crate::journal::Journal;
 use crate::params::parameter_shapes;
 use crate::report::peak_memory_bytes;
-use crate::run::{Outcome, Run, total_steps};
+use crate::run::{Outcome, Run};
+use crate::schedule::total_steps;
 use crate::start::Start;
 use crate::strategy::{Idle, Net, NoLoader, NoLogger, OutcomeSlot, Parts, Strategy};
 use crate::{

@@ -53,7 +53,8 @@ impl<K: Cpu> Backward<K, 3> for Step {
         let (dx, dgamma, dbeta) =
             backward(&elements::<K>(&x), &elements::<K>(&gamma), &elements::<K>(&dy), &moments);
         let [x, gamma, beta] = ops.parents;
-        for (parent, grad, shape) in [(x, dx, shape), (gamma, dgamma, [d].into()), (beta, dbeta, [d].into())] {
+        for (parent, grad, shape) in [(x, dx, shape), (gamma, dgamma, [d].into()), (beta, dbeta, [d].into())]
+        {
             if let Some(parent) = parent {
                 grads.register::<K>(parent.id, K::from_elements(grad, shape));
             }
@@ -88,12 +89,7 @@ fn forward<K: Cpu>(
 }
 
 /// With `x̂ = (x − mean)·rstd` and `g = dy·gamma`: `dx = rstd·(g − mean(g) − x̂·mean(g·x̂))`.
-fn backward(
-    x: &[f32],
-    gamma: &[f32],
-    dy: &[f32],
-    moments: &[(f32, f32)],
-) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+fn backward(x: &[f32], gamma: &[f32], dy: &[f32], moments: &[(f32, f32)]) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
     let d = gamma.len();
     let mut dx = vec![0.0; x.len()];
     dx.par_chunks_mut(d).zip(x.par_chunks(d)).zip(dy.par_chunks(d)).zip(moments).for_each(

@@ -31,7 +31,12 @@ fn list(data_dir: Option<&Path>) -> anyhow::Result<()> {
         let found = manifest.splits.values().all(|split| lookup.find(&manifest.name, &split.path).is_ok());
         let there = if found { "found" } else { "not here; see --data-dir" };
         let task = format!("{:?}", manifest.task).to_lowercase();
-        say(format_args!("{:<14} {task:<9} {:<6} {there:<25} {}", manifest.name, manifest.language.join(","), manifest.licence))?;
+        say(format_args!(
+            "{:<14} {task:<9} {:<6} {there:<25} {}",
+            manifest.name,
+            manifest.language.join(","),
+            manifest.licence
+        ))?;
     }
     say(format_args!("{:<14} seq2seq   made up on the spot; also `reverse`", "copy"))
 }

@@ -7,7 +7,12 @@ use locus_backend::device::{BackendKind, Job, run_on};
 use super::say;
 
 pub(crate) fn run() -> anyhow::Result<()> {
-    say(format_args!("locus {} on {} {}", env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH))?;
+    say(format_args!(
+        "locus {} on {} {}",
+        env!("CARGO_PKG_VERSION"),
+        std::env::consts::OS,
+        std::env::consts::ARCH
+    ))?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     say(format_args!("threads    {threads}"))?;
     for kind in BackendKind::ALL {

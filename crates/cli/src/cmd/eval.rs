@@ -30,7 +30,8 @@ impl Job for Eval<'_> {
             HeadConfig::CausalLm { .. } => Kind::Text,
             HeadConfig::Seq2Seq { .. } => Kind::Pairs,
         };
-        let examples = read(&self.0.data, &ReadOptions { format, kind: Some(kind), ..ReadOptions::default() })?;
+        let examples =
+            read(&self.0.data, &ReadOptions { format, kind: Some(kind), ..ReadOptions::default() })?;
         Ok(pipeline.evaluate(&examples)?)
     }
 }

@@ -53,13 +53,22 @@ impl<R: Read> Lines<'_, R> {
         let mut group = Vec::new();
         while group.len() < LINES {
             let mut bytes = Vec::new();
-            if self.reader.read_until(b'\n', &mut bytes).with_context(|| format!("cannot read {}", self.origin))? == 0 {
+            if self
+                .reader
+                .read_until(b'\n', &mut bytes)
+                .with_context(|| format!("cannot read {}", self.origin))?
+                == 0
+            {
                 break;
             }
             self.number += 1;
             let line = String::from_utf8(bytes).map_err(|error| {
                 let byte = error.utf8_error().valid_up_to() + 1;
-                anyhow::anyhow!("{}:{}: byte {byte} of the line is not UTF-8; convert the file to UTF-8", self.origin, self.number)
+                anyhow::anyhow!(
+                    "{}:{}: byte {byte} of the line is not UTF-8; convert the file to UTF-8",
+                    self.origin,
+                    self.number
+                )
             })?;
             let line = if self.number == 1 { line.trim_start_matches('\u{FEFF}') } else { &line };
             group.push(line.trim_end_matches(['\n', '\r']).to_owned());

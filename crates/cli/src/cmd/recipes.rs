@@ -19,7 +19,9 @@ pub(crate) fn run(args: &RecipesArgs) -> anyhow::Result<()> {
         RecipesVerb::Cp { name, to } => {
             let recipe = named(name)?;
             if to.exists() {
-                return Err(UsageError(format!("{} exists already; choose another name", to.display())).into());
+                return Err(
+                    UsageError(format!("{} exists already; choose another name", to.display())).into()
+                );
             }
             locus_model::write_file(to, recipe.text.as_bytes())?;
             say(format_args!("wrote {0}; run it with `locus train {0}`", to.display()))

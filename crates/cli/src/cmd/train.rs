@@ -60,7 +60,9 @@ impl Job for Train {
 
 /// A recipe's name, or the stem of a file's.
 fn name_of(recipe: &str) -> String {
-    Path::new(recipe).file_stem().map_or_else(|| recipe.to_owned(), |stem| stem.to_string_lossy().into_owned())
+    Path::new(recipe)
+        .file_stem()
+        .map_or_else(|| recipe.to_owned(), |stem| stem.to_string_lossy().into_owned())
 }
 
 /// The first Ctrl-C ends the run after the current step, with a checkpoint; the second ends the program.

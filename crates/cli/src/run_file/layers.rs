@@ -40,7 +40,8 @@ pub(crate) fn load(source: &Source, sets: &[String]) -> anyhow::Result<RunFile> 
     } else {
         // Values are checked as far as the keys can be read, so that all problems come at once.
         let readable = without_wrong_leaves(table);
-        problems.extend(Value::Table(readable).try_into::<RunFile>().map(|run| run.check()).unwrap_or_default());
+        problems
+            .extend(Value::Table(readable).try_into::<RunFile>().map(|run| run.check()).unwrap_or_default());
         Err(problems)
     };
     let problems = match checked {
@@ -109,7 +110,8 @@ fn leaf_problem(key: &str, leaf: Table) -> Option<Problem> {
     let error = Value::Table(leaf).try_into::<RunFile>().err()?;
     let message = error.message().replace('\n', " ");
     let message = message.trim_end_matches(|c: char| c == '.' || c.is_whitespace());
-    let Some(known) = message.strip_prefix("unknown field ").and_then(|rest| rest.split_once("expected ")) else {
+    let Some(known) = message.strip_prefix("unknown field ").and_then(|rest| rest.split_once("expected "))
+    else {
         return Some(Problem::new(key, shown, &format!("another value ({message})")));
     };
     let wrong = known.0.split('`').nth(1).unwrap_or_default();
@@ -188,7 +190,15 @@ mod tests {
     fn all_problems_come_at_once_with_the_nearest_name() {
         let text = format!("{FILE}token_dropout = 2\n[model]\nn_hedas = 3\nd_model = 'wide'\n");
         let text = problems(&text, &["train.epochs=many", "model.position=rotory", "novalue"]);
-        for part in ["n_hedas", "'n_heads'", "model.d_model = \"wide\"", "train.epochs", "'rotary'", "novalue", "token_dropout"] {
+        for part in [
+            "n_hedas",
+            "'n_heads'",
+            "model.d_model = \"wide\"",
+            "train.epochs",
+            "'rotary'",
+            "novalue",
+            "token_dropout",
+        ] {
             assert!(text.contains(part), "{part} in {text}");
         }
     }

@@ -218,7 +218,12 @@ impl RunFile {
         let found = if n_sources == 0 { "neither" } else { "both" };
         unless(n_sources == 1, "data", found.to_owned(), allowed);
         let share = |x: f64| (0.0..1.0).contains(&x);
-        unless(share(data.token_dropout), "data.token_dropout", data.token_dropout.to_string(), "0 or more and below 1");
+        unless(
+            share(data.token_dropout),
+            "data.token_dropout",
+            data.token_dropout.to_string(),
+            "0 or more and below 1",
+        );
         let smoothing = self.train.label_smoothing;
         unless(share(smoothing), "train.label_smoothing", smoothing.to_string(), "0 or more and below 1");
         for (key, size) in [
@@ -229,9 +234,13 @@ impl RunFile {
             unless(size > 0, key, size.to_string(), "at least 1");
         }
         let of_stack = self.placeholder_head().check(&self.model.stack);
-        problems.extend(of_stack.into_iter().map(|p| Problem::new(&format!("model.{}", p.key), p.found, &p.allowed)));
+        problems.extend(
+            of_stack.into_iter().map(|p| Problem::new(&format!("model.{}", p.key), p.found, &p.allowed)),
+        );
         let of_fit = self.train.fit.check();
-        problems.extend(of_fit.into_iter().map(|p| Problem::new(&format!("train.{}", p.key), p.found, &p.allowed)));
+        problems.extend(
+            of_fit.into_iter().map(|p| Problem::new(&format!("train.{}", p.key), p.found, &p.allowed)),
+        );
         problems
     }
 

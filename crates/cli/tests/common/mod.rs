@@ -31,7 +31,10 @@ impl Place {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_locus"));
         command.current_dir(self.dir.path()).args(args);
-        command.env("XDG_CACHE_HOME", self.path("cache")).env_remove("LOCUS_DATA").env_remove("RUST_BACKTRACE");
+        command
+            .env("XDG_CACHE_HOME", self.path("cache"))
+            .env_remove("LOCUS_DATA")
+            .env_remove("RUST_BACKTRACE");
         command
     }
 
@@ -41,9 +44,20 @@ impl Place {
 
     /// Trains a tiny model with these settings; the first argument is the recipe.
     pub fn train(&self, args: &[&str]) -> Run {
-        let tiny = ["model.d_model=16", "model.n_layers=1", "model.n_heads=2", "train.epochs=2", "train.batch_size=8"];
+        let tiny = [
+            "model.d_model=16",
+            "model.n_layers=1",
+            "model.n_heads=2",
+            "train.epochs=2",
+            "train.batch_size=8",
+        ];
         let sets = tiny.iter().flat_map(|set| ["--set", *set]);
-        let all: Vec<&str> = ["train"].into_iter().chain(args[..1].iter().copied()).chain(sets).chain(args[1..].iter().copied()).collect();
+        let all: Vec<&str> = ["train"]
+            .into_iter()
+            .chain(args[..1].iter().copied())
+            .chain(sets)
+            .chain(args[1..].iter().copied())
+            .collect();
         self.run(&all)
     }
 }

@@ -65,7 +65,10 @@ impl<B: Backend> Scheme<B> for Alibi {
                 let ([rows, q, k], distances) = relative.dense();
                 let rows_of_heads = distances.chunks(q * k).flat_map(|d| slopes.iter().map(move |m| (*m, d)));
                 let values: Vec<f32> = rows_of_heads.flat_map(|(m, d)| penalties(m, d)).collect();
-                ScoreBias::Dense(Tensor::from_data(TensorData::new(values, [rows, self.n_heads, q, k]), device))
+                ScoreBias::Dense(Tensor::from_data(
+                    TensorData::new(values, [rows, self.n_heads, q, k]),
+                    device,
+                ))
             }
         };
         Prepared::new(bias)

@@ -29,9 +29,7 @@ pub use none::NoPosition;
 pub use random_projection::{Combine, RandomProjection, RandomProjectionConfig};
 pub use relative::Relative;
 pub use rotary::{Pairing, Rotary, RotaryConfig};
-pub use scheme::{
-    CachePolicy, Form, LayerPass, Limit, Pass, Prepared, Scheme, ScoreScale, Views,
-};
+pub use scheme::{CachePolicy, Form, LayerPass, Limit, Pass, Prepared, Scheme, ScoreScale, Views};
 pub use shaw::{Shaw, ShawConfig};
 pub use sinusoidal::{Layout, Sinusoidal, SinusoidalConfig};
 pub use t5::{T5Bias, T5Config, T5Scale, bucket as t5_bucket};

@@ -258,12 +258,7 @@ pub trait Scheme<B: Backend> {
     }
 
     /// The context after mixing, `[batch, heads, q, d_head]`, given the weights `[batch, heads, q, k]`.
-    fn output(
-        &self,
-        context: Tensor<B, 4>,
-        _weights: &Tensor<B, 4>,
-        _at: &LayerPass<'_, B>,
-    ) -> Tensor<B, 4> {
+    fn output(&self, context: Tensor<B, 4>, _weights: &Tensor<B, 4>, _at: &LayerPass<'_, B>) -> Tensor<B, 4> {
         context
     }
 }

@@ -101,12 +101,7 @@ impl<B: Backend> Scheme<B> for Shaw<B> {
         Some(per_query(q.clone() * at.scale, keys))
     }
 
-    fn output(
-        &self,
-        context: Tensor<B, 4>,
-        weights: &Tensor<B, 4>,
-        at: &LayerPass<'_, B>,
-    ) -> Tensor<B, 4> {
+    fn output(&self, context: Tensor<B, 4>, weights: &Tensor<B, 4>, at: &LayerPass<'_, B>) -> Tensor<B, 4> {
         context + per_query(weights.clone(), at.prepared.get::<Cells<B>>().values.clone())
     }
 }

@@ -70,9 +70,9 @@ impl Sinusoidal {
         let angle = |i: usize, denominator: f64| position * self.base.powf(-(i as f64) / denominator);
         let paper = |i| angle(i, width as f64 / 2.0);
         let row: Vec<f64> = match self.layout() {
-            Layout::Interleaved => (0..width)
-                .map(|c| if c % 2 == 0 { paper(c / 2).sin() } else { paper(c / 2).cos() })
-                .collect(),
+            Layout::Interleaved => {
+                (0..width).map(|c| if c % 2 == 0 { paper(c / 2).sin() } else { paper(c / 2).cos() }).collect()
+            }
             // An odd width has one sine more than cosines.
             Layout::Concatenated => {
                 (0..half).map(|i| paper(i).sin()).chain((0..width - half).map(|i| paper(i).cos())).collect()

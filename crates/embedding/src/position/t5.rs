@@ -91,7 +91,9 @@ pub struct T5Bias<B: Backend> {
 pub fn bucket(distance: f64, form: Form, n_buckets: usize, max_distance: usize) -> usize {
     let (n, side, distance) = match form {
         // Keys after the query have the upper half.
-        Form::Bidirectional => (n_buckets / 2, if distance < 0.0 { n_buckets / 2 } else { 0 }, distance.abs()),
+        Form::Bidirectional => {
+            (n_buckets / 2, if distance < 0.0 { n_buckets / 2 } else { 0 }, distance.abs())
+        }
         Form::Causal => (n_buckets, 0, distance.max(0.0)),
     };
     let exact = n / 2;
