@@ -1,5 +1,5 @@
 //! The heavy operations, generic over burn's `Backend`: a kernel where one is written for the backend, otherwise the
-//! body in [`reference`]. Values and gradients of both agree, which the tests in `locus-testkit` check.
+//! body in [`reference`](mod@crate::reference). Values and gradients of both agree, which the tests in `locus-testkit` check.
 
 use std::sync::Arc;
 

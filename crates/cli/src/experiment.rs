@@ -245,13 +245,11 @@ impl Experiment {
     fn write_run_file(&self) -> anyhow::Result<()> {
         let mut run = self.run.clone();
         let data = &mut run.data;
-        for path in
-            [&mut data.train, &mut data.dev, &mut data.test, &mut run.tokenizer.file, &mut run.model.from]
-        {
-            if let Some(path) = path {
-                let found = self.find(path);
-                *path = std::path::absolute(&found).unwrap_or(found);
-            }
+        let paths =
+            [&mut data.train, &mut data.dev, &mut data.test, &mut run.tokenizer.file, &mut run.model.from];
+        for path in paths.into_iter().flatten() {
+            let found = self.find(path);
+            *path = std::path::absolute(&found).unwrap_or(found);
         }
         std::fs::create_dir_all(&self.out)
             .with_context(|| format!("cannot create {}", self.out.display()))?;
@@ -300,9 +298,7 @@ fn cut_dev(mut splits: Splits) -> anyhow::Result<Splits> {
             splits.entry(part).or_insert(examples);
         }
     }
-    if !splits.contains_key(&Part::Train) {
-        splits.insert(Part::Train, train);
-    }
+    splits.entry(Part::Train).or_insert(train);
     Ok(splits)
 }
 

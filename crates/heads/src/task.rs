@@ -73,6 +73,10 @@ impl HeadConfig {
 
 /// A model for any task.
 #[derive(Module, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a program holds one or two models; the derive of Module knows no boxes"
+)]
 pub enum TaskModel<B: Backend, P: Module<B> = Position<B>> {
     /// A label per token.
     TokenClassifier(TokenClassifier<B, P>),

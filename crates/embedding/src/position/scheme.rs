@@ -1,24 +1,4 @@
 //! The trait of position schemes and the context that its hooks see.
-//!
-//! Every hook has the identity as its default, so a scheme writes only what it does. In the order in which one forward
-//! pass calls them:
-//!
-//! | hook | acts on | example |
-//! |---|---|---|
-//! | [`positions`](Scheme::positions), [`limit`](Scheme::limit) | position ids | padding-aware ids |
-//! | [`embed`](Scheme::embed), [`extra_width`](Scheme::extra_width) | token embeddings | sinusoidal, learned |
-//! | [`prepare`](Scheme::prepare) | nothing: makes what all layers read | rotary tables |
-//! | [`visible`](Scheme::visible), [`retained`](Scheme::retained) | the mask and the cache | sliding window |
-//! | [`state`](Scheme::state), [`cache`](Scheme::cache) | what is cached per token | forget gates |
-//! | [`rotate`](Scheme::rotate) | queries and keys | rotary |
-//! | [`score_scale`](Scheme::score_scale) | the factor of the dot products | T5 |
-//! | [`bias`](Scheme::bias) | scores, additively | ALiBi |
-//! | [`score_terms`](Scheme::score_terms) | scores, from content | Shaw's keys |
-//! | [`map_scores`](Scheme::map_scores) | the raw score matrix | contextual positions |
-//! | [`normalise`](Scheme::normalise) | scores → weights | stick-breaking |
-//! | [`values`](Scheme::values), [`output`](Scheme::output) | values before and after mixing | Shaw's values |
-//!
-//! Schemes act on self-attention. In cross-attention queries and keys count different texts, so no scheme acts there.
 
 use std::any::Any;
 
@@ -138,7 +118,27 @@ pub enum ScoreScale {
     PerQuery(Vec<f32>),
 }
 
-/// A position scheme. See the [module](self) for the order of the hooks.
+/// A position scheme.
+///
+/// Every hook has the identity as its default, so a scheme writes only what it does. In the order in which one forward
+/// pass calls them:
+///
+/// | hook | acts on | example |
+/// |---|---|---|
+/// | [`positions`](Scheme::positions), [`limit`](Scheme::limit) | position ids | padding-aware ids |
+/// | [`embed`](Scheme::embed), [`extra_width`](Scheme::extra_width) | token embeddings | sinusoidal, learned |
+/// | [`prepare`](Scheme::prepare) | nothing: makes what all layers read | rotary tables |
+/// | [`visible`](Scheme::visible), [`retained`](Scheme::retained) | the mask and the cache | sliding window |
+/// | [`state`](Scheme::state), [`cache`](Scheme::cache) | what is cached per token | forget gates |
+/// | [`rotate`](Scheme::rotate) | queries and keys | rotary |
+/// | [`score_scale`](Scheme::score_scale) | the factor of the dot products | T5 |
+/// | [`bias`](Scheme::bias) | scores, additively | ALiBi |
+/// | [`score_terms`](Scheme::score_terms) | scores, from content | Shaw's keys |
+/// | [`map_scores`](Scheme::map_scores) | the raw score matrix | contextual positions |
+/// | [`normalise`](Scheme::normalise) | scores → weights | stick-breaking |
+/// | [`values`](Scheme::values), [`output`](Scheme::output) | values before and after mixing | Shaw's values |
+///
+/// Schemes act on self-attention. In cross-attention queries and keys count different texts, so no scheme acts there.
 pub trait Scheme<B: Backend> {
     /// The name under which configurations and errors know it.
     fn name(&self) -> &'static str;
