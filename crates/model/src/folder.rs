@@ -29,8 +29,10 @@ pub fn save<B: Backend>(
     tokenizer_json: &[u8],
 ) -> Result<(), ModelError> {
     let weights_path = dir.join(WEIGHTS_FILE);
-    // `format: pt` is what Hugging Face's loader asks for.
-    let mut store = SafetensorsStore::from_bytes(None).skip_enum_variants(true).metadata("format", "pt");
+    // `format: pt` is what Hugging Face's loader asks for. One entry only: burn-store writes several in random order, and
+    // equal models should be equal files.
+    let mut store =
+        SafetensorsStore::from_bytes(None).skip_enum_variants(true).clear_metadata().metadata("format", "pt");
     let failed = |error: String| ModelError::Weights { path: weights_path.clone(), problems: vec![error] };
     model.save_into(&mut store).map_err(|error| failed(error.to_string()))?;
     let weights = store.get_bytes().map_err(|error| failed(error.to_string()))?;

@@ -42,8 +42,8 @@ macro_rules! only_with {
         #[cfg(feature = $feature)]
         #[macro_export]
         macro_rules! $macro {
-                                            ($dollar($dollar code:tt)*) => { $dollar($dollar code)* };
-                                        }
+                                                    ($dollar($dollar code:tt)*) => { $dollar($dollar code)* };
+                                                }
         /// Its argument where the testkit was built with the backend, nothing otherwise.
         #[cfg(not(feature = $feature))]
         #[macro_export]

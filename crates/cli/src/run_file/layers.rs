@@ -117,9 +117,17 @@ fn leaf_problem(key: &str, leaf: Table) -> Option<Problem> {
     let wrong = known.0.split('`').nth(1).unwrap_or_default();
     let names: Vec<&str> = known.1.split('`').skip(1).step_by(2).collect();
     let nearest = names.iter().max_by(|a, b| strsim::jaro(a, wrong).total_cmp(&strsim::jaro(b, wrong)));
-    let nearest = nearest.map(|name| format!("a known key; nearest to '{wrong}' is '{name}'; "));
-    let allowed = format!("{}known: {}", nearest.unwrap_or_default(), names.join(", "));
+    // A key of another section, for instance `epochs` without `[train]`.
+    let elsewhere = known_keys().into_iter().find(|key| key.rsplit('.').next() == Some(wrong));
+    let nearest = elsewhere.or_else(|| nearest.map(|name| (*name).to_owned())).unwrap_or_default();
+    let allowed = format!("a known key; nearest to '{wrong}' is '{nearest}'; known: {}", names.join(", "));
     Some(Problem::new(key, shown, &allowed))
+}
+
+/// All keys that have a default, with their sections.
+fn known_keys() -> Vec<String> {
+    let defaults = Table::try_from(RunFile::default()).unwrap_or_default();
+    leaves(&defaults).into_iter().map(|(key, _)| key).collect()
 }
 
 /// The value under one or two keys.
