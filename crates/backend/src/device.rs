@@ -218,8 +218,8 @@ fn wgpu_device(name: &str) -> Option<burn_wgpu::WgpuDevice> {
         None => (name, 0),
     };
     match kind {
-        "default" => Some(WgpuDevice::DefaultDevice),
-        "cpu" => Some(WgpuDevice::Cpu),
+        "default" if name == kind => Some(WgpuDevice::DefaultDevice),
+        "cpu" if name == kind => Some(WgpuDevice::Cpu),
         "discrete" => Some(WgpuDevice::DiscreteGpu(idx)),
         "integrated" => Some(WgpuDevice::IntegratedGpu(idx)),
         "virtual" => Some(WgpuDevice::VirtualGpu(idx)),
@@ -236,9 +236,9 @@ fn probe<B: burn::tensor::backend::Backend>(
 ) -> Result<(), BackendError> {
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    let tried = std::panic::catch_unwind(|| {
+    let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         burn::tensor::Tensor::<B, 1>::ones([2], device).sum().into_data().iter::<f32>().next()
-    });
+    }));
     std::panic::set_hook(hook);
     let reason = match tried {
         Ok(Some(2.0)) => return Ok(()),
