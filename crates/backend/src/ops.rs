@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{Int, Tensor, backend::Backend};
 
 use crate::mask::AttentionMask;
 use crate::rng::Key;
@@ -74,6 +74,14 @@ pub fn linear<B: Backend, const D: usize>(
     let y = reference::linear(x.reshape([rows, d_in]), weight, bias); // [rows, d_out]
     dims[D - 1] = d_out;
     y.reshape(dims)
+}
+
+/// The rows of a table that the ids name.
+///
+/// # Shapes
+/// - table: `[rows, width]`; ids: `[batch, seq]`; output: `[batch, seq, width]`
+pub fn embedding<B: Backend>(table: Tensor<B, 2>, ids: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+    burn::tensor::module::embedding(table, ids)
 }
 
 /// Layer normalisation over the last axis (arXiv:1607.06450, eq. 4), with the biased variance.

@@ -19,8 +19,23 @@ impl<B: Backend> TokenBatch<B> {
     /// Checks the ids on the host and moves them to the device.
     ///
     /// # Errors
-    /// If an id is outside the vocabulary: on a GPU that would read foreign memory.
+    /// If the batch is empty, or an id is outside the vocabulary: on a GPU that would read foreign memory.
+    ///
+    /// ```
+    /// # use locus_testkit::device::NdArray;
+    /// use locus_embedding::{TokenBatch, Tokens};
+    /// # fn main() -> Result<(), locus_embedding::EmbeddingError> {
+    /// let tokens = Tokens::new([1, 3], vec![5, 2, 0], vec![true, true, false], None)?;
+    /// let batch = TokenBatch::<NdArray>::from_host(tokens.clone(), 6, &Default::default())?;
+    /// assert_eq!(batch.ids.dims(), [1, 3]);
+    /// assert!(TokenBatch::<NdArray>::from_host(tokens, 5, &Default::default()).is_err());
+    /// # Ok(()) }
+    /// ```
     pub fn from_host(tokens: Tokens, vocab_size: usize, device: &B::Device) -> Result<Self, EmbeddingError> {
+        let (batch, seq) = (tokens.batch, tokens.seq);
+        if batch * seq == 0 {
+            return Err(EmbeddingError::Empty { batch, seq });
+        }
         if let Some(idx) = tokens.ids.iter().position(|&id| id as usize >= vocab_size) {
             let (row, column) = (idx / tokens.seq, idx % tokens.seq);
             return Err(EmbeddingError::TokenOutOfRange { id: tokens.ids[idx], row, column, vocab_size });

@@ -2,9 +2,9 @@
 //! scheme's).
 
 use burn::module::{Module, Param};
-use burn::tensor::module::embedding;
 use burn::tensor::{Tensor, backend::Backend};
 use locus_backend::init::Init;
+use locus_backend::ops::embedding;
 use locus_backend::rng::Key;
 
 use crate::{EmbeddingError, TokenBatch};

@@ -33,6 +33,14 @@ pub enum EmbeddingError {
         /// Number of segments the model has.
         n_segments: usize,
     },
+    /// A batch without rows or columns.
+    #[error("a batch needs at least one row and one token, found batch {batch} × seq {seq}")]
+    Empty {
+        /// Rows.
+        batch: usize,
+        /// Columns.
+        seq: usize,
+    },
     /// Host slices that do not have `batch · seq` elements.
     #[error("expected {what} for batch {batch} × seq {seq} = {expected} tokens, found {found}")]
     WrongLength {

@@ -50,7 +50,11 @@ impl Tokens {
     }
 
     /// Numbers the real tokens of each row from `starts`, one start per row.
+    ///
+    /// # Panics
+    /// If there is not one start per row.
     pub fn number_from(&mut self, starts: &[f64]) {
+        assert_eq!(starts.len(), self.batch, "one start per row");
         self.positions.clear();
         for (row, start) in self.keep.chunks(self.seq.max(1)).zip(starts) {
             let mut seen = 0_usize;

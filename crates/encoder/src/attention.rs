@@ -5,6 +5,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Bool, Tensor, TensorData, backend::Backend};
+use locus_backend::mask::AttentionMask;
 use locus_backend::ops::{self, AttentionOptions, ScoreBias};
 use locus_backend::reference;
 use locus_backend::rng::Key;
@@ -61,7 +62,7 @@ impl<B: Backend> Attention<B> {
         let scheme = at.scheme;
         let q = split_heads(self.q_proj.forward(x.clone()), self.n_heads); // [batch, heads, q, d_head]
         let k = split_heads(self.k_proj.forward(x.clone()), self.n_kv_heads); // [batch, kv_heads, q, d_head]
-        let v = split_heads(self.v_proj.forward(x.clone()), self.n_kv_heads);
+        let v = split_heads(self.v_proj.forward(x.clone()), self.n_kv_heads); // [batch, kv_heads, q, d_head]
         let (scale, q) = match scheme.score_scale(self.d_head, at.pass) {
             ScoreScale::Uniform(scale) => (scale, q),
             ScoreScale::PerQuery(factors) => (1.0, scale_queries(q, factors)),
@@ -86,7 +87,8 @@ impl<B: Backend> Attention<B> {
             CachePolicy::RawKey => {
                 let (mut keys, v, state) = extend(cache, vec![k], v, state);
                 let k = keys.swap_remove(0);
-                (scheme.rotate(q, k, &layer), v, state)
+                let views = scheme.rotate(q, k, &LayerPass { state: state.as_ref(), ..layer.clone() });
+                (views, v, state)
             }
         };
         layer.state = state.as_ref();
@@ -103,6 +105,7 @@ impl<B: Backend> Attention<B> {
         &self,
         x: Tensor<B, 3>,
         memory: &Memory<B>,
+        mask: &AttentionMask<B>,
         key: Option<Key>,
         cache: Option<&mut LayerCache<B>>,
     ) -> Tensor<B, 3> {
@@ -117,9 +120,8 @@ impl<B: Backend> Attention<B> {
             Some(cache) => cache.memory.get_or_insert_with(project).clone(),
             None => project(),
         };
-        let mask = memory.mask(q.dims()[2]);
         let options = AttentionOptions { scale: (self.d_head as f64).powf(-0.5), dropout: self.dropout, key };
-        self.o_proj.forward(join_heads(ops::attention(q, k, v, &ScoreBias::None, &mask, options)))
+        self.o_proj.forward(join_heads(ops::attention(q, k, v, &ScoreBias::None, mask, options)))
     }
 
     fn attend(

@@ -20,8 +20,8 @@ pub struct BlockPass<'a, B: Backend> {
     pub prepared: &'a Prepared,
     /// Which keys each query may attend to.
     pub mask: &'a AttentionMask<B>,
-    /// The encoded source, where the stack has cross-attention.
-    pub memory: Option<&'a Memory<B>>,
+    /// The encoded source and the mask of its padding, where the stack has cross-attention.
+    pub memory: Option<(&'a Memory<B>, &'a AttentionMask<B>)>,
     /// The layer, from 0.
     pub layer: usize,
     /// The random source of this layer in a training step.
@@ -100,7 +100,7 @@ impl<B: Backend> Block<B> {
             return x;
         };
         let key = at.key.map(|key| key.named("cross_weights"));
-        self.sublayer(x, norm, |x| drop(attn.cross(x, memory, key, cache), "cross"))
+        self.sublayer(x, norm, |x| drop(attn.cross(x, memory.0, memory.1, key, cache), "cross"))
     }
 
     fn sublayer(

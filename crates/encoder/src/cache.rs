@@ -12,8 +12,8 @@ pub struct KvCache<B: Backend> {
     pub tokens: Vec<Option<Tokens>>,
     /// The position that follows each row's last token; empty before the first pass.
     pub next_positions: Vec<f64>,
-    /// The number of tokens of the longest row, the evicted ones included.
-    pub longest_seen: usize,
+    /// The number of real tokens of each row, the evicted ones included; empty before the first pass.
+    pub seen: Vec<usize>,
 }
 
 impl<B: Backend> KvCache<B> {
@@ -23,7 +23,7 @@ impl<B: Backend> KvCache<B> {
             layers: vec![LayerCache::default(); n_layers],
             tokens: vec![None; n_schemes],
             next_positions: Vec::new(),
-            longest_seen: 0,
+            seen: Vec::new(),
         }
     }
 }

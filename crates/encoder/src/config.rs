@@ -22,7 +22,7 @@ pub struct StackConfig {
     /// Width of the feed-forward layer; `4 · d_model` where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub d_ff: Option<usize>,
-    /// The longest sequence, in tokens.
+    /// The longest sequence, in tokens: what position tables and windows are sized by.
     pub max_seq_len: usize,
     /// The feed-forward activation.
     pub activation: Activation,
@@ -152,6 +152,9 @@ pub struct StackShape {
     pub cross_attention: bool,
 }
 
+/// No size may be larger: far above any model, and small enough that a slip of the pen does not exhaust the memory.
+const LARGEST: usize = 1 << 20;
+
 /// One thing wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigProblem {
@@ -203,10 +206,15 @@ impl StackConfig {
             ("n_layers", self.n_layers),
             ("n_heads", self.n_heads),
             ("n_kv_heads", self.n_kv_heads()),
+            ("d_head", self.d_head.unwrap_or(1)),
             ("d_ff", self.d_ff()),
             ("max_seq_len", self.max_seq_len),
         ] {
-            unless(size > 0, key, size.to_string(), "at least 1");
+            let allowed = format!("1 to {LARGEST}");
+            unless((1..=LARGEST).contains(&size), key, size.to_string(), &allowed);
+        }
+        if self.n_layers > LARGEST {
+            return problems;
         }
         if self.n_heads > 0 && self.d_head.is_none() {
             let fits = self.d_model.is_multiple_of(self.n_heads);

@@ -116,6 +116,26 @@ impl<B: Backend, P: PositionScheme<B>> Stack<B, P> {
     ///
     /// # Errors
     /// If a position is past the limit of a scheme, or a segment id past the table.
+    ///
+    /// # Panics
+    /// If a stack with cross-attention gets no memory or one without gets some, or the cache is of another stack or batch.
+    ///
+    /// # Example
+    /// ```
+    /// use locus_embedding::{TokenBatch, Tokens, position::Form};
+    /// use locus_encoder::{Stack, StackConfig, StackShape};
+    /// # use locus_testkit::device::NdArray;
+    /// # fn main() -> Result<(), locus_embedding::EmbeddingError> {
+    /// let device = Default::default();
+    /// let config = StackConfig { d_model: 8, n_heads: 2, ..StackConfig::default() };
+    /// let shape = StackShape { vocab_size: 11, form: Form::Causal, cross_attention: false };
+    /// let stack = Stack::<NdArray>::new(&config, shape, locus_backend::rng::Key::new(1), &device);
+    /// let tokens = Tokens::new([1, 3], vec![4, 7, 10], vec![true; 3], None)?;
+    /// let batch = TokenBatch::from_host(tokens, 11, &device)?;
+    /// let x = stack.forward(&batch, None, None, None)?;
+    /// assert_eq!(x.dims(), [1, 3, 8]);
+    /// # Ok(()) }
+    /// ```
     pub fn forward(
         &self,
         batch: &TokenBatch<B>,
@@ -123,25 +143,35 @@ impl<B: Backend, P: PositionScheme<B>> Stack<B, P> {
         mut cache: Option<&mut KvCache<B>>,
         key: Option<Key>,
     ) -> Result<Tensor<B, 3>, EmbeddingError> {
+        let crosses = self.layers.iter().any(|block| block.cross_attn.is_some());
+        assert_eq!(crosses, memory.is_some(), "cross-attention and memory go together");
         let device = batch.ids.device();
         let mut tokens = batch.tokens.clone();
-        let mut longest_seen = tokens.seq;
-        if let Some(cache) = cache.as_deref() {
-            if !cache.next_positions.is_empty() {
-                tokens.number_from(&cache.next_positions);
-            }
-            longest_seen += cache.longest_seen;
+        let mut seen = vec![0; tokens.batch];
+        if let Some(cache) = cache.as_deref()
+            && !cache.next_positions.is_empty()
+        {
+            tokens.number_from(&cache.next_positions);
+            seen.clone_from(&cache.seen);
         }
+        for (seen, keep) in seen.iter_mut().zip(tokens.keep.chunks(tokens.seq)) {
+            *seen += keep.iter().filter(|keep| **keep).count();
+        }
+        let longest_seen = seen.iter().copied().max().unwrap_or(0);
         let sides = self.sides(&tokens, cache.as_deref(), key)?;
         let passes: Vec<Pass<'_>> = sides
             .iter()
-            .map(|(queries, keys)| Pass { queries, keys, form: self.form(), longest_seen, key })
+            .enumerate()
+            .map(|(idx, (queries, keys))| {
+                let key = key.map(|key| key.named("scheme").child(idx as u64));
+                Pass { queries, keys, form: self.form(), longest_seen, key }
+            })
             .collect();
         let x = self.embed(batch, &sides, key)?;
         // From here on nothing fails: a refused pass leaves the cache as it was.
         if let Some(cache) = cache.as_deref_mut() {
             cache.next_positions = tokens.next_positions();
-            cache.longest_seen = longest_seen;
+            cache.seen = seen;
             cache.tokens = sides.iter().map(|(_, keys)| Some(keys.clone())).collect();
         }
         let x = self.run_layers(x, &passes, memory, cache.as_deref_mut(), key, &device);
@@ -185,8 +215,13 @@ impl<B: Backend, P: PositionScheme<B>> Stack<B, P> {
         key: Option<Key>,
     ) -> Result<Tensor<B, 3>, EmbeddingError> {
         let mut x = self.embeddings.forward(batch)?; // [batch, q, d_model − extra width]
-        for (scheme, (queries, _)) in self.schemes.iter().zip(sides) {
-            x = scheme.scheme().embed(x, queries); // [batch, q, d_model] in the end
+        // What is appended comes first, so that what is added finds the whole width.
+        let by_width = |appends: bool| {
+            let schemes = self.schemes.iter().map(PositionScheme::scheme).zip(sides);
+            schemes.filter(move |(scheme, _)| (scheme.extra_width() > 0) == appends)
+        };
+        for (scheme, (queries, _)) in by_width(true).chain(by_width(false)) {
+            x = scheme.embed(x, queries); // [batch, q, d_model] in the end
         }
         if let Some(norm) = &self.embedding_norm {
             x = norm.forward(x);
@@ -211,13 +246,14 @@ impl<B: Backend, P: PositionScheme<B>> Stack<B, P> {
                 (scheme.scheme().prepare(pass, device), mask(scheme.scheme(), pass, device))
             })
             .collect();
+        let memory = memory.map(|memory| (memory, memory.mask(passes[0].queries.seq)));
         for (layer, (block, &idx)) in self.layers.iter().zip(&self.layer_scheme).enumerate() {
             let at = BlockPass {
                 scheme: self.schemes[idx].scheme(),
                 pass: &passes[idx],
                 prepared: &prepared[idx].0,
                 mask: &prepared[idx].1,
-                memory,
+                memory: memory.as_ref().map(|(memory, mask)| (*memory, mask)),
                 layer,
                 key: key.map(|key| key.named("layers").child(layer as u64)),
             };

@@ -112,7 +112,8 @@ const ROWS: &[Row] = &[
         name: "learned-offset",
         form: BIDIRECTIONAL,
         config: "d_model = 10\n n_heads = 3\n d_head = 4\n
-            position = { learned = { max_positions = 23, offset = 2, pad_row = 1, init_std = 0.5 } }",
+            max_seq_len = 19
+ position = { learned = { max_positions = 23, offset = 2, pad_row = 1, init_std = 0.5 } }",
         relative: false,
         limit: Limit::Error(23),
         plants: &[plants::OFF_BY_ONE, plants::TABLE_SHIFTED, plants::NO_OFFSET, plants::NO_PAD_ROW],
@@ -139,7 +140,8 @@ const ROWS: &[Row] = &[
         name: "random_projection-trained",
         form: CAUSAL,
         config: "d_model = 10\n n_heads = 3\n d_head = 4\n
-            position = { random_projection = { m = 5, max_positions = 23, train_vectors = true } }",
+            max_seq_len = 19
+ position = { random_projection = { m = 5, max_positions = 23, train_vectors = true } }",
         relative: false,
         limit: Limit::Error(23),
         plants: &[plants::OFF_BY_ONE, plants::TABLE_SHIFTED, plants::PROJECTION_SCALE],

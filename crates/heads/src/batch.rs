@@ -64,7 +64,8 @@ pub trait Trainable<B: Backend>: Module<B> {
     /// What it is trained on.
     type Batch: Send + 'static;
 
-    /// The loss of a batch. With a `key` dropout is active and drawn from it.
+    /// The loss of a batch. With a `key` it is the loss to train on: dropout is drawn from the key, and labels are smoothed
+    /// where the model says so. Without, it is the plain loss to evaluate by.
     ///
     /// # Errors
     /// If the batch does not fit the model.
@@ -72,6 +73,11 @@ pub trait Trainable<B: Backend>: Module<B> {
 
     /// The number of tokens in a batch that are not padding: what throughput is counted in.
     fn n_tokens(batch: &Self::Batch) -> usize;
+}
+
+/// Labels are smoothed in training only: a smoothed loss is no perplexity.
+pub(crate) fn smoothing(label_smoothing: f64, key: Option<Key>) -> f64 {
+    if key.is_some() { label_smoothing } else { 0.0 }
 }
 
 /// The cross-entropy of logits `[rows, classes]`, with the labels checked.

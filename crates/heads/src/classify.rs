@@ -9,7 +9,7 @@ use locus_embedding::{TokenBatch, Tokens};
 use locus_encoder::{Linear, Stack};
 use serde::{Deserialize, Serialize};
 
-use crate::batch::classification_loss;
+use crate::batch::{classification_loss, smoothing};
 use crate::tag::count_tokens;
 use crate::{HeadError, Labels, LossSum, TaskBatch, Trainable};
 
@@ -84,7 +84,7 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for SequenceClassifier<B, P>
             let (expected, found) = (Labels::PerRow(Vec::new()).kind(), batch.labels.kind());
             return Err(HeadError::WrongLabels { head: "sequence classification", expected, found });
         };
-        classification_loss(self.logits(&batch.tokens, key)?, labels, self.label_smoothing)
+        classification_loss(self.logits(&batch.tokens, key)?, labels, smoothing(self.label_smoothing, key))
     }
 
     fn n_tokens(batch: &TaskBatch) -> usize {

@@ -30,6 +30,19 @@ pub enum HeadError {
         /// How many labels there are.
         n_labels: usize,
     },
+    /// Sampling options out of range.
+    #[error("{0}")]
+    Sampling(String),
+    /// Scores that are not numbers: the model is damaged.
+    #[error(
+        "the model's scores are not numbers (row {row}, step {step}): its weights are damaged or its training diverged"
+    )]
+    NonFiniteScores {
+        /// The row.
+        row: usize,
+        /// The step of generation.
+        step: usize,
+    },
     /// A number of labels that does not fit the tokens.
     #[error("expected {expected} labels, found {found}")]
     WrongLabelCount {

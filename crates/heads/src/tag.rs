@@ -8,7 +8,7 @@ use locus_embedding::position::{Position, PositionScheme};
 use locus_embedding::{TokenBatch, Tokens};
 use locus_encoder::{Linear, Stack};
 
-use crate::batch::classification_loss;
+use crate::batch::{classification_loss, smoothing};
 use crate::{HeadError, Labels, LossSum, TaskBatch, Trainable};
 
 /// An encoder with a linear layer on every token.
@@ -49,7 +49,7 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for TokenClassifier<B, P> {
             return Err(HeadError::WrongLabels { head: "token classification", expected, found });
         };
         let logits = self.logits(&batch.tokens, key)?;
-        classification_loss(logits.flatten(0, 1), labels, self.label_smoothing)
+        classification_loss(logits.flatten(0, 1), labels, smoothing(self.label_smoothing, key))
     }
 
     fn n_tokens(batch: &TaskBatch) -> usize {

@@ -57,6 +57,12 @@ impl HeadConfig {
                 problems.push(problem);
             }
         }
+        if let Self::TokenClassification { n_labels: 0 } | Self::SequenceClassification { n_labels: 0, .. } =
+            self
+        {
+            let (key, found, allowed) = ("n_labels".to_owned(), "0".to_owned(), "at least 1".to_owned());
+            problems.push(ConfigProblem { key, found, allowed });
+        }
         let extra: usize = stack.schemes().0.iter().map(|scheme| scheme.extra_width()).sum();
         if extra > 0 && matches!(self, Self::CausalLm { tied: true } | Self::Seq2Seq { tied: true }) {
             problems.push(ConfigProblem {

@@ -173,7 +173,7 @@ fn limited(n: usize) -> StackConfig {
         init_std: 0.4,
         ..Default::default()
     });
-    StackConfig { position, ..config("none") }
+    StackConfig { position, max_seq_len: n, ..config("none") }
 }
 
 fn the_position_limit_ends_a_row<B: AutodiffBackend>(device: &B::Device) {

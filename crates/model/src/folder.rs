@@ -8,7 +8,7 @@ use burn_store::{ModuleSnapshot, ModuleStore, SafetensorsStore};
 use locus_backend::rng::Key;
 use locus_heads::TaskModel;
 
-use crate::atomic::{replace_dir, write_file};
+use crate::atomic::{recover_dir, replace_dir, write_file};
 use crate::{ModelConfig, ModelError};
 
 /// The configuration.
@@ -50,6 +50,7 @@ pub fn save<B: Backend>(
 /// # Errors
 /// If the folder or the file is missing, has unknown keys, or describes a model that cannot be.
 pub fn load_config(dir: &Path) -> Result<ModelConfig, ModelError> {
+    recover_dir(dir)?;
     if let Some(missing) =
         [CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE].into_iter().find(|f| !dir.join(f).is_file())
     {

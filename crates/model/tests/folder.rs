@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 
+use burn::module::AutodiffModule;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use locus_backend::rng::Key;
 use locus_embedding::Tokens;
@@ -46,7 +47,8 @@ fn round_trip<B: AutodiffBackend>(device: &B::Device) {
         let model = written::<B>(&dir, &config, device);
         let (config_again, again) = load::<B::InnerBackend>(&dir, device).unwrap();
         assert_eq!(config_again, config);
-        assert_eq!(logits(&model), logits(&again), "{position}");
+        // Without autodiff on both sides: with it, softmax is computed another way.
+        assert_eq!(logits(&model.valid()), logits(&again), "{position}");
     }
 }
 

@@ -4,7 +4,7 @@
 //! otherwise the slopes of the next lower power of two `P`, followed by every other slope of `2P`. Press et al. 2021,
 //! arXiv:2108.12409, §3, and the authors' `get_slopes`. In a decoder the mask leaves `i ≥ j` (the causal form); in an
 //! encoder both sides are penalised alike (the symmetric form).
-//! Convention: slopes in f32, the bias unscaled. Falcon's bf16 slopes and scaled bias differ.
+//! Convention: slopes in f64, the bias in f32 and unscaled. Falcon's bf16 slopes and scaled bias differ.
 //! Parameters: 0. Limit: none. Cache: the final key.
 
 use burn::module::Module;

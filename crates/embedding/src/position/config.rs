@@ -60,6 +60,10 @@ pub struct PositionProblem {
 }
 
 impl PositionProblem {
+    pub(super) fn positive(x: f64, problems: &mut Vec<Self>, key: &str) {
+        Self::unless(x.is_finite() && x > 0.0, problems, key, x, "a positive number");
+    }
+
     pub(super) fn unless(
         fits: bool,
         problems: &mut Vec<Self>,
@@ -112,13 +116,22 @@ impl PositionConfig {
     pub fn extra_width(&self) -> usize {
         match self {
             Self::RandomProjection(config) => config.extra_width(),
-            _ => 0,
+            Self::None
+            | Self::Sinusoidal(_)
+            | Self::Learned(_)
+            | Self::Rotary(_)
+            | Self::Alibi(_)
+            | Self::T5(_)
+            | Self::Shaw(_) => 0,
         }
     }
 
     /// Whether the scheme acts on the token embedding, before the first layer.
     pub fn acts_on_embedding(&self) -> bool {
-        matches!(self, Self::Sinusoidal(_) | Self::Learned(_) | Self::RandomProjection(_))
+        match self {
+            Self::Sinusoidal(_) | Self::Learned(_) | Self::RandomProjection(_) => true,
+            Self::None | Self::Rotary(_) | Self::Alibi(_) | Self::T5(_) | Self::Shaw(_) => false,
+        }
     }
 
     /// Everything that is wrong with the scheme in a model of this shape.

@@ -6,9 +6,9 @@
 //! Parameters: `(max_positions + offset) · d_model`. Limit: an error from `max_positions` on. Cache: the final key.
 
 use burn::module::{Module, Param};
-use burn::tensor::module::embedding;
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 use locus_backend::init::Init;
+use locus_backend::ops::embedding;
 use locus_backend::rng::Key;
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +41,10 @@ impl Default for LearnedConfig {
 impl LearnedConfig {
     pub(super) fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         let rows = self.max_positions(shape) + self.offset;
-        PositionProblem::unless(self.max_positions != Some(0), problems, "max_positions", 0, "at least 1");
+        let n = self.max_positions(shape);
+        let allowed = format!("at least max_seq_len = {}", shape.max_seq_len);
+        PositionProblem::unless(n >= shape.max_seq_len, problems, "max_positions", n, &allowed);
+        PositionProblem::positive(self.init_std, problems, "init_std");
         let pad_row = self.pad_row.unwrap_or(0);
         PositionProblem::unless(
             pad_row < rows,

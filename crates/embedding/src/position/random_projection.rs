@@ -8,9 +8,9 @@
 //! Cache: the final key.
 
 use burn::module::{Module, Param};
-use burn::tensor::module::embedding;
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 use locus_backend::init::Init;
+use locus_backend::ops::{embedding, linear};
 use locus_backend::rng::Key;
 use serde::{Deserialize, Serialize};
 
@@ -59,7 +59,9 @@ impl RandomProjectionConfig {
     pub(super) fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         PositionProblem::unless(self.m > 0, problems, "m", self.m, "at least 1");
         PositionProblem::unless(self.scale.is_finite(), problems, "scale", self.scale, "a finite number");
-        PositionProblem::unless(self.max_positions != Some(0), problems, "max_positions", 0, "at least 1");
+        let n = self.max_positions.unwrap_or(shape.max_seq_len);
+        let allowed = format!("at least max_seq_len = {}", shape.max_seq_len);
+        PositionProblem::unless(n >= shape.max_seq_len, problems, "max_positions", n, &allowed);
         if let Combine::Concat { width } = self.combine {
             let allowed = format!("1 to d_model − 1 = {}", shape.d_model.saturating_sub(1));
             let fits = (1..shape.d_model).contains(&width);
@@ -128,7 +130,7 @@ impl<B: Backend> Scheme<B> for RandomProjection<B> {
         let rows: Vec<i64> = tokens.positions.iter().map(|&p| p as i64).collect();
         let rows = Tensor::<B, 2, Int>::from_data(TensorData::new(rows, [batch, seq]), &x.device());
         let v = embedding(self.vectors.val(), rows); // [batch, seq, m]
-        let projected = locus_backend::ops::linear(v, self.projection.val().transpose(), None); // [batch, seq, width]
+        let projected = linear(v, self.projection.val().transpose(), None); // [batch, seq, width]
         let projected = projected * self.scale;
         if self.extra_width > 0 { Tensor::cat(vec![x, projected], 2) } else { x + projected }
     }

@@ -30,7 +30,8 @@ pub struct Pass<'a> {
     pub form: Form,
     /// The number of tokens of the longest row up to now, the cached ones included.
     pub longest_seen: usize,
-    /// The random source of a training step; absent in evaluation.
+    /// The random source of this scheme instance in a training step; absent in evaluation. Where layers should differ,
+    /// take the child of the layer.
     pub key: Option<Key>,
 }
 
@@ -67,7 +68,8 @@ pub struct LayerPass<'a, B: Backend> {
     pub layer: usize,
     /// The input of the layer's attention, `[batch, q, d_model]`.
     pub hidden: &'a Tensor<B, 3>,
-    /// What [`Scheme::state`] gave for all keys, `[batch, k, width]`.
+    /// What [`Scheme::state`] gave for all keys, `[batch, k, width]`; `None` in [`Scheme::rotate`] under
+    /// [`CachePolicy::FinalKey`], which comes before the cache is read.
     pub state: Option<&'a Tensor<B, 3>>,
     /// The factor of the dot products.
     pub scale: f64,

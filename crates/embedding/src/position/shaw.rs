@@ -32,6 +32,7 @@ impl Default for ShawConfig {
 
 impl ShawConfig {
     pub(super) fn check(&self, problems: &mut Vec<PositionProblem>) {
+        PositionProblem::positive(self.init_std, problems, "init_std");
         PositionProblem::unless(
             self.max_distance > 0,
             problems,

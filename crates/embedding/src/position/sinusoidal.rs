@@ -4,6 +4,8 @@
 //! a checkpoint fixes: see [`Layout`]. Parameters: 0. Limit: none declared, though quality falls past the training
 //! length. Cache: the final key.
 
+use std::collections::BTreeMap;
+
 use burn::module::Module;
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use serde::{Deserialize, Serialize};
@@ -64,28 +66,26 @@ pub struct Sinusoidal {
 }
 
 impl Sinusoidal {
-    /// The vector of a position, computed in f64.
-    fn row(&self, position: f64, width: usize) -> Vec<f32> {
-        let half = width.div_ceil(2);
-        let angle = |i: usize, denominator: f64| position * self.base.powf(-(i as f64) / denominator);
-        let paper = |i| angle(i, width as f64 / 2.0);
-        let row: Vec<f64> = match self.layout() {
-            Layout::Interleaved => {
-                (0..width).map(|c| if c % 2 == 0 { paper(c / 2).sin() } else { paper(c / 2).cos() }).collect()
-            }
-            // An odd width has one sine more than cosines.
-            Layout::Concatenated => {
-                (0..half).map(|i| paper(i).sin()).chain((0..width - half).map(|i| paper(i).cos())).collect()
-            }
-            Layout::Timescales => {
-                let n = width / 2;
-                let timescale = |i| angle(i, (n as f64 - 1.0).max(1.0));
-                let sines = (0..n).map(|i| timescale(i).sin());
-                let cosines = (0..n).map(|i| timescale(i).cos());
-                sines.chain(cosines).chain(std::iter::repeat_n(0.0, width % 2)).collect()
-            }
+    /// The frequency of each sine, and of the cosine that goes with it.
+    fn frequencies(&self, width: usize) -> Vec<f64> {
+        let (n, denominator) = match self.layout() {
+            Layout::Interleaved | Layout::Concatenated => (width.div_ceil(2), width as f64 / 2.0),
+            Layout::Timescales => (width / 2, ((width / 2) as f64 - 1.0).max(1.0)),
         };
-        row.into_iter().map(|x| (self.scale * x) as f32).collect()
+        (0..n).map(|i| self.base.powf(-(i as f64) / denominator)).collect()
+    }
+
+    /// The vector of a position, computed in f64.
+    fn row(&self, position: f64, frequencies: &[f64], width: usize) -> Vec<f32> {
+        let sines = frequencies.iter().map(|f| (position * f).sin());
+        let cosines = frequencies.iter().map(|f| (position * f).cos());
+        let row: Vec<f64> = match self.layout() {
+            Layout::Interleaved => sines.zip(cosines).flat_map(|(sin, cos)| [sin, cos]).collect(),
+            Layout::Concatenated | Layout::Timescales => sines.chain(cosines).collect(),
+        };
+        // An odd width leaves out the last cosine, or ends in a zero where there is none.
+        let row = row.into_iter().chain(std::iter::once(0.0)).take(width);
+        row.map(|x| (self.scale * x) as f32).collect()
     }
 
     fn layout(&self) -> Layout {
@@ -104,7 +104,14 @@ impl<B: Backend> Scheme<B> for Sinusoidal {
 
     fn embed(&self, x: Tensor<B, 3>, tokens: &Tokens) -> Tensor<B, 3> {
         let [batch, seq, width] = x.dims();
-        let rows: Vec<f32> = tokens.positions.iter().flat_map(|&p| self.row(p, width)).collect();
+        let frequencies = self.frequencies(width);
+        let mut known = BTreeMap::new();
+        let mut rows: Vec<f32> = Vec::with_capacity(batch * seq * width);
+        for position in &tokens.positions {
+            let row =
+                known.entry(position.to_bits()).or_insert_with(|| self.row(*position, &frequencies, width));
+            rows.extend_from_slice(row);
+        }
         let table = Tensor::from_data(TensorData::new(rows, [batch, seq, width]), &x.device());
         x + table
     }

@@ -57,6 +57,7 @@ impl T5Config {
         };
         let fits = self.n_buckets > 0 && self.n_buckets.is_multiple_of(step);
         PositionProblem::unless(fits, problems, "n_buckets", self.n_buckets, what);
+        PositionProblem::positive(self.init_std, problems, "init_std");
         let exact = self.n_buckets / step;
         let allowed = format!("more than {exact}, the distances with buckets of their own");
         PositionProblem::unless(

@@ -62,6 +62,9 @@ pub fn continue_prompts<B: Backend, P: PositionScheme<B>>(
     options: &GenerateOptions,
     on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
 ) -> Result<Vec<Generated>, HeadError> {
+    if prompts.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut cache = model.decoder.new_cache();
     decode(left_padded(prompts, options.pad_id)?, options, on_token, |tokens| {
         model.next_logits(tokens, Some(&mut cache))
@@ -79,6 +82,9 @@ pub fn translate<B: Backend, P: PositionScheme<B>>(
     options: &GenerateOptions,
     on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
 ) -> Result<Vec<Generated>, HeadError> {
+    if sources.is_empty() {
+        return Ok(Vec::new());
+    }
     let memory = model.encode(&left_padded(sources, options.pad_id)?, None)?;
     let mut cache = model.body.decoder.new_cache();
     let starts = vec![vec![start]; sources.len()];
@@ -105,6 +111,9 @@ fn decode<B: Backend>(
     on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
     mut next_logits: impl FnMut(&Tokens) -> Result<Tensor<B, 2>, HeadError>,
 ) -> Result<Vec<Generated>, HeadError> {
+    if let Some(problem) = options.sampling.problem() {
+        return Err(HeadError::Sampling(problem));
+    }
     let batch = prompt.batch;
     let sampler = Sampler::new(options.sampling, Key::new(options.seed).named("sampling"));
     let mut rows = vec![Generated::default(); batch];
@@ -137,6 +146,9 @@ fn decode<B: Backend>(
         for (row, logits) in logits.chunks(vocab_size).enumerate() {
             if done[row] {
                 continue;
+            }
+            if logits.iter().any(|score| score.is_nan()) {
+                return Err(HeadError::NonFiniteScores { row, step });
             }
             let id = sampler.choose(logits, step, row);
             if options.stop.contains(&id) {

@@ -124,7 +124,7 @@ fn evicting_is_masking<B: AutodiffBackend>(device: &B::Device) {
             let [_, _, keys, _] = cache.layers[1].keys[0].dims();
             let values = cache.layers[1].values.as_ref().unwrap().dims()[2];
             assert_eq!([columns, keys, values], [WIDTH - 1; 3], "what is left in the cache");
-            assert_eq!((cache.longest_seen, cache.next_positions), (7, vec![5.0, 7.0]));
+            assert_eq!((cache.seen, cache.next_positions), (vec![5, 7], vec![5.0, 7.0]));
         }
     }
 }
