@@ -39,24 +39,25 @@ fn test_on(backend: &str) -> Result<u8, String> {
     code(&mut test)
 }
 
-type Stage = (&'static str, fn() -> Result<u8, String>);
+/// Name, budget in minutes on two cores with nothing built, and what it does.
+type Stage = (&'static str, u64, fn() -> Result<u8, String>);
 
 const STAGES: [Stage; 7] = [
-    ("format", || code(cargo().args(["fmt", "--all", "--check"]))),
-    ("layers", layers::check),
-    ("clippy", || {
+    ("format", 1, || code(cargo().args(["fmt", "--all", "--check"]))),
+    ("layers", 1, layers::check),
+    ("clippy", 5, || {
         code(cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"]))
     }),
-    ("doc", || {
+    ("doc", 4, || {
         code(
             cargo()
                 .args(["doc", "--workspace", "--no-deps", "--quiet"])
                 .env("RUSTDOCFLAGS", "--deny warnings"),
         )
     }),
-    ("test", || code(cargo().args(["test", "--workspace"]))),
-    ("run", first_run),
-    ("wgpu", wgpu),
+    ("test", 12, || code(cargo().args(["test", "--workspace"]))),
+    ("run", 8, first_run),
+    ("wgpu", 28, wgpu),
 ];
 
 /// All stages, or the ones named.
@@ -65,7 +66,7 @@ pub(crate) fn ci(names: &[String]) -> Result<u8, String> {
         let known: Vec<&str> = STAGES.iter().map(|stage| stage.0).collect();
         return Err(format!("unknown stage '{unknown}'; known stages: {}", known.join(", ")));
     }
-    for (name, stage) in
+    for (name, budget, stage) in
         STAGES.iter().filter(|stage| names.is_empty() || names.iter().any(|name| name == stage.0))
     {
         eprintln!("\n== {name}");
@@ -78,6 +79,9 @@ pub(crate) fn ci(names: &[String]) -> Result<u8, String> {
         );
         if code != 0 {
             return Ok(code);
+        }
+        if start.elapsed().as_secs() > 60 * budget {
+            eprintln!("== {name}: over its budget of {budget} min; see what has become slow");
         }
     }
     Ok(0)
@@ -118,7 +122,22 @@ fn wgpu() -> Result<u8, String> {
         0 => {}
         failed => return Ok(failed),
     }
-    crate::agree::check()
+    // The code for the other backends is looked at too.
+    let lint = [
+        "clippy",
+        "--package",
+        "locus-backend",
+        "--features",
+        "flex,wgpu",
+        "--quiet",
+        "--",
+        "--deny",
+        "warnings",
+    ];
+    match code(cargo().args(lint))? {
+        0 => crate::agree::check(),
+        failed => Ok(failed),
+    }
 }
 
 /// The built program, in the workspace.

@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     };
     let result = match verb.as_str() {
         "train" | "eval" | "predict" | "generate" | "recipes" | "config" | "data" | "doctor" => {
-            run::locus(&args)
+            run::become_locus(&args)
         }
         "test" => chores::test(&args[1..]),
         "ci" => chores::ci(&args.split_off(1)),

@@ -26,8 +26,8 @@ pub(crate) fn backend(args: &[String]) -> Result<String, String> {
     Ok("ndarray".to_owned())
 }
 
-/// `locus` with these arguments, built with the backend they name. Gives its exit code.
-pub(crate) fn locus(args: &[String]) -> Result<u8, String> {
+/// Builds `locus` with the backend that the arguments name, and gives the command that runs it with them.
+fn built(args: &[String]) -> Result<Result<Command, u8>, String> {
     let backend = backend(args)?;
     let mut build = cargo();
     build.args(["build", "--release", "--package", "locus"]);
@@ -35,9 +35,57 @@ pub(crate) fn locus(args: &[String]) -> Result<u8, String> {
     if ["flex", "wgpu", "vulkan", "metal", "webgpu", "cuda"].contains(&backend.as_str()) {
         build.args(["--features", &backend]);
     }
-    match code(&mut build)? {
-        0 => code(Command::new(target_dir().join("release").join(exe("locus"))).args(args)),
-        failed => Ok(failed),
+    let failed = code(&mut build)?;
+    if failed != 0 {
+        return Ok(Err(failed));
+    }
+    let mut locus = Command::new(target_dir().join("release").join(exe("locus")));
+    locus.args(for_locus(args));
+    Ok(Ok(locus))
+}
+
+/// The arguments as `locus` takes them: flavours of wgpu are a matter of the build, and only some verbs compute.
+fn for_locus(args: &[String]) -> Vec<String> {
+    let computes = ["train", "eval", "predict", "generate"].contains(&args[0].as_str());
+    let mut kept = Vec::new();
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let name = match arg.strip_prefix("--backend=") {
+            Some(name) => Some(name.to_owned()),
+            None if arg == "--backend" => args.next().cloned(),
+            None => None,
+        };
+        match name {
+            None => kept.push(arg.clone()),
+            Some(name) if computes => {
+                let flavour = ["vulkan", "metal", "webgpu"].contains(&name.as_str());
+                kept.extend(["--backend".to_owned(), if flavour { "wgpu".to_owned() } else { name }]);
+            }
+            Some(_) => {}
+        }
+    }
+    kept
+}
+
+/// Runs `locus` with these arguments and gives its exit code.
+pub(crate) fn locus(args: &[String]) -> Result<u8, String> {
+    match built(args)? {
+        Ok(mut locus) => code(&mut locus),
+        Err(failed) => Ok(failed),
+    }
+}
+
+/// Ends as `locus` with these arguments, so that it gets the signals of the terminal.
+pub(crate) fn become_locus(args: &[String]) -> Result<u8, String> {
+    match built(args)? {
+        #[cfg(unix)]
+        Ok(mut locus) => {
+            let error = std::os::unix::process::CommandExt::exec(&mut locus);
+            Err(format!("cannot run {}: {error}", locus.get_program().to_string_lossy()))
+        }
+        #[cfg(not(unix))]
+        Ok(mut locus) => code(&mut locus),
+        Err(failed) => Ok(failed),
     }
 }
 

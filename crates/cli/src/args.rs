@@ -101,6 +101,7 @@ pub(crate) struct PredictArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(allow_negative_numbers = true)]
 pub(crate) struct GenerateArgs {
     /// The model folder.
     #[arg(long)]

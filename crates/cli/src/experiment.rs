@@ -9,6 +9,7 @@ use burn::tensor::backend::AutodiffBackend;
 use locus_backend::rng::Key;
 use locus_data::split::split;
 use locus_data::{Examples, Kind, LabelSet, Part, ReadOptions, Shares, Splits, Tokenizer, read};
+use locus_encoder::StackConfig;
 use locus_heads::{HeadConfig, TaskBatch, TaskModel};
 use locus_model::{ModelConfig, load, load_config, save};
 use locus_pipeline::{Codec, Evaluation, TrainingSet, evaluate};
@@ -48,19 +49,31 @@ pub(crate) enum Ended {
 
 impl Experiment {
     /// Runs it.
-    pub(crate) fn run<B: AutodiffBackend>(self, device: &B::Device) -> anyhow::Result<Ended> {
+    pub(crate) fn run<B: AutodiffBackend>(mut self, device: &B::Device) -> anyhow::Result<Ended> {
         let splits = self.read_data()?;
+        if !splits.contains_key(&Part::Dev) {
+            eprintln!("warning: there is no dev part, so the last model is kept, not the best");
+        }
         let Some(train) = splits.get(&Part::Train) else { bail!("there is nothing to train on") };
         let (config, tokenizer) = self.plan(train)?;
+        // Where the model comes from a folder, so do its sizes.
+        self.run.model.stack = config.stack.clone();
         refuse_unknown_labels(&config, &splits)?;
         let codec = Arc::new(Codec::new(&config, tokenizer)?);
         let set = self.training_set(&codec, train)?;
         let model = self.model::<B>(&config, device)?;
         self.announce(&splits, &set, &config, model.num_params());
-        self.write_run_file()?;
-        let fingerprint = fingerprint(&config, &codec, train)?;
+        let fingerprint = self.fingerprint(&config, &codec, &set)?;
+        // A run file that is there belongs to the run until its checkpoint has been accepted.
+        let resumes = self.out.join("run.toml").exists();
+        if !resumes {
+            self.write_run_file()?;
+        }
         let dev = splits.get(&Part::Dev).cloned();
         let fitted = self.fit::<B>(model, set, codec.clone(), dev, &fingerprint)?;
+        if resumes {
+            self.write_run_file()?;
+        }
         if fitted.stopped == Stopped::Interrupted {
             return Ok(Ended::Interrupted { steps: fitted.steps });
         }
@@ -82,7 +95,7 @@ impl Experiment {
     fn read_data(&self) -> anyhow::Result<Splits> {
         let data = &self.run.data;
         let mut splits = match &data.set {
-            Some(name) => samples::read_set(name, self.data_dir.as_deref())?,
+            Some(name) => samples::read_set(name, self.data_dir())?,
             None => Splits::new(),
         };
         let kind = match self.run.task {
@@ -95,6 +108,7 @@ impl Experiment {
             format: data.format,
             kind: Some(kind),
             columns: data.columns.clone(),
+            header: data.header,
             ..ReadOptions::default()
         };
         // All files are looked at before the first problem is reported.
@@ -114,9 +128,13 @@ impl Experiment {
         cut_dev(splits)
     }
 
+    fn data_dir(&self) -> Option<&Path> {
+        self.data_dir.as_deref().or(self.run.data.dir.as_deref())
+    }
+
     /// A path of the run file: as it is, or below the data folder.
     fn find(&self, path: &Path) -> PathBuf {
-        let below = self.data_dir.as_ref().map(|dir| dir.join(path));
+        let below = self.data_dir().map(|dir| dir.join(path));
         below.filter(|below| !path.exists() && below.exists()).unwrap_or_else(|| path.to_owned())
     }
 
@@ -140,7 +158,15 @@ impl Experiment {
             let tokenizer = Tokenizer::from_file(&from.join(locus_model::TOKENIZER_FILE))?;
             // A classifier of other labels keeps its encoder.
             let head = if labels == config.labels { config.head } else { head };
-            return Ok((ModelConfig::new(head, labels, config.vocab_size, config.stack), tokenizer));
+            // Sizes and scheme are the folder's; dropout is a matter of this training.
+            let StackConfig { dropout, attention_dropout, .. } = self.run.model.stack;
+            let stack = StackConfig { dropout, attention_dropout, ..config.stack };
+            if stack != self.run.model.stack {
+                eprintln!(
+                    "note: sizes, position scheme and tokenizer are those of model.from; the keys of this run give way"
+                );
+            }
+            return Ok((ModelConfig::new(head, labels, config.vocab_size, stack), tokenizer));
         }
         let section = &self.run.tokenizer;
         let tokenizer = match &section.file {
@@ -149,6 +175,18 @@ impl Experiment {
         };
         let config = ModelConfig::new(head, labels, tokenizer.vocab_size(), self.run.model.stack.clone());
         Ok((config, tokenizer))
+    }
+
+    /// What identifies model, tokenizer, data and what is done to them, so that a run is not resumed with others. What the
+    /// trainer itself compares (epochs, learning rate, …) is left to it.
+    fn fingerprint(&self, config: &ModelConfig, codec: &Codec, set: &TrainingSet) -> anyhow::Result<String> {
+        let (data, train) = (&self.run.data, &self.run.train);
+        let settings = (data.token_dropout, train.batch_size, train.label_smoothing, &self.run.model.from);
+        let key = Key::new(0)
+            .named(&serde_json::to_string(config)?)
+            .named(&codec.tokenizer.to_json()?)
+            .named(&format!("{settings:?}"));
+        Ok(format!("{:016x}", set.fingerprint(key).bits(0)))
     }
 
     fn training_set(&self, codec: &Arc<Codec>, train: &Examples) -> anyhow::Result<TrainingSet> {
@@ -219,7 +257,7 @@ impl Experiment {
             config.stack.n_layers,
             config.stack.d_model,
             config.stack.n_heads,
-            config.stack.position.name(),
+            crate::report::positions(&config.stack),
             config.vocab_size
         );
         eprintln!(
@@ -245,6 +283,9 @@ impl Experiment {
     fn write_run_file(&self) -> anyhow::Result<()> {
         let mut run = self.run.clone();
         let data = &mut run.data;
+        if data.set.is_some() {
+            data.dir = self.data_dir().map(|dir| std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()));
+        }
         let paths =
             [&mut data.train, &mut data.dev, &mut data.test, &mut run.tokenizer.file, &mut run.model.from];
         for path in paths.into_iter().flatten() {
@@ -325,19 +366,6 @@ fn refuse_unknown_labels(config: &ModelConfig, splits: &Splits) -> anyhow::Resul
         "labels that cannot be learned: add training examples for them or take them out{}",
         problems.concat()
     )
-}
-
-/// What identifies model, tokenizer and training data, so that a run is not resumed with others.
-fn fingerprint(config: &ModelConfig, codec: &Codec, train: &Examples) -> anyhow::Result<String> {
-    let mut key = Key::new(0).named(&serde_json::to_string(config)?).named(&codec.tokenizer.to_json()?);
-    for item in codec.encode(train)?.items {
-        key = item
-            .ids
-            .iter()
-            .fold(key, |key, &id| key.child(u64::from(id)))
-            .named(&format!("{:?}", item.labels));
-    }
-    Ok(format!("{:016x}", key.bits(0)))
 }
 
 struct Source(TrainingSet);

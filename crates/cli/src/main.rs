@@ -58,6 +58,7 @@ fn is_usage(error: &anyhow::Error) -> bool {
     error.is::<UsageError>()
         || error.is::<run_file::ConfigErrors>()
         || error.is::<locus_backend::device::BackendError>()
+        || matches!(error.downcast_ref(), Some(locus_train::TrainError::Config(_)))
 }
 
 /// Whoever read our output has seen enough (`locus predict … | head`).

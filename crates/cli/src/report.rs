@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use locus_encoder::StackConfig;
 use locus_pipeline::Evaluation;
 use locus_train::{FitReport, Stopped};
 use serde::Serialize;
@@ -14,7 +15,7 @@ use crate::run_file::RunFile;
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     description: String,
-    position: &'static str,
+    position: String,
     backend: &'static str,
     seed: u64,
     /// Which part `metrics` and the tables are of.
@@ -67,7 +68,7 @@ impl Report {
         let last = test.or(dev);
         Self {
             description: run.description.clone(),
-            position: run.model.stack.position.name(),
+            position: positions(&run.model.stack),
             backend,
             seed: run.train.fit.seed,
             part,
@@ -90,6 +91,13 @@ impl Report {
         locus_model::write_file(&dir.join("report.json"), &json)?;
         Ok(locus_model::write_file(&dir.join("report.txt"), self.text.as_bytes())?)
     }
+}
+
+/// The names of a stack's schemes.
+pub(crate) fn positions(stack: &StackConfig) -> String {
+    let mut names: Vec<&str> = stack.schemes().0.iter().map(|scheme| scheme.name()).collect();
+    names.dedup();
+    names.join(" + ")
 }
 
 fn tables(evaluation: Evaluation) -> BTreeMap<&'static str, serde_json::Value> {

@@ -66,18 +66,15 @@ pub(crate) fn read_set(name: &str, data_dir: Option<&Path>) -> anyhow::Result<Sp
 
 /// Where files are looked for. The project's own samples are written to the cache when they are needed.
 pub(crate) fn lookup(data_dir: Option<&Path>, name: &str) -> anyhow::Result<Lookup> {
-    let cache = cache_dir();
+    // Where there is no cache, or none that can be written, the samples are written for this time only.
+    let cache = cache_dir().filter(|cache| fs::create_dir_all(cache).is_ok());
+    let samples_dir = cache.clone().unwrap_or_else(|| std::env::temp_dir().join("locus"));
     let own: Vec<_> = FILES.iter().filter(|(path, _)| path.split('/').next() == Some(name)).collect();
-    let samples = match (&cache, own.is_empty()) {
-        (Some(cache), false) => {
-            let samples = cache.join("samples");
-            for (path, text) in own {
-                write_sample(&samples.join(path), text)?;
-            }
-            Some(samples)
-        }
-        _ => None,
-    };
+    let samples = samples_dir.join("samples");
+    for (path, text) in &own {
+        write_sample(&samples.join(path), text)?;
+    }
+    let samples = (!own.is_empty()).then_some(samples);
     let env = std::env::var_os("LOCUS_DATA").map(PathBuf::from);
     Ok(Lookup { data_dir: data_dir.map(Path::to_owned), env, cache, samples })
 }

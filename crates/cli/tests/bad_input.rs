@@ -113,6 +113,22 @@ fn a_run_file_is_checked_whole() {
 }
 
 #[test]
+fn sizes_that_cannot_be() {
+    let place = Place::new();
+    let check = |sets: &[&str]| {
+        let sets = sets.iter().flat_map(|set| ["--set", *set]);
+        place.run(&["config", "check", "first-news"].into_iter().chain(sets).collect::<Vec<_>>())
+    };
+    check(&["model.d_head=0", "model.position=none"]).says(2, &["model.d_head = 0"]);
+    check(&["model.d_model=1000000000000"]).says(2, &["model.d_model", "1 to 1048576"]);
+    check(&["model.n_layers=1000000000"]).says(2, &["model.n_layers"]);
+    check(&["model.position.learned.max_positions=5"]).says(2, &["max_positions", "at least max_seq_len"]);
+    check(&["model.position.rotary.bsae=3"]).says(2, &["bsae", "'base'"]);
+    let short = place.train(&["first-news", "--out", "out", "--set", "model.max_seq_len=2"]);
+    short.says(1, &["model.max_seq_len = 2", "at least 3"]);
+}
+
+#[test]
 fn usage_is_answered_with_two() {
     let place = Place::new();
     place.run(&["train", "first-nws"]).says(2, &["did you mean the recipe 'first-news'"]);

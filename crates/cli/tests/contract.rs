@@ -93,6 +93,56 @@ fn an_encoder_decoder_is_scored_by_exact_match() {
     run.succeeds();
 }
 
+/// With label smoothing and targets that are cut, the report still says what an evaluation of the model says.
+#[test]
+fn a_report_is_an_evaluation() {
+    let place = Place::new();
+    let smooth = ["--set", "train.label_smoothing=0.3"];
+    place.train(&[&["first-stories", "--out", "lm"], &smooth[..]].concat()).succeeds();
+    place.write("test.txt", include_bytes!("../../../datasets/first-stories/test.txt"));
+    let eval =
+        place.run(&["eval", "--model", "lm/model", "--data", "test.txt", "--json"]).succeeds().stdout();
+    let eval: serde_json::Value = serde_json::from_str(&eval).unwrap();
+    assert_eq!(eval["metrics"], json(&place.path("lm/report.json"))["metrics"]);
+
+    let row = |n: usize| format!("{{\"source\": \"a\", \"target\": \"{}\"}}\n", vec!["b"; n].join(" "));
+    place.write("long.jsonl", (10..30).map(row).collect::<String>());
+    let files =
+        ["--set", "data.train=long.jsonl", "--set", "data.dev=long.jsonl", "--set", "model.max_seq_len=6"];
+    let run = ["reverse", "--out", "cut", "--set", "data.set=copy"];
+    place.train(&[&run[..], &files[..]].concat()).says(2, &["exactly one of"]);
+    place.write("cut.toml", "task = 'seq2seq'\n[tokenizer]\nkind = 'word'\n");
+    place.train(&[&["cut.toml", "--out", "cut"], &files[..]].concat()).says(0, &["were cut"]);
+    let report = json(&place.path("cut/report.json"));
+    assert_eq!(
+        report["metrics"]["exact_match"], 0.0,
+        "a target that is longer than the model cannot be right"
+    );
+}
+
+#[test]
+fn a_refused_resume_leaves_the_run_as_it_was() {
+    let place = Place::new();
+    place.train(&["first-news", "--out", "out"]).succeeds();
+    let before = place.read("out/run.toml");
+    for set in ["model.d_model=32", "train.label_smoothing=0.2", "data.token_dropout=0.4"] {
+        place
+            .train(&["first-news", "--out", "out", "--resume", "auto", "--set", set])
+            .says(1, &["another run"]);
+    }
+    assert_eq!(place.read("out/run.toml"), before);
+}
+
+#[test]
+fn sizes_come_with_the_model_that_a_run_starts_from() {
+    let place = Place::new();
+    place.train(&["first-news", "--out", "a", "--set", "model.position=alibi"]).succeeds();
+    let sets = ["--set", "model.from=a/model", "--set", "model.position=none", "--set", "model.d_model=32"];
+    place.train(&[&["first-news", "--out", "b"], &sets[..]].concat()).says(0, &["those of model.from"]);
+    assert_eq!(json(&place.path("b/report.json"))["position"], "alibi");
+    assert!(place.read("b/run.toml").contains("d_model = 16"));
+}
+
 #[test]
 fn one_answer_per_line_whatever_the_line() {
     let place = Place::new();

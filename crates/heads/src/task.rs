@@ -63,6 +63,10 @@ impl HeadConfig {
             let (key, found, allowed) = ("n_labels".to_owned(), "0".to_owned(), "at least 1".to_owned());
             problems.push(ConfigProblem { key, found, allowed });
         }
+        // The scheme instances are made only of a stack that can be.
+        if !problems.is_empty() {
+            return problems;
+        }
         let extra: usize = stack.schemes().0.iter().map(|scheme| scheme.extra_width()).sum();
         if extra > 0 && matches!(self, Self::CausalLm { tied: true } | Self::Seq2Seq { tied: true }) {
             problems.push(ConfigProblem {

@@ -1,8 +1,6 @@
 //! Text to numbers and back, for one model.
 
-use locus_data::{
-    Examples, HostBatch, HostLabels, IGNORE, Item, ItemLabels, LabelSet, PadSide, Tokenizer, Window,
-};
+use locus_data::{Examples, HostBatch, HostLabels, IGNORE, Item, ItemLabels, LabelSet, PadSide, Tokenizer};
 use locus_data::{collate, lm_blocks, windows};
 use locus_embedding::Tokens;
 use locus_heads::{HeadConfig, Labels, TaskBatch};
@@ -30,15 +28,28 @@ pub struct Encoded {
     pub n_truncated: usize,
 }
 
+/// A window of a word sequence.
+#[derive(Clone, Debug)]
+pub(crate) struct WordWindow {
+    /// Its tokens.
+    pub(crate) item: Item,
+    /// The words that it owns, and where in its ids the first token of each stands.
+    pub(crate) columns: Vec<(usize, usize)>,
+}
+
 impl Codec {
     /// The codec of a model.
     ///
     /// # Errors
-    /// If the tokenizer does not fit the model, or labels are doubled.
+    /// If the tokenizer does not fit the model, the model is too short for a token of text, or labels are doubled.
     pub fn new(config: &ModelConfig, tokenizer: Tokenizer) -> Result<Self, PipelineError> {
         if tokenizer.vocab_size() != config.vocab_size {
             let (tokenizer, model) = (tokenizer.vocab_size(), config.vocab_size);
             return Err(PipelineError::WrongTokenizer { tokenizer, model });
+        }
+        let (frame, max_seq_len) = (tokenizer.frame().n_tokens(false), config.stack.max_seq_len);
+        if max_seq_len <= frame {
+            return Err(PipelineError::TooShort { max_seq_len, frame });
         }
         Ok(Self {
             tokenizer,
@@ -71,9 +82,8 @@ impl Codec {
                 for sentence in sentences {
                     let labels =
                         sentence.tags.iter().map(|tag| self.label(tag)).collect::<Result<Vec<_>, _>>()?;
-                    for (_, item) in self.windows(&sentence.words, Some(&labels))? {
-                        encoded.items.push(item);
-                    }
+                    let windows = self.windows(&sentence.words, Some(&labels))?;
+                    encoded.items.extend(windows.into_iter().map(|window| window.item));
                 }
             }
             (HeadConfig::SequenceClassification { .. }, Examples::Labelled(rows)) => {
@@ -112,52 +122,33 @@ impl Codec {
         Ok(encoded)
     }
 
-    /// The windows of a word sequence, each with its item. A word's label stands on its first token, in the window that
-    /// owns the word.
+    /// The windows of a word sequence. A word's label stands on its first token, in the window that owns the word.
     pub(crate) fn windows(
         &self,
         words: &[String],
         labels: Option<&[i32]>,
-    ) -> Result<Vec<(Window, Item)>, PipelineError> {
+    ) -> Result<Vec<WordWindow>, PipelineError> {
         let encoding = self.tokenizer.encode_words(words)?;
+        let mut first_token = vec![0; words.len()];
+        for (token, &word) in encoding.word_of.iter().enumerate().rev() {
+            first_token[word] = token;
+        }
         let room = self.room(false);
         let cut = windows(&encoding.word_of, room, room / 4)?;
         let items = cut.into_iter().map(|window| {
             let framed = self.tokenizer.assemble(&encoding.ids[window.tokens.clone()], None);
+            let column = |word: usize| framed.first.start + first_token[word] - window.tokens.start;
+            let columns: Vec<(usize, usize)> =
+                window.words.iter().map(|&word| (word, column(word))).collect();
             let mut item = Item { ids: framed.ids, ..Item::default() };
             if let Some(labels) = labels {
                 let mut per_token = vec![IGNORE; item.ids.len()];
-                for (word, column) in self.columns(&window, &encoding.word_of) {
-                    per_token[framed.first.start + column] = labels[word];
-                }
+                columns.iter().for_each(|&(word, column)| per_token[column] = labels[word]);
                 item.labels = ItemLabels::PerToken(per_token);
             }
-            (window, item)
+            WordWindow { item, columns }
         });
         Ok(items.collect())
-    }
-
-    /// For each word that the window owns, the column of its first token in the window.
-    fn columns<'a>(
-        &self,
-        window: &'a Window,
-        word_of: &'a [usize],
-    ) -> impl Iterator<Item = (usize, usize)> + 'a {
-        window.words.iter().filter_map(|&word| {
-            let first = word_of[window.tokens.clone()].iter().position(|&w| w == word)?;
-            Some((word, first))
-        })
-    }
-
-    /// Where in its item's ids the first token of each owned word stands.
-    pub(crate) fn owned_columns(
-        &self,
-        window: &Window,
-        words: &[String],
-    ) -> Result<Vec<(usize, usize)>, PipelineError> {
-        let encoding = self.tokenizer.encode_words(words)?;
-        let before = self.tokenizer.frame().before.len();
-        Ok(self.columns(window, &encoding.word_of).map(|(word, column)| (word, before + column)).collect())
     }
 
     /// A text, or a pair of texts, cut to the model's length; and whether it was cut.
@@ -193,6 +184,11 @@ impl Codec {
             ids.extend(self.tokenizer.encode(document)?.ids);
         }
         Ok(ids)
+    }
+
+    /// The tokens of a whole target, however long.
+    pub(crate) fn whole_target(&self, text: &str) -> Result<Vec<u32>, PipelineError> {
+        Ok(self.tokenizer.encode(text)?.ids)
     }
 
     /// What the decoder reads, what it should say next, and whether the text was cut.

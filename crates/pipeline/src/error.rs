@@ -48,6 +48,17 @@ pub enum PipelineError {
         /// Size of the model's table.
         model: usize,
     },
+    /// The model has no room for text.
+    #[error(
+        "model.max_seq_len = {max_seq_len} leaves no room for text: the tokenizer adds {frame} tokens around it; use at \
+         least {}", .frame + 1
+    )]
+    TooShort {
+        /// The model's length.
+        max_seq_len: usize,
+        /// What the tokenizer adds.
+        frame: usize,
+    },
     /// The tokenizer lacks a token that the task needs.
     #[error("the tokenizer has no {token} token, which {task} needs")]
     NoToken {

@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::classify::classify;
 use crate::tagging::tag;
 use crate::write::{WriteOptions, translate_texts};
-use crate::{Codec, PipelineError};
+use crate::{Codec, Encoded, PipelineError};
 
 /// The scores of a model on one set of examples.
 #[derive(Clone, Debug, Serialize)]
@@ -24,6 +24,8 @@ pub struct Evaluation {
     pub metrics: BTreeMap<String, f64>,
     /// The name of the one that decides.
     pub score_name: &'static str,
+    /// How many texts were longer than the model and were cut.
+    pub n_truncated: usize,
     /// Entities: precision, recall, F1 and support per type, with averages.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entity_report: Option<ClassReport>,
@@ -40,6 +42,7 @@ impl Evaluation {
         Self {
             metrics: BTreeMap::new(),
             score_name,
+            n_truncated: 0,
             entity_report: None,
             token_report: None,
             class_report: None,
@@ -70,7 +73,11 @@ impl fmt::Display for Evaluation {
             }
         }
         let numbers: Vec<String> = self.metrics.iter().map(|(name, x)| format!("{name} {x:.4}")).collect();
-        write!(f, "{}", numbers.join(" · "))
+        write!(f, "{}", numbers.join(" · "))?;
+        match self.n_truncated {
+            0 => Ok(()),
+            n => write!(f, "\n{n} texts are longer than the model's max_seq_len and were cut"),
+        }
     }
 }
 
@@ -85,8 +92,8 @@ pub fn evaluate<B: Backend, P: PositionScheme<B>>(
     batch_size: usize,
 ) -> Result<Evaluation, PipelineError> {
     // Also says so where examples and model do not fit.
-    let items = codec.encode(examples)?.items;
-    match (model, examples) {
+    let Encoded { items, n_truncated } = codec.encode(examples)?;
+    let evaluation = match (model, examples) {
         (TaskModel::TokenClassifier(model), Examples::Tagged(examples)) => {
             tags(model, codec, examples, batch_size)
         }
@@ -100,7 +107,8 @@ pub fn evaluate<B: Backend, P: PositionScheme<B>>(
             targets(model, codec, pairs, &items, batch_size)
         }
         _ => unreachable!("the codec of a model takes only the examples of its task"),
-    }
+    }?;
+    Ok(Evaluation { n_truncated, ..evaluation })
 }
 
 fn tags<B: Backend, P: PositionScheme<B>>(
@@ -189,14 +197,16 @@ fn targets<B: Backend, P: PositionScheme<B>>(
     let (nats, n_tokens) = summed_loss::<B, _>(model, codec, items, batch_size)?;
     let longest = items.iter().map(|item| target_ids(item).len()).max().unwrap_or(0);
     let options = WriteOptions { max_new_tokens: longest + 1, ..WriteOptions::default() };
-    let mut exact = 0_usize;
+    let (mut exact, mut done) = (0_usize, 0);
     for chunk in items.chunks(batch_size.max(1)) {
         let sources: Vec<Vec<u32>> = chunk.iter().map(|item| item.ids.clone()).collect();
         let written =
             translate_texts(model, codec, &sources, options, &mut |_, _| ControlFlow::Continue(()))?;
-        let right =
-            |(item, row): (&Item, &locus_heads::generate::Generated)| target_ids(item)[1..] == row.ids[..];
-        exact += chunk.iter().zip(&written).filter(|pair| right(*pair)).count();
+        for (pair, row) in pairs[done..].iter().zip(&written) {
+            // The whole target: one that is too long for the model cannot be right.
+            exact += usize::from(codec.whole_target(&pair.target)? == row.ids);
+        }
+        done += chunk.len();
     }
     let mut evaluation = Evaluation::new("exact_match");
     evaluation.set("exact_match", exact as f64 / pairs.len().max(1) as f64);

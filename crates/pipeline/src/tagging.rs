@@ -34,20 +34,18 @@ pub fn tag<B: Backend, P: PositionScheme<B>>(
         sentences.iter().map(|words| vec![None; words.len()]).collect();
     let mut windows = Vec::new();
     for (sentence, words) in sentences.iter().enumerate() {
-        for (window, item) in codec.windows(words, None)? {
-            windows.push((sentence, codec.owned_columns(&window, words)?, item));
-        }
+        windows.extend(codec.windows(words, None)?.into_iter().map(|window| (sentence, window)));
     }
     // Similar lengths together, so that little is padding.
-    windows.sort_by_key(|(_, _, item)| item.ids.len());
+    windows.sort_by_key(|(_, window)| window.item.ids.len());
     for chunk in windows.chunks(batch_size.max(1)) {
-        let items: Vec<&Item> = chunk.iter().map(|(_, _, item)| item).collect();
+        let items: Vec<&Item> = chunk.iter().map(|(_, window)| &window.item).collect();
         let batch = codec.batch(&items)?;
         let logits = model.logits(&batch.tokens, None)?; // [batch, seq, n_labels]
         let [_, seq, n_labels] = logits.dims();
         let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
-        for (row, (sentence, columns, _)) in chunk.iter().enumerate() {
-            for &(word, column) in columns {
+        for (row, (sentence, window)) in chunk.iter().enumerate() {
+            for &(word, column) in &window.columns {
                 let start = (row * seq + column) * n_labels;
                 tagged[*sentence][word] = Some(best(&logits[start..start + n_labels]));
             }

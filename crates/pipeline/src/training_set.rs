@@ -50,6 +50,16 @@ impl TrainingSet {
         self.items.len()
     }
 
+    /// A key that depends on every item, so that two sets can be told apart.
+    pub fn fingerprint(&self, key: Key) -> Key {
+        self.items.iter().fold(key, |key, item| {
+            item.ids
+                .iter()
+                .fold(key, |key, &id| key.child(u64::from(id)))
+                .named(&format!("{:?}", item.labels))
+        })
+    }
+
     /// Batch `idx` of an epoch.
     ///
     /// # Errors

@@ -13,7 +13,42 @@ pub(crate) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
         }
         ConfigVerb::Explain { recipe, sets } => {
             let run = load(&Source::find(recipe)?, sets)?;
-            say(toml::to_string(&run)?.trim_end())
+            let text = toml::to_string(&run)?;
+            say(text.trim_end())?;
+            let unset = OPTIONAL.iter().filter(|key| !is_set(&text, key)).copied().collect::<Vec<_>>();
+            say(format_args!("\n# Not set: {}", unset.join(", ")))
         }
     }
+}
+
+/// The keys without a default.
+const OPTIONAL: [&str; 19] = [
+    "data.set",
+    "data.dir",
+    "data.train",
+    "data.dev",
+    "data.test",
+    "data.format",
+    "data.header",
+    "tokenizer.file",
+    "model.from",
+    "model.n_kv_heads",
+    "model.d_head",
+    "model.d_ff",
+    "model.layer_positions",
+    "train.max_steps",
+    "train.patience",
+    "train.eval_every_steps",
+    "train.checkpoint_every_steps",
+    "data.columns.text",
+    "data.columns.label",
+];
+
+fn is_set(text: &str, key: &str) -> bool {
+    let table: toml::Table = text.parse().unwrap_or_default();
+    let mut value = Some(toml::Value::Table(table));
+    for part in key.split('.') {
+        value = value.and_then(|value| value.get(part).cloned());
+    }
+    value.is_some()
 }

@@ -51,7 +51,8 @@ impl<R: Read> Lines<'_, R> {
     /// The next lines without their ends, as many answers as which are due.
     fn next_group(&mut self) -> anyhow::Result<Vec<String>> {
         let mut group = Vec::new();
-        while group.len() < LINES {
+        // What has been read is answered at once, so that a person or a program at the other end need not wait.
+        while group.len() < LINES && (group.is_empty() || !self.reader.buffer().is_empty()) {
             let mut bytes = Vec::new();
             if self
                 .reader

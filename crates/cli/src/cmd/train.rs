@@ -43,7 +43,7 @@ pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<()> {
         }
         Ended::Done(report) => {
             say(report.text())?;
-            say(next_steps(task, &out, &args.recipe))
+            say(next_steps(task, &out))
         }
     }
 }
@@ -83,20 +83,41 @@ fn stop_on_ctrl_c() -> Interrupter {
 }
 
 fn resumed(args: &TrainArgs, out: &Path) -> String {
-    let mut command = format!("locus train {} --out {} --resume auto", args.recipe, out.display());
-    if let Some(dir) = &args.data_dir {
-        command += &format!(" --data-dir {}", dir.display());
+    let mut command = format!(
+        "locus train {} --out {} --resume auto",
+        quoted(&args.recipe),
+        quoted(&out.display().to_string())
+    );
+    let dir = args.data_dir.as_ref().map(|dir| dir.display().to_string());
+    let seed = args.seed.map(|seed| seed.to_string());
+    let flags = [
+        ("--data-dir", &dir),
+        ("--seed", &seed),
+        ("--backend", &args.device.backend),
+        ("--device", &args.device.device),
+    ];
+    for (flag, value) in flags {
+        if let Some(value) = value {
+            command += &format!(" {flag} {}", quoted(value));
+        }
     }
-    if let Some(seed) = args.seed {
-        command += &format!(" --seed {seed}");
-    }
-    args.sets.iter().for_each(|set| command += &format!(" --set '{set}'"));
+    args.sets.iter().for_each(|set| command += &format!(" --set {}", quoted(set)));
     command
 }
 
-fn next_steps(task: Task, out: &Path, recipe: &str) -> String {
-    let model = out.join("model");
-    let model = model.display();
+/// As a shell reads it as one word.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./=:,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+fn next_steps(task: Task, out: &Path) -> String {
+    let path = |name: &str| quoted(&out.join(name).display().to_string());
+    let (model, run) = (path("model"), path("run.toml"));
     let usage = match task {
         Task::Ner => format!("echo 'Mira Tolland visited Lisbon.' | locus predict --model {model}"),
         Task::Classify => format!("echo 'It works very well.' | locus predict --model {model}"),
@@ -104,9 +125,9 @@ fn next_steps(task: Task, out: &Path, recipe: &str) -> String {
         Task::Seq2seq => format!("locus generate --model {model} --prompt 'a b c' --temperature 0"),
     };
     format!(
-        "model      {model}\nreport     {}\n\nNext:\n  {usage}\n  locus train {recipe} --set model.position=none --out {}-none\n  \
+        "model      {model}\nreport     {}\n\nNext:\n  {usage}\n  locus train {run} --set model.position=none --out {}\n  \
          (locus is target/release/locus; `cargo xtask <verb>` builds and runs it)",
-        out.join("report.txt").display(),
-        out.display()
+        path("report.txt"),
+        quoted(&format!("{}-none", out.display())),
     )
 }

@@ -72,9 +72,10 @@ fn set(table: &mut Table, path: &[String], value: Value) {
         return;
     }
     let below = table.entry(key.clone()).or_insert_with(|| Value::Table(Table::new()));
-    // `position = "alibi"` gives way to `position.rotary.base`, and one scheme's table to another's.
-    let other_scheme = key == "position" && below.as_table().is_some_and(|t| !t.contains_key(&rest[0]));
-    if !below.is_table() || other_scheme {
+    // `position = "alibi"` gives way to `position.rotary.base`, and the table of one choice to that of another.
+    let is_choice = ["position", "combine", "warmup", "clip_norm"].contains(&key.as_str());
+    let other_choice = is_choice && below.as_table().is_some_and(|t| !t.contains_key(&rest[0]));
+    if !below.is_table() || other_choice {
         *below = Value::Table(Table::new());
     }
     if let Value::Table(below) = below {
@@ -137,10 +138,7 @@ fn shown(leaf: &Table) -> String {
         Value::Table(section) if SECTIONS.contains(&key.as_str()) => section.values().next().unwrap_or(value),
         _ => value,
     };
-    match value {
-        Value::Table(table) => format!("{{ {} }}", table.to_string().trim_end().replace('\n', ", ")),
-        other => other.to_string(),
-    }
+    value.to_string()
 }
 
 fn without_wrong_leaves(mut table: Table) -> Table {

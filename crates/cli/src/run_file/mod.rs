@@ -58,6 +58,9 @@ pub(crate) struct DataSection {
     /// A set with a manifest (`locus data list`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) set: Option<String>,
+    /// The folder in which the set lies; `--data-dir` where given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) dir: Option<PathBuf>,
     /// A file or folder to train on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) train: Option<PathBuf>,
@@ -72,6 +75,9 @@ pub(crate) struct DataSection {
     pub(crate) format: Option<Format>,
     /// Where things stand in a row.
     pub(crate) columns: Columns,
+    /// Whether a table's first line names its columns; yes where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) header: Option<bool>,
     /// The probability that an input token is replaced by the unknown token in training.
     pub(crate) token_dropout: f64,
 }
@@ -136,7 +142,8 @@ impl Default for ModelSection {
 
 impl<'de> Deserialize<'de> for ModelSection {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (ModelKeys { from, pooling, tied }, stack) = split(deserializer, &["from", "pooling", "tied"])?;
+        let (ModelKeys { from, pooling, tied }, stack) =
+            split(deserializer, &["from", "pooling", "tied"], "`d_model`")?;
         Ok(Self { from, pooling, tied, stack })
     }
 }
@@ -179,7 +186,7 @@ impl Default for TrainSection {
 impl<'de> Deserialize<'de> for TrainSection {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (TrainKeys { batch_size, eval_batch_size, label_smoothing }, fit) =
-            split(deserializer, &["batch_size", "eval_batch_size", "label_smoothing"])?;
+            split(deserializer, &["batch_size", "eval_batch_size", "label_smoothing"], "`epochs`")?;
         Ok(Self { batch_size, eval_batch_size, label_smoothing, fit })
     }
 }
@@ -189,6 +196,7 @@ impl<'de> Deserialize<'de> for TrainSection {
 fn split<'de, D: Deserializer<'de>, Own: DeserializeOwned, Rest: DeserializeOwned>(
     deserializer: D,
     own_keys: &[&str],
+    a_rest_key: &str,
 ) -> Result<(Own, Rest), D::Error> {
     let table = toml::Table::deserialize(deserializer)?;
     let (own, rest): (toml::Table, toml::Table) =
@@ -197,6 +205,9 @@ fn split<'de, D: Deserializer<'de>, Own: DeserializeOwned, Rest: DeserializeOwne
     let rest = rest.try_into().map_err(|error: toml::de::Error| {
         // Unknown keys are answered with all keys of the section.
         let text = error.message().to_owned();
+        if !text.contains(a_rest_key) {
+            return Error::custom(text);
+        }
         let own_keys: Vec<String> = own_keys.iter().map(|key| format!("`{key}`")).collect();
         Error::custom(text.replace("expected one of ", &format!("expected one of {}, ", own_keys.join(", "))))
     })?;
