@@ -46,6 +46,20 @@ pub struct AttentionOptions {
 ///
 /// # Panics
 /// If `kv_heads` does not divide `heads`.
+///
+/// # Example
+/// ```
+/// # use burn::tensor::Tensor;
+/// # use locus_backend::{device::NdArray, ops};
+/// # let device = Default::default();
+/// use locus_backend::mask::{AttentionMask, MaskSpec};
+/// use locus_backend::ops::{AttentionOptions, ScoreBias};
+/// let x = || Tensor::<NdArray, 4>::ones([1, 2, 5, 4], &device);
+/// let mask = AttentionMask::new(MaskSpec { batch: 1, q_len: 5, k_len: 5, causal: true, ..Default::default() }, &device);
+/// let options = AttentionOptions { scale: 0.5, dropout: 0.0, key: None };
+/// let y = ops::attention(x(), x(), x(), &ScoreBias::None, &mask, options);
+/// assert_eq!(y.dims(), [1, 2, 5, 4]);
+/// ```
 pub fn attention<B: Backend>(
     q: Tensor<B, 4>,
     k: Tensor<B, 4>,
@@ -61,6 +75,15 @@ pub fn attention<B: Backend>(
 ///
 /// # Shapes
 /// - x: `[.., d_in]`; weight: `[d_in, d_out]`; bias: `[d_out]`; output: `[.., d_out]`
+///
+/// # Example
+/// ```
+/// # use burn::tensor::Tensor;
+/// # use locus_backend::{device::NdArray, ops};
+/// # let device = Default::default();
+/// let (x, weight) = (Tensor::<NdArray, 3>::ones([2, 5, 3], &device), Tensor::ones([3, 4], &device));
+/// assert_eq!(ops::linear(x, weight, None).dims(), [2, 5, 4]);
+/// ```
 pub fn linear<B: Backend, const D: usize>(
     x: Tensor<B, D>,
     weight: Tensor<B, 2>,
@@ -129,6 +152,18 @@ pub fn gelu<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
 /// Sets each element to zero with probability `p` and scales the others by `1/(1 − p)`; the identity without a key.
 ///
 /// The choice is a pure function of the key and the element's index, on every backend.
+///
+/// # Example
+/// ```
+/// # use burn::tensor::Tensor;
+/// # use locus_backend::{device::NdArray, ops};
+/// # let device = Default::default();
+/// use locus_backend::rng::Key;
+/// let x = Tensor::<NdArray, 1>::ones([1000], &device);
+/// let y = ops::dropout(x.clone(), 0.25, Some(Key::new(7)));
+/// assert!((y.mean().into_scalar() - 1.0).abs() < 0.1);
+/// assert_eq!(ops::dropout(x, 0.25, None).mean().into_scalar(), 1.0);
+/// ```
 pub fn dropout<B: Backend, const D: usize>(x: Tensor<B, D>, p: f64, key: Option<Key>) -> Tensor<B, D> {
     match key {
         Some(key) if p > 0.0 => reference::dropout(x, p, key),
@@ -186,6 +221,19 @@ impl Targets {
 ///
 /// # Panics
 /// If the targets do not fit the logits: batches are checked on the host, where they are made.
+///
+/// # Example
+/// ```
+/// # use burn::tensor::Tensor;
+/// # use locus_backend::{device::NdArray, ops};
+/// # let device = Default::default();
+/// use locus_backend::ops::{IGNORE, Targets};
+/// let logits = Tensor::<NdArray, 2>::zeros([3, 4], &device);
+/// let targets = Targets::new(vec![2, IGNORE, 0]);
+/// assert_eq!(targets.weight(), 2.0);
+/// let loss = ops::cross_entropy(logits, targets).into_scalar();
+/// assert!((loss - 2.0 * 4.0_f32.ln()).abs() < 1e-6);
+/// ```
 pub fn cross_entropy<B: Backend>(logits: Tensor<B, 2>, targets: Targets) -> Tensor<B, 1> {
     let [rows, classes] = logits.dims();
     targets.check(rows, classes);

@@ -55,6 +55,21 @@ impl<B: Backend> Embeddings<B> {
     /// # Shapes
     /// - batch: `[batch, seq]`; output: `[batch, seq, width]`
     ///
+    /// # Example
+    /// ```
+    /// # use locus_testkit::device::NdArray;
+    /// # use locus_backend::rng::Key;
+    /// use locus_embedding::{EmbeddingsConfig, TokenBatch, Tokens};
+    /// # fn main() -> Result<(), locus_embedding::EmbeddingError> {
+    /// let device = Default::default();
+    /// let config = EmbeddingsConfig { vocab_size: 9, width: 4, n_segments: 2, scale: 1.0, init_std: 0.02 };
+    /// let embeddings = config.init::<NdArray>(Key::new(1), &device);
+    /// let tokens = Tokens::new([1, 3], vec![1, 8, 2], vec![true; 3], Some(vec![0, 0, 1]))?;
+    /// let x = embeddings.forward(&TokenBatch::from_host(tokens, 9, &device)?)?;
+    /// assert_eq!(x.dims(), [1, 3, 4]);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// If a segment id is outside the table.
     pub fn forward(&self, batch: &TokenBatch<B>) -> Result<Tensor<B, 3>, EmbeddingError> {

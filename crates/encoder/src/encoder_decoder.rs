@@ -47,6 +47,25 @@ impl<B: Backend, P: PositionScheme<B>> EncoderDecoder<B, P> {
     /// # Shapes
     /// - target: `[batch, q]`; output: `[batch, q, d_model]`
     ///
+    /// # Example
+    /// ```
+    /// # use locus_testkit::device::NdArray;
+    /// # use locus_backend::rng::Key;
+    /// use locus_embedding::{TokenBatch, Tokens};
+    /// use locus_encoder::{EncoderDecoder, StackConfig};
+    /// # fn main() -> Result<(), locus_embedding::EmbeddingError> {
+    /// let device = Default::default();
+    /// let config = StackConfig { d_model: 8, n_heads: 2, ..StackConfig::default() };
+    /// let model = EncoderDecoder::<NdArray>::new(&config, 9, Key::new(1), &device);
+    /// let text = |ids: &[u32]| {
+    ///     let tokens = Tokens::new([1, ids.len()], ids.to_vec(), vec![true; ids.len()], None)?;
+    ///     TokenBatch::from_host(tokens, 9, &device)
+    /// };
+    /// let memory = model.encode(&text(&[4, 5, 6])?, None)?;
+    /// assert_eq!(model.decode(&text(&[1, 7])?, &memory, None, None)?.dims(), [1, 2, 8]);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`Stack::forward`].
     pub fn decode(

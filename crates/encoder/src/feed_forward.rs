@@ -38,6 +38,18 @@ impl<B: Backend> FeedForward<B> {
     ///
     /// # Shapes
     /// - x: `[batch, seq, d_model]`; output as x
+    ///
+    /// # Example
+    /// ```
+    /// # use burn::tensor::Tensor;
+    /// # use locus_testkit::device::NdArray;
+    /// # use locus_backend::rng::Key;
+    /// use locus_encoder::{Activation, FeedForward, StackConfig};
+    /// let device = Default::default();
+    /// let config = StackConfig { d_model: 6, activation: Activation::Swiglu, ..StackConfig::default() };
+    /// let ffn = FeedForward::<NdArray>::new(&config, 1.0, Key::new(1), &device);
+    /// assert_eq!(ffn.forward(Tensor::ones([2, 3, 6], &device)).dims(), [2, 3, 6]);
+    /// ```
     pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
         let up = self.up_proj.forward(x.clone()); // [batch, seq, d_ff]
         let hidden = match &self.gate_proj {

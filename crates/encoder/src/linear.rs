@@ -28,6 +28,17 @@ impl<B: Backend> Linear<B> {
     ///
     /// # Shapes
     /// - x: `[.., d_in]`; output: `[.., d_out]`
+    ///
+    /// # Example
+    /// ```
+    /// # use burn::tensor::Tensor;
+    /// # use locus_testkit::device::NdArray;
+    /// # use locus_backend::rng::Key;
+    /// use locus_encoder::Linear;
+    /// let device = Default::default();
+    /// let layer = Linear::<NdArray>::new([3, 5], true, 0.02, Key::new(1), &device);
+    /// assert_eq!(layer.forward(Tensor::ones([2, 7, 3], &device)).dims(), [2, 7, 5]);
+    /// ```
     pub fn forward<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
         ops::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val))
     }

@@ -35,6 +35,17 @@ impl<B: Backend> Norm<B> {
     ///
     /// # Shapes
     /// - x: `[.., d_model]`; output as x
+    ///
+    /// # Example
+    /// ```
+    /// # use burn::tensor::Tensor;
+    /// # use locus_testkit::device::NdArray;
+    /// use locus_encoder::{Norm, NormKind};
+    /// let device = Default::default();
+    /// let norm = Norm::<NdArray>::new(NormKind::RmsNorm, 3, 1e-6, &device);
+    /// let y = norm.forward(Tensor::<NdArray, 2>::from_floats([[2.0, -2.0, 2.0]], &device));
+    /// assert!((y.sum().into_scalar() - 1.0).abs() < 1e-4);
+    /// ```
     pub fn forward<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
         match self {
             Self::Layer(norm) => ops::layer_norm(x, norm.gamma.val(), norm.beta.val(), norm.eps),

@@ -47,6 +47,23 @@ impl<B: Backend, P: PositionScheme<B>> SequenceClassifier<B, P> {
     ///
     /// # Errors
     /// If an id or a position is out of range.
+    ///
+    /// # Example
+    /// ```
+    /// # use locus_testkit::device::NdArray;
+    /// # use locus_backend::rng::Key;
+    /// use locus_embedding::Tokens;
+    /// use locus_encoder::StackConfig;
+    /// use locus_heads::{HeadConfig, TaskModel};
+    /// # fn main() -> Result<(), locus_heads::HeadError> {
+    /// let stack = StackConfig { d_model: 8, n_heads: 2, ..StackConfig::default() };
+    /// let head = HeadConfig::SequenceClassification { n_labels: 5, pooling: Default::default() };
+    /// let model = TaskModel::<NdArray>::new(&head, &stack, 9, 0.0, Key::new(1), &Default::default());
+    /// let TaskModel::SequenceClassifier(model) = model else { unreachable!() };
+    /// let tokens = Tokens::new([1, 3], vec![1, 8, 2], vec![true; 3], None)?;
+    /// assert_eq!(model.logits(&tokens, None)?.dims(), [1, 5]);
+    /// # Ok(()) }
+    /// ```
     pub fn logits(&self, tokens: &Tokens, key: Option<Key>) -> Result<Tensor<B, 2>, HeadError> {
         let device = self.classifier.weight.device();
         let batch = TokenBatch::from_host(tokens.clone(), self.vocab_size, &device)?;
