@@ -1,5 +1,6 @@
 //! A run from run file to report: data, tokenizer, model, training, scores, model folder.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use locus_data::{Examples, Kind, LabelSet, Part, ReadOptions, Shares, Splits, To
 use locus_encoder::StackConfig;
 use locus_heads::{HeadConfig, TaskBatch, TaskModel};
 use locus_model::{ModelConfig, load, load_config, save};
-use locus_pipeline::{Codec, Evaluation, TrainingSet, evaluate};
+use locus_pipeline::{Codec, Evaluation, TrainingSet, evaluate, in_units};
 use locus_train::{BatchSource, BoxError, FitReport, Interrupter, Resume, Stopped, Trainer};
 
 use crate::UsageError;
@@ -141,7 +142,7 @@ impl Experiment {
     /// The model's configuration and tokenizer: new ones, or those of the folder it starts from.
     fn plan(&self, train: &Examples) -> anyhow::Result<(ModelConfig, Tokenizer)> {
         let labels = match self.run.task {
-            Task::Ner | Task::Classify => LabelSet::from_training(train)?.names().to_vec(),
+            Task::Ner | Task::Classify => LabelSet::from_training(&as_trained(train))?.names().to_vec(),
             Task::Lm | Task::Seq2seq => Vec::new(),
         };
         let head = self.run.head(labels.len());
@@ -343,6 +344,14 @@ fn cut_dev(mut splits: Splits) -> anyhow::Result<Splits> {
     Ok(splits)
 }
 
+/// The examples as a model sees them: of tagged words, the units.
+fn as_trained(examples: &Examples) -> Cow<'_, Examples> {
+    match examples {
+        Examples::Tagged(sentences) => Cow::Owned(Examples::Tagged(in_units(sentences))),
+        _ => Cow::Borrowed(examples),
+    }
+}
+
 /// Labels that only dev or test has: nothing could ever predict them.
 fn refuse_unknown_labels(config: &ModelConfig, splits: &Splits) -> anyhow::Result<()> {
     if config.labels.is_empty() {
@@ -351,7 +360,7 @@ fn refuse_unknown_labels(config: &ModelConfig, splits: &Splits) -> anyhow::Resul
     let known = LabelSet::new(config.labels.iter().cloned())?;
     let mut problems = Vec::new();
     for (part, examples) in splits.iter().filter(|(part, _)| **part != Part::Train) {
-        let unknown = known.unknown(examples);
+        let unknown = known.unknown(&as_trained(examples));
         problems.extend(unknown.iter().map(|label| {
             format!(
                 "\n  - {part}: label '{}' on line {} ({} times) is not in train",

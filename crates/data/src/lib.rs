@@ -38,5 +38,7 @@ pub use plan::{BatchLimits, BatchPlan, Order, lm_blocks};
 pub use read::read;
 pub use split::{Part, Shares};
 pub use stats::{Stats, stats};
-pub use tokenizer::{Encoding, Frame, Framed, Specials, Tokenizer, TokenizerKind, WordEncoding, split_words};
+pub use tokenizer::{
+    Encoding, Frame, Framed, Specials, Tokenizer, TokenizerKind, WordEncoding, cjk_units, split_words,
+};
 pub use window::{Window, windows};

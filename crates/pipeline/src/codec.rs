@@ -6,7 +6,7 @@ use locus_embedding::Tokens;
 use locus_heads::{HeadConfig, Labels, TaskBatch};
 use locus_model::ModelConfig;
 
-use crate::PipelineError;
+use crate::{PipelineError, in_units};
 
 /// A tokenizer, the labels and the sizes of one model.
 #[derive(Clone, Debug)]
@@ -79,7 +79,7 @@ impl Codec {
         let mut encoded = Encoded::default();
         match (&self.head, examples) {
             (HeadConfig::TokenClassification { .. }, Examples::Tagged(sentences)) => {
-                for sentence in sentences {
+                for sentence in in_units(sentences) {
                     let labels =
                         sentence.tags.iter().map(|tag| self.label(tag)).collect::<Result<Vec<_>, _>>()?;
                     let windows = self.windows(&sentence.words, Some(&labels))?;

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::classify::classify;
 use crate::tagging::tag;
+use crate::units::Units;
 use crate::write::{WriteOptions, translate_texts};
 use crate::{Codec, Encoded, PipelineError};
 
@@ -117,16 +118,18 @@ fn tags<B: Backend, P: PositionScheme<B>>(
     examples: &[Tagged],
     batch_size: usize,
 ) -> Result<Evaluation, PipelineError> {
-    let sentences: Vec<Vec<String>> = examples.iter().map(|sentence| sentence.words.clone()).collect();
+    let split: Vec<Units> = examples.iter().map(|sentence| Units::of(&sentence.words)).collect();
+    let sentences: Vec<Vec<String>> = split.iter().map(|units| units.units.clone()).collect();
     let predicted = tag(model, codec, &sentences, batch_size)?;
     let (mut entities, mut tokens) = (EntityScorer::new(), ConfusionMatrix::new());
     let (mut nats, mut n) = (0.0, 0_usize);
-    for (gold, words) in examples.iter().zip(&predicted) {
-        let names: Vec<&str> = words.iter().map(|word| codec.label_name(word.label)).collect();
-        for (tag, word) in gold.tags.iter().zip(words) {
-            nats -= word.log_probs[codec.label_idx(tag)?];
+    for ((gold, units), found) in examples.iter().zip(&split).zip(&predicted) {
+        for (tag, unit) in units.spread(&gold.tags).iter().zip(found) {
+            nats -= unit.log_probs[codec.label_idx(tag)?];
             n += 1;
         }
+        let names: Vec<&str> = found.iter().map(|unit| codec.label_name(unit.label)).collect();
+        let names = units.gather(&names);
         entities.add(&spans(&gold.tags, TagScheme::Iob2), &spans(&names, TagScheme::Iob2));
         tokens.extend(&gold.tags, &names)?;
     }

@@ -23,6 +23,7 @@ mod evaluate;
 mod pipeline;
 mod tagging;
 mod training_set;
+mod units;
 mod write;
 
 pub use codec::{Codec, Encoded};
@@ -31,4 +32,5 @@ pub use evaluate::{Evaluation, evaluate};
 pub use pipeline::{Entity, Pipeline, Prediction};
 pub use tagging::{TaggedWord, tag};
 pub use training_set::TrainingSet;
+pub use units::in_units;
 pub use write::{StreamDecoder, WriteOptions};

@@ -24,7 +24,7 @@ use crate::DataError;
 use crate::error::io;
 
 pub use frame::{Frame, Framed, Specials, fit_pair};
-pub use words::{is_cjk, split_words};
+pub use words::{cjk_units, is_cjk, split_words};
 
 /// What the pieces of a tokenizer are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -31,6 +31,16 @@ pub fn split_words(text: &str) -> Vec<(String, Range<usize>)> {
         .collect()
 }
 
+/// The parts of a word that [`split_words`] would give for its Chinese characters: each of these, and what stands between.
+///
+/// ```
+/// let units: Vec<&str> = locus_data::cjk_units("A股市").collect();
+/// assert_eq!(units, ["A", "股", "市"]);
+/// ```
+pub fn cjk_units(word: &str) -> impl Iterator<Item = &str> {
+    split_cjk(word, 0..word.len()).into_iter().map(|range| &word[range])
+}
+
 /// Whether a character is a Chinese one as BERT counts them: no blanks are written around these.
 pub fn is_cjk(c: char) -> bool {
     matches!(u32::from(c),
