@@ -19,7 +19,7 @@ pub enum PadSide {
 }
 
 /// One example as ids, before padding.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Item {
     /// Token ids; never empty in a batch.
     pub ids: Vec<u32>,
@@ -30,7 +30,7 @@ pub struct Item {
 }
 
 /// The labels of one item.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub enum ItemLabels {
     /// Nothing: prediction.
     #[default]
@@ -39,6 +39,10 @@ pub enum ItemLabels {
     PerToken(Vec<i32>),
     /// One label for the item.
     Row(i32),
+    /// For each label of the set whether the item has it: 1 or 0.
+    MultiHot(Vec<f32>),
+    /// A number for the item.
+    Value(f32),
     /// A sequence for a decoder: what it is fed, and what it is to answer at each place.
     Target {
         /// Decoder input ids.
@@ -49,7 +53,7 @@ pub enum ItemLabels {
 }
 
 /// A rectangle of token ids, row-major `[batch, seq]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct HostBatch {
     /// Rows.
     pub batch: usize,
@@ -66,7 +70,7 @@ pub struct HostBatch {
 }
 
 /// The labels of a batch.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum HostLabels {
     /// Nothing.
     None,
@@ -74,6 +78,10 @@ pub enum HostLabels {
     PerToken(Vec<i32>),
     /// `[batch]`.
     PerRow(Vec<i32>),
+    /// `[batch, n_labels]`: 1 where a row has a label, else 0.
+    MultiHot(Vec<f32>),
+    /// `[batch]`.
+    Values(Vec<f32>),
     /// For a decoder; always padded on the right, whatever the side of the source.
     Target {
         /// Decoder input ids, `[batch, seq]`.
@@ -93,10 +101,11 @@ impl HostBatch {
         self.keep.iter().filter(|&&keep| keep).count()
     }
 
-    /// How many places count in a token loss: labels that are not [`IGNORE`]; rows for row labels; else 0.
+    /// How many places count in a loss: token labels that are not [`IGNORE`]; rows for labels of rows; else 0.
     pub fn n_labels(&self) -> usize {
         match &self.labels {
             HostLabels::None => 0,
+            HostLabels::MultiHot(_) | HostLabels::Values(_) => self.batch,
             HostLabels::PerToken(labels) | HostLabels::PerRow(labels) | HostLabels::Target { labels, .. } => {
                 labels.iter().filter(|&&label| label != IGNORE).count()
             }
@@ -217,6 +226,18 @@ fn pad_labels(
             _ => None,
         })
         .map(HostLabels::PerRow),
+        ItemLabels::MultiHot(ref first) => {
+            let rows = each(items, "one value for each label", |item| match &item.labels {
+                ItemLabels::MultiHot(row) if row.len() == first.len() => Some(row.as_slice()),
+                _ => None,
+            })?;
+            Ok(HostLabels::MultiHot(rows.concat()))
+        }
+        ItemLabels::Value(_) => each(items, "a number", |item| match item.labels {
+            ItemLabels::Value(value) => Some(value),
+            _ => None,
+        })
+        .map(HostLabels::Values),
         ItemLabels::Target { .. } => pad_target(items, pad_id, multiple),
     }
 }
@@ -270,6 +291,8 @@ fn describe(labels: &ItemLabels) -> String {
         ItemLabels::None => "no labels".to_owned(),
         ItemLabels::PerToken(labels) => format!("{} token labels", labels.len()),
         ItemLabels::Row(_) => "a row label".to_owned(),
+        ItemLabels::MultiHot(values) => format!("{} label values", values.len()),
+        ItemLabels::Value(_) => "a number".to_owned(),
         ItemLabels::Target { ids, labels } => {
             format!("a target of {} ids and {} labels", ids.len(), labels.len())
         }
@@ -341,6 +364,23 @@ mod tests {
                 seq: 2
             }
         );
+    }
+
+    #[test]
+    fn many_labels_stand_side_by_side_and_numbers_below_each_other() {
+        let hot = |values: [f32; 3]| item(&[1, 2], ItemLabels::MultiHot(values.to_vec()));
+        let (a, b) = (hot([0.0, 1.0, 1.0]), hot([0.0; 3]));
+        let batch = collate(&[&a, &b], 0, PadSide::Right, 7).expect("fits");
+        assert_eq!(batch.labels, HostLabels::MultiHot(vec![0.0, 1.0, 1.0, 0.0, 0.0, 0.0]));
+        assert_eq!(batch.n_labels(), 2);
+        let narrow = item(&[1], ItemLabels::MultiHot(vec![1.0]));
+        let error = collate(&[&a, &narrow], 0, PadSide::Right, 7).expect_err("another width").to_string();
+        assert!(error.contains("item 1 has 1 tokens, no segments, 1 label values"), "{error}");
+
+        let value = |value| item(&[1], ItemLabels::Value(value));
+        let batch = collate(&[&value(2.5), &value(-1.0)], 0, PadSide::Right, 7).expect("fits");
+        assert_eq!((batch.n_labels(), &batch.labels), (2, &HostLabels::Values(vec![2.5, -1.0])));
+        assert!(collate(&[&value(2.5), &a], 0, PadSide::Right, 7).is_err());
     }
 
     #[test]

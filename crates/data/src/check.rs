@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::split::Part;
 use crate::stats::{label_counts, write_labels};
-use crate::{DataError, Examples, LabelSet, Tokenizer, UnknownLabel};
+use crate::{DataError, Examples, LabelSet, Row, Tokenizer, UnknownLabel};
 
 /// The examples of each part of a set.
 pub type Splits = BTreeMap<Part, Examples>;
@@ -118,7 +118,7 @@ fn part_report(examples: &Examples) -> PartReport {
     let mut report =
         PartReport { examples: examples.len(), labels: label_counts(examples), ..PartReport::default() };
     let mut seen: HashMap<String, BTreeSet<String>> = HashMap::new();
-    for Row { line, text, label, aligned } in rows(examples) {
+    for Seen { line, text, label, aligned } in rows(examples) {
         if !aligned {
             report.misaligned.add(line);
         }
@@ -139,33 +139,40 @@ fn part_report(examples: &Examples) -> PartReport {
 }
 
 /// An example as far as a check looks at it.
-struct Row {
+struct Seen {
     line: usize,
     text: String,
     label: String,
     aligned: bool,
 }
 
-fn rows(examples: &Examples) -> Vec<Row> {
-    let plain =
-        |line, text: &str, label: &str| Row { line, text: text.into(), label: label.into(), aligned: true };
+fn rows(examples: &Examples) -> Vec<Seen> {
+    fn plain(line: usize, text: &str, label: &str) -> Seen {
+        Seen { line, text: text.to_owned(), label: label.to_owned(), aligned: true }
+    }
+    fn of_rows<L>(list: &[Row<L>], label: impl Fn(&L) -> String) -> Vec<Seen> {
+        let seen = |row: &Row<L>| match &row.pair {
+            Some(pair) => plain(row.line, &format!("{}\t{pair}", row.text), &label(&row.label)),
+            None => plain(row.line, &row.text, &label(&row.label)),
+        };
+        list.iter().map(seen).collect()
+    }
     match examples {
         Examples::Tagged(list) => list
             .iter()
-            .map(|example| Row {
+            .map(|example| Seen {
                 line: example.line,
                 text: example.words.join(" "),
                 label: example.tags.join(" "),
                 aligned: example.words.len() == example.tags.len(),
             })
             .collect(),
-        Examples::Labelled(list) => list
-            .iter()
-            .map(|example| match &example.pair {
-                Some(pair) => plain(example.line, &format!("{}\t{pair}", example.text), &example.label),
-                None => plain(example.line, &example.text, &example.label),
-            })
-            .collect(),
+        Examples::Labelled(list) => of_rows(list, String::clone),
+        Examples::MultiLabelled(list) => of_rows(list, |labels| {
+            let sorted: BTreeSet<&str> = labels.iter().map(String::as_str).collect();
+            sorted.into_iter().collect::<Vec<_>>().join(",")
+        }),
+        Examples::Scored(list) => of_rows(list, f64::to_string),
         Examples::Text(list) => list.iter().map(|text| plain(0, text, "")).collect(),
         Examples::Pairs(list) => {
             list.iter().map(|example| plain(example.line, &example.source, &example.target)).collect()
@@ -180,6 +187,19 @@ fn over_long(examples: &Examples, limit: LengthLimit<'_>) -> Result<Finding, Dat
         let second = pair.map(|pair| tokenizer.encode(pair)).transpose()?.map_or(0, |pair| pair.ids.len());
         Ok(tokenizer.encode(text)?.ids.len() + second + tokenizer.frame().n_tokens(pair.is_some()))
     };
+    fn of_rows<L>(
+        list: &[Row<L>],
+        framed: impl Fn(&str, Option<&str>) -> Result<usize, DataError>,
+        max_len: usize,
+        found: &mut Finding,
+    ) -> Result<(), DataError> {
+        for row in list {
+            if framed(&row.text, row.pair.as_deref())? > max_len {
+                found.add(row.line);
+            }
+        }
+        Ok(())
+    }
     match examples {
         Examples::Tagged(list) => {
             for example in list {
@@ -190,13 +210,9 @@ fn over_long(examples: &Examples, limit: LengthLimit<'_>) -> Result<Finding, Dat
                 }
             }
         }
-        Examples::Labelled(list) => {
-            for example in list {
-                if framed(&example.text, example.pair.as_deref())? > max_len {
-                    found.add(example.line);
-                }
-            }
-        }
+        Examples::Labelled(list) => of_rows(list, framed, max_len, &mut found)?,
+        Examples::MultiLabelled(list) => of_rows(list, framed, max_len, &mut found)?,
+        Examples::Scored(list) => of_rows(list, framed, max_len, &mut found)?,
         Examples::Pairs(list) => {
             for example in list {
                 if framed(&example.source, None)?.max(framed(&example.target, None)?) > max_len {
@@ -211,7 +227,7 @@ fn over_long(examples: &Examples, limit: LengthLimit<'_>) -> Result<Finding, Dat
 }
 
 fn overlaps(splits: &Splits) -> Vec<Overlap> {
-    let texts: BTreeMap<Part, Vec<Row>> =
+    let texts: BTreeMap<Part, Vec<Seen>> =
         splits.iter().map(|(&part, examples)| (part, rows(examples))).collect();
     let mut found = Vec::new();
     for (&first, earlier) in &texts {

@@ -15,18 +15,27 @@ pub struct Tagged {
     pub line: usize,
 }
 
-/// A text, or a pair of texts, with one label.
+/// A text, or a pair of texts, and what is to be said of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Labelled {
+pub struct Row<L> {
     /// The text.
     pub text: String,
     /// The second text of a pair task (inference, paraphrase).
     pub pair: Option<String>,
-    /// The label's name.
-    pub label: String,
+    /// What is to be said of it.
+    pub label: L,
     /// The line where the example starts, counted from 1.
     pub line: usize,
 }
+
+/// A text with one label.
+pub type Labelled = Row<String>;
+
+/// A text with any number of labels, also none.
+pub type MultiLabelled = Row<Vec<String>>;
+
+/// A text with a number: regression. The number is finite after reading.
+pub type Scored = Row<f64>;
 
 /// A source text and the text to produce from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,19 +49,23 @@ pub struct Pair {
 }
 
 /// The examples of one file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Examples {
     /// Words with tags: named entities, slots.
     Tagged(Vec<Tagged>),
     /// Texts with a label: classification, intents, pairs.
     Labelled(Vec<Labelled>),
+    /// Texts with any number of labels: emotions, topics.
+    MultiLabelled(Vec<MultiLabelled>),
+    /// Texts with a number: similarity, ratings.
+    Scored(Vec<Scored>),
     /// Documents: language modelling.
     Text(Vec<String>),
     /// Source and target: translation, answers.
     Pairs(Vec<Pair>),
 }
 
-/// The four kinds of [`Examples`], for asking for one of them.
+/// The kinds of [`Examples`], for asking for one of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -60,6 +73,10 @@ pub enum Kind {
     Tagged,
     /// [`Examples::Labelled`].
     Labelled,
+    /// [`Examples::MultiLabelled`].
+    MultiLabelled,
+    /// [`Examples::Scored`].
+    Scored,
     /// [`Examples::Text`].
     Text,
     /// [`Examples::Pairs`].
@@ -72,6 +89,8 @@ impl Examples {
         match self {
             Self::Tagged(list) => list.len(),
             Self::Labelled(list) => list.len(),
+            Self::MultiLabelled(list) => list.len(),
+            Self::Scored(list) => list.len(),
             Self::Text(list) => list.len(),
             Self::Pairs(list) => list.len(),
         }
@@ -87,6 +106,8 @@ impl Examples {
         match self {
             Self::Tagged(_) => Kind::Tagged,
             Self::Labelled(_) => Kind::Labelled,
+            Self::MultiLabelled(_) => Kind::MultiLabelled,
+            Self::Scored(_) => Kind::Scored,
             Self::Text(_) => Kind::Text,
             Self::Pairs(_) => Kind::Pairs,
         }
@@ -94,12 +115,15 @@ impl Examples {
 
     /// Every text, for training a tokenizer: the words of a sentence joined by spaces, both halves of a pair.
     pub fn texts(&self) -> Vec<String> {
+        fn of_rows<L>(list: &[Row<L>]) -> Vec<String> {
+            let texts = |row: &Row<L>| std::iter::once(row.text.clone()).chain(row.pair.clone());
+            list.iter().flat_map(texts).collect()
+        }
         match self {
             Self::Tagged(list) => list.iter().map(|example| example.words.join(" ")).collect(),
-            Self::Labelled(list) => list
-                .iter()
-                .flat_map(|example| std::iter::once(example.text.clone()).chain(example.pair.clone()))
-                .collect(),
+            Self::Labelled(list) => of_rows(list),
+            Self::MultiLabelled(list) => of_rows(list),
+            Self::Scored(list) => of_rows(list),
             Self::Text(list) => list.clone(),
             Self::Pairs(list) => {
                 list.iter().flat_map(|example| [example.source.clone(), example.target.clone()]).collect()
@@ -118,6 +142,8 @@ impl Examples {
         match self {
             Self::Tagged(list) => Self::Tagged(pick(list, keep)),
             Self::Labelled(list) => Self::Labelled(pick(list, keep)),
+            Self::MultiLabelled(list) => Self::MultiLabelled(pick(list, keep)),
+            Self::Scored(list) => Self::Scored(pick(list, keep)),
             Self::Text(list) => Self::Text(pick(list, keep)),
             Self::Pairs(list) => Self::Pairs(pick(list, keep)),
         }
@@ -128,6 +154,8 @@ impl Examples {
         match (self, more) {
             (Self::Tagged(list), Self::Tagged(more)) => list.extend(more),
             (Self::Labelled(list), Self::Labelled(more)) => list.extend(more),
+            (Self::MultiLabelled(list), Self::MultiLabelled(more)) => list.extend(more),
+            (Self::Scored(list), Self::Scored(more)) => list.extend(more),
             (Self::Text(list), Self::Text(more)) => list.extend(more),
             (Self::Pairs(list), Self::Pairs(more)) => list.extend(more),
             (have, more) => {
@@ -147,6 +175,8 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::Tagged => "tagged",
             Self::Labelled => "labelled",
+            Self::MultiLabelled => "multilabelled",
+            Self::Scored => "scored",
             Self::Text => "text",
             Self::Pairs => "pairs",
         })

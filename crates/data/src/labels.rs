@@ -148,7 +148,10 @@ pub(crate) fn each_label(examples: &Examples) -> Box<dyn Iterator<Item = (&str, 
         Examples::Labelled(list) => {
             Box::new(list.iter().map(|example| (example.label.as_str(), example.line)))
         }
-        Examples::Text(_) | Examples::Pairs(_) => Box::new(std::iter::empty()),
+        Examples::MultiLabelled(list) => {
+            Box::new(list.iter().flat_map(|row| row.label.iter().map(|label| (label.as_str(), row.line))))
+        }
+        Examples::Scored(_) | Examples::Text(_) | Examples::Pairs(_) => Box::new(std::iter::empty()),
     }
 }
 
@@ -181,6 +184,22 @@ mod tests {
     fn numbers_are_sorted_by_value() {
         let examples = Examples::Labelled(["10", "9", "0"].map(|label| labelled(label, 1)).to_vec());
         assert_eq!(LabelSet::from_training(&examples).expect("labels").names(), ["0", "9", "10"]);
+    }
+
+    #[test]
+    fn a_text_may_have_many_labels_or_none() {
+        let row = |labels: &[&str], line| crate::MultiLabelled {
+            text: "t".into(),
+            pair: None,
+            label: labels.iter().map(|&label| label.to_owned()).collect(),
+            line,
+        };
+        let train = Examples::MultiLabelled(vec![row(&["joy", "anger"], 1), row(&[], 2), row(&["joy"], 3)]);
+        let set = LabelSet::from_training(&train).expect("labels");
+        assert_eq!(set.names(), ["anger", "joy"]);
+        let dev = Examples::MultiLabelled(vec![row(&["joy", "fear"], 5)]);
+        assert_eq!(set.unknown(&dev), [UnknownLabel { label: "fear".into(), line: 5, count: 1 }]);
+        assert!(LabelSet::from_training(&Examples::MultiLabelled(vec![row(&[], 1)])).is_err());
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub mod window;
 pub use batch::{HostBatch, HostLabels, IGNORE, Item, ItemLabels, PadSide, collate};
 pub use check::{CheckReport, LengthLimit, Splits, check};
 pub use error::{DataError, FileProblems, Problem};
-pub use example::{Examples, Kind, Labelled, Pair, Tagged};
+pub use example::{Examples, Kind, Labelled, MultiLabelled, Pair, Row, Scored, Tagged};
 pub use format::{Column, Columns, Format, ReadOptions};
 pub use labels::{LabelSet, UnknownLabel};
 pub use manifest::{Lookup, Manifest, Sha256Sum, SplitFile, Task};

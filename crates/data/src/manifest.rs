@@ -24,6 +24,10 @@ pub enum Task {
     Ner,
     /// A label for a text or a pair of texts: [`Kind::Labelled`].
     Classify,
+    /// Any number of labels for a text or a pair of texts: [`Kind::MultiLabelled`].
+    Multilabel,
+    /// A number for a text or a pair of texts: [`Kind::Scored`].
+    Regression,
     /// Language modelling: [`Kind::Text`].
     Lm,
     /// A text from a text: [`Kind::Pairs`].
@@ -36,6 +40,8 @@ impl Task {
         match self {
             Self::Ner => Kind::Tagged,
             Self::Classify => Kind::Labelled,
+            Self::Multilabel => Kind::MultiLabelled,
+            Self::Regression => Kind::Scored,
             Self::Lm => Kind::Text,
             Self::Seq2seq => Kind::Pairs,
         }
@@ -180,7 +186,11 @@ impl Manifest {
             quotes: self.quotes,
             scheme: self.scheme,
             // A file may write classes as numbers; it cannot do so with types that lack their prefix.
-            labels: if self.task == Task::Classify { self.labels.clone() } else { Vec::new() },
+            labels: if matches!(self.task, Task::Classify | Task::Multilabel) {
+                self.labels.clone()
+            } else {
+                Vec::new()
+            },
             skip_examples: self.skip_examples.clone(),
         }
     }

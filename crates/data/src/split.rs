@@ -102,6 +102,8 @@ fn keys(examples: &Examples) -> Vec<String> {
     match examples {
         Examples::Tagged(list) => list.iter().map(|example| example.words.join(" ")).collect(),
         Examples::Labelled(list) => list.iter().map(|example| example.text.clone()).collect(),
+        Examples::MultiLabelled(list) => list.iter().map(|example| example.text.clone()).collect(),
+        Examples::Scored(list) => list.iter().map(|example| example.text.clone()).collect(),
         Examples::Text(list) => list.clone(),
         Examples::Pairs(list) => list.iter().map(|example| example.source.clone()).collect(),
     }

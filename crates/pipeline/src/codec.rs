@@ -264,6 +264,13 @@ fn task_batch(host: HostBatch) -> Result<TaskBatch, PipelineError> {
         HostLabels::None => Labels::None,
         HostLabels::PerToken(labels) => Labels::PerToken(labels),
         HostLabels::PerRow(labels) => Labels::PerRow(labels),
+        HostLabels::MultiHot(_) | HostLabels::Values(_) => {
+            return Err(PipelineError::WrongExamples {
+                task: "classification",
+                expected: "one label for each row",
+                found: "label sets or numbers".to_owned(),
+            });
+        }
         HostLabels::Target { ids, keep, labels, seq } => Labels::Target {
             tokens: Tokens::new([host.batch, seq], ids, keep, None).map_err(from_embedding)?,
             labels,

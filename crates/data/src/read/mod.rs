@@ -81,6 +81,10 @@ fn skip(mut examples: Examples, values: &[String]) -> Examples {
         }),
         Examples::Pairs(list) => list.retain(|example| is_kept(&example.source) && is_kept(&example.target)),
         Examples::Text(list) => list.retain(is_kept),
+        Examples::MultiLabelled(list) => {
+            list.retain(|row| is_kept(&row.text) && row.label.iter().all(is_kept))
+        }
+        Examples::Scored(list) => list.retain(|row| is_kept(&row.text) && row.pair.iter().all(is_kept)),
         Examples::Tagged(_) => {}
     }
     examples

@@ -12,7 +12,7 @@ pub(super) fn read(folder: &Path, options: &ReadOptions) -> Result<Examples, Dat
     match options.kind {
         None | Some(Kind::Tagged) => read_tags(&words, &folder.join("seq.out"), options),
         Some(Kind::Labelled) => read_intents(&words, &folder.join("label")),
-        Some(Kind::Text | Kind::Pairs) => Ok(Examples::Text(words.text.lines().map(str::to_owned).collect())),
+        Some(_) => Ok(Examples::Text(words.text.lines().map(str::to_owned).collect())),
     }
 }
 
