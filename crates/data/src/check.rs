@@ -129,8 +129,8 @@ fn part_report(examples: &Examples) -> PartReport {
         let labels = seen.entry(text).or_default();
         if labels.contains(&label) {
             report.duplicates.add(line);
-        } else if !labels.is_empty() && !matches!(examples, Examples::Pairs(_)) {
-            // A sentence may have several translations; it cannot have two labels.
+        } else if !labels.is_empty() && !matches!(examples, Examples::Pairs(_) | Examples::Qa(_)) {
+            // A sentence may have several translations; a question may have several answers. A text cannot have two labels.
             report.contradictions.add(line);
         }
         labels.insert(label);
@@ -174,6 +174,17 @@ fn rows(examples: &Examples) -> Vec<Seen> {
         }),
         Examples::Scored(list) => of_rows(list, f64::to_string),
         Examples::Text(list) => list.iter().map(|text| plain(0, text, "")).collect(),
+        Examples::Qa(list) => list
+            .iter()
+            .map(|question| {
+                let answers: Vec<&str> = question.answers.iter().map(|answer| answer.text.as_str()).collect();
+                plain(
+                    question.line,
+                    &format!("{}\t{}", question.context, question.question),
+                    &answers.join("\t"),
+                )
+            })
+            .collect(),
         Examples::Pairs(list) => {
             list.iter().map(|example| plain(example.line, &example.source, &example.target)).collect()
         }
@@ -217,6 +228,13 @@ fn over_long(examples: &Examples, limit: LengthLimit<'_>) -> Result<Finding, Dat
             for example in list {
                 if framed(&example.source, None)?.max(framed(&example.target, None)?) > max_len {
                     found.add(example.line);
+                }
+            }
+        }
+        Examples::Qa(list) => {
+            for question in list {
+                if framed(&question.question, Some(&question.context))? > max_len {
+                    found.add(question.line);
                 }
             }
         }

@@ -170,8 +170,13 @@ impl Problems {
         }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.problems.is_empty()
+    }
+
     /// The value, if there was no problem.
-    pub(crate) fn finish<T>(self, value: T) -> Result<T, DataError> {
+    pub(crate) fn finish<T>(mut self, value: T) -> Result<T, DataError> {
+        self.0.problems.sort_by_key(|problem| problem.line);
         if self.0.problems.is_empty() { Ok(value) } else { Err(DataError::File(self.0)) }
     }
 

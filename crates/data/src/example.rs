@@ -1,6 +1,7 @@
 //! What a file holds once it is read: text with labels, before any tokenizer has seen it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +49,39 @@ pub struct Pair {
     pub line: usize,
 }
 
+/// A question about a context that holds its answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// Its name.
+    pub id: String,
+    /// Where the answers stand; shared by the questions about it.
+    pub context: Arc<str>,
+    /// The question.
+    pub question: String,
+    /// All answers that count as right; none where the context has no answer.
+    pub answers: Vec<Answer>,
+    /// The line where the question starts, counted from 1.
+    pub line: usize,
+}
+
+/// A part of a context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The answer.
+    pub text: String,
+    /// The character of the context at which it starts, counted from 0; none where the file names no place.
+    pub start: Option<usize>,
+}
+
+impl Answer {
+    /// Whether the answer stands in the context where it says. Always so after reading.
+    pub fn stands_in(&self, context: &str) -> bool {
+        let Some(start) = self.start else { return false };
+        let place = context.char_indices().map(|(at, _)| at).nth(start);
+        !self.text.is_empty() && place.is_some_and(|at| context[at..].starts_with(&self.text))
+    }
+}
+
 /// The examples of one file.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Examples {
@@ -61,8 +95,10 @@ pub enum Examples {
     Scored(Vec<Scored>),
     /// Documents: language modelling.
     Text(Vec<String>),
-    /// Source and target: translation, answers.
+    /// Source and target: translation, summaries.
     Pairs(Vec<Pair>),
+    /// Questions with their contexts.
+    Qa(Vec<Question>),
 }
 
 /// The kinds of [`Examples`], for asking for one of them.
@@ -81,6 +117,8 @@ pub enum Kind {
     Text,
     /// [`Examples::Pairs`].
     Pairs,
+    /// [`Examples::Qa`].
+    Qa,
 }
 
 impl Examples {
@@ -93,6 +131,7 @@ impl Examples {
             Self::Scored(list) => list.len(),
             Self::Text(list) => list.len(),
             Self::Pairs(list) => list.len(),
+            Self::Qa(list) => list.len(),
         }
     }
 
@@ -110,10 +149,12 @@ impl Examples {
             Self::Scored(_) => Kind::Scored,
             Self::Text(_) => Kind::Text,
             Self::Pairs(_) => Kind::Pairs,
+            Self::Qa(_) => Kind::Qa,
         }
     }
 
-    /// Every text, for training a tokenizer: the words of a sentence joined by spaces, both halves of a pair.
+    /// Every text, for training a tokenizer: the words of a sentence joined by spaces, both halves of a pair, each
+    /// context once.
     pub fn texts(&self) -> Vec<String> {
         fn of_rows<L>(list: &[Row<L>]) -> Vec<String> {
             let texts = |row: &Row<L>| std::iter::once(row.text.clone()).chain(row.pair.clone());
@@ -127,6 +168,14 @@ impl Examples {
             Self::Text(list) => list.clone(),
             Self::Pairs(list) => {
                 list.iter().flat_map(|example| [example.source.clone(), example.target.clone()]).collect()
+            }
+            Self::Qa(list) => {
+                let is_new = |at: usize| at == 0 || list[at].context != list[at - 1].context;
+                let texts = |(at, question): (usize, &Question)| {
+                    let context = is_new(at).then(|| question.context.to_string());
+                    context.into_iter().chain([question.question.clone()])
+                };
+                list.iter().enumerate().flat_map(texts).collect()
             }
         }
     }
@@ -146,6 +195,7 @@ impl Examples {
             Self::Scored(list) => Self::Scored(pick(list, keep)),
             Self::Text(list) => Self::Text(pick(list, keep)),
             Self::Pairs(list) => Self::Pairs(pick(list, keep)),
+            Self::Qa(list) => Self::Qa(pick(list, keep)),
         }
     }
 
@@ -158,6 +208,7 @@ impl Examples {
             (Self::Scored(list), Self::Scored(more)) => list.extend(more),
             (Self::Text(list), Self::Text(more)) => list.extend(more),
             (Self::Pairs(list), Self::Pairs(more)) => list.extend(more),
+            (Self::Qa(list), Self::Qa(more)) => list.extend(more),
             (have, more) => {
                 return Err(crate::DataError::Argument(format!(
                     "cannot append {} examples to {} examples",
@@ -179,6 +230,7 @@ impl fmt::Display for Kind {
             Self::Scored => "scored",
             Self::Text => "text",
             Self::Pairs => "pairs",
+            Self::Qa => "qa",
         })
     }
 }

@@ -24,8 +24,12 @@ pub enum Format {
     Csv,
     /// Tab-separated values without quotes.
     Tsv,
-    /// One JSON object per line.
+    /// A JSON document that holds a list of rows.
+    Json,
+    /// One JSON object, or list of cells, per line.
     Jsonl,
+    /// A JSON document of articles, paragraphs and questions, as SQuAD has it.
+    Squad,
     /// One stream of text.
     Text,
     /// One text per line.
@@ -36,8 +40,17 @@ pub enum Format {
 
 impl Format {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Conll, Self::Csv, Self::Tsv, Self::Jsonl, Self::Text, Self::Lines, Self::Snips];
+    pub const ALL: [Self; 9] = [
+        Self::Conll,
+        Self::Csv,
+        Self::Tsv,
+        Self::Json,
+        Self::Jsonl,
+        Self::Squad,
+        Self::Text,
+        Self::Lines,
+        Self::Snips,
+    ];
 
     /// Its name in manifests and on the command line.
     pub fn name(self) -> &'static str {
@@ -45,30 +58,36 @@ impl Format {
             Self::Conll => "conll",
             Self::Csv => "csv",
             Self::Tsv => "tsv",
+            Self::Json => "json",
             Self::Jsonl => "jsonl",
+            Self::Squad => "squad",
             Self::Text => "text",
             Self::Lines => "lines",
             Self::Snips => "snips",
         }
     }
 
-    /// The layout of a file or folder, from its name and first lines.
-    ///
-    /// # Errors
-    /// If the file cannot be read, or fits no layout or several.
-    pub fn recognise(path: &Path) -> Result<Self, DataError> {
-        if path.is_dir() {
-            return recognise_folder(path);
-        }
-        let extension = path.extension().map(|ext| ext.to_string_lossy().to_lowercase()).unwrap_or_default();
-        match extension.as_str() {
+    /// The layout of a file, from its name and first lines; an error if it fits none or several.
+    pub(crate) fn recognise(source: &Source) -> Result<Self, DataError> {
+        match source.place.extension().as_str() {
             "csv" => Ok(Self::Csv),
+            "json" if source.place.pointer.is_none() && looks_like_squad(&source.text) => Ok(Self::Squad),
+            "json" => Ok(Self::Json),
             "jsonl" | "ndjson" => Ok(Self::Jsonl),
             "conll" | "conllu" | "iob" | "iob2" | "bio" | "bioes" => Ok(Self::Conll),
             "md" => Ok(Self::Text),
-            "tsv" => from_lines(path, Self::Tsv),
-            _ => from_lines(path, Self::Text),
+            "tsv" => from_lines(source, Self::Tsv),
+            _ => from_lines(source, Self::Text),
         }
+    }
+
+    /// The layout of a folder, from the files in it.
+    pub(crate) fn recognise_folder(path: &Path) -> Result<Self, DataError> {
+        if SNIPS_FILES.iter().take(2).all(|name| path.join(name).is_file()) {
+            return Ok(Self::Snips);
+        }
+        let message = format!("expected a file, or a folder with {}", SNIPS_FILES.join(", "));
+        Err(DataError::Format { path: path.to_owned(), message })
     }
 }
 
@@ -93,12 +112,12 @@ impl FromStr for Format {
     }
 }
 
-/// A column or key: by name (needs a header, or JSON), or by place counted from 0.
+/// A column or key: by name (needs a header, or JSON), or by place counted from 0, or from the end with -1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Column {
-    /// Counted from 0.
-    Index(usize),
+    /// Counted from 0; -1 is the last.
+    Index(isize),
     /// The name in the header, or the JSON key.
     Name(String),
 }
@@ -109,8 +128,8 @@ impl From<&str> for Column {
     }
 }
 
-impl From<usize> for Column {
-    fn from(at: usize) -> Self {
+impl From<isize> for Column {
+    fn from(at: isize) -> Self {
         Self::Index(at)
     }
 }
@@ -134,13 +153,16 @@ pub struct Columns {
     /// The tag (CoNLL) or the list of tags (JSONL).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tag: Option<Column>,
+    /// The list of spans that mark a text (JSONL): start, end and label of each, in characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spans: Option<Column>,
     /// The text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<Column>,
     /// The second text of a pair task.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pair: Option<Column>,
-    /// The label.
+    /// The label, the labels, or the number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<Column>,
     /// The source of a sequence pair.
@@ -151,41 +173,59 @@ pub struct Columns {
     pub target: Option<Column>,
 }
 
-/// How to read a file; everything unset is recognised.
+/// How to read a file; everything unset is recognised. In TOML these are the keys of a manifest and of `[data]`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReadOptions {
     /// The layout.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
     /// What is wanted from a file that could give several: a SNIPS folder gives tags or intents.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<Kind>,
+    /// How the file is encoded, such as `latin1` or `gbk`. Unset: UTF-8, or UTF-16 with a byte order mark.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<String>,
     /// Where things stand.
     pub columns: Columns,
     /// Whether a table's first line names its columns. Unset: yes.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub header: Option<bool>,
     /// Whether a table's fields may be in double quotes. Unset: in CSV yes, in TSV no.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub quotes: Option<bool>,
     /// How entities are spelled. Unset: recognised from the file's tags.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub scheme: Option<TagScheme>,
     /// Names of labels that the file writes as numbers, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
+    /// The label of every example in the file; it then needs no column for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// What stands between several labels in one field. Unset: a comma.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_separator: Option<String>,
+    /// What is taken off the ends of each line (format `lines`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub strip: Vec<String>,
     /// Examples with a text or label that is exactly one of these are left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub skip_examples: Vec<String>,
+    /// How many answers are known not to stand where they say. They are left out; another number is an error.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub misaligned_answers: usize,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 const SNIPS_FILES: [&str; 3] = ["seq.in", "seq.out", "label"];
 
-fn recognise_folder(path: &Path) -> Result<Format, DataError> {
-    if SNIPS_FILES.iter().take(2).all(|name| path.join(name).is_file()) {
-        return Ok(Format::Snips);
-    }
-    let message = format!("expected a file, or a folder with {}", SNIPS_FILES.join(", "));
-    Err(DataError::Format { path: path.to_owned(), message })
-}
-
 /// Tells files apart whose extension says little: `.txt`, `.tsv`, none.
-fn from_lines(path: &Path, otherwise: Format) -> Result<Format, DataError> {
-    let source = Source::open(path)?;
+fn from_lines(source: &Source, otherwise: Format) -> Result<Format, DataError> {
+    let path = source.path.as_path();
     let lines: Vec<&str> = source.lines().map(|(_, line)| line).take(200).collect();
     let full: Vec<&str> = lines.iter().copied().filter(|line| !line.trim().is_empty()).collect();
     let conll = looks_like_conll(&full);
@@ -201,6 +241,12 @@ fn from_lines(path: &Path, otherwise: Format) -> Result<Format, DataError> {
         (_, false, false, true) => Err(unclear(path, &["tsv", "lines", "text"])),
         _ => Ok(otherwise),
     }
+}
+
+/// Whether a JSON document begins as SQuAD's do: articles with paragraphs with questions.
+fn looks_like_squad(text: &str) -> bool {
+    let head: String = text.chars().take(4096).collect();
+    text.trim_start().starts_with('{') && ["\"data\"", "\"paragraphs\""].iter().all(|key| head.contains(key))
 }
 
 /// Whether nearly every line is several columns with a tag among them, and one is not plain `O`.
@@ -237,15 +283,17 @@ mod tests {
         let dir = tempfile::tempdir().expect("temp dir");
         let path = dir.path().join(name);
         std::fs::write(&path, text).expect("write");
-        Format::recognise(&path)
+        Format::recognise(&Source::open(&path)?)
     }
 
     #[test]
     fn recognises_by_extension_and_first_lines() {
         for (name, text, format) in [
             ("a.csv", "text,label\n", Format::Csv),
-            ("a.jsonl", "", Format::Jsonl),
-            ("a.iob2", "", Format::Conll),
+            ("a.jsonl", "{", Format::Jsonl),
+            ("a.json", "[]", Format::Json),
+            ("a.json", "{\"data\": [{\"paragraphs\": []}]}", Format::Squad),
+            ("a.iob2", "a O", Format::Conll),
             ("a.txt", "Call me Ishmael.\n\nSome years ago\n", Format::Text),
             ("a.txt", "John B-PER\nis O\n\nhere O\n", Format::Conll),
             ("a.tsv", "John\tB-PER\nis\tO\n\nhere\tO\n", Format::Conll),
@@ -267,12 +315,12 @@ mod tests {
     #[test]
     fn a_folder_must_be_a_snips_folder() {
         let dir = tempfile::tempdir().expect("temp dir");
-        let error = Format::recognise(dir.path()).expect_err("empty folder").to_string();
+        let error = Format::recognise_folder(dir.path()).expect_err("empty folder").to_string();
         assert!(error.contains("seq.in, seq.out, label"), "{error}");
         for name in SNIPS_FILES {
             std::fs::write(dir.path().join(name), "").expect("write");
         }
-        assert_eq!(Format::recognise(dir.path()).expect("snips"), Format::Snips);
+        assert_eq!(Format::recognise_folder(dir.path()).expect("snips"), Format::Snips);
     }
 
     #[test]

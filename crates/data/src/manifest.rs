@@ -32,6 +32,8 @@ pub enum Task {
     Lm,
     /// A text from a text: [`Kind::Pairs`].
     Seq2seq,
+    /// An answer out of a context: [`Kind::Qa`].
+    Qa,
 }
 
 impl Task {
@@ -44,6 +46,7 @@ impl Task {
             Self::Regression => Kind::Scored,
             Self::Lm => Kind::Text,
             Self::Seq2seq => Kind::Pairs,
+            Self::Qa => Kind::Qa,
         }
     }
 }
@@ -192,6 +195,7 @@ impl Manifest {
                 Vec::new()
             },
             skip_examples: self.skip_examples.clone(),
+            ..ReadOptions::default()
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! The first 8 bytes of `sha256(text)`, read big-endian and divided by 2^64, place it on [0, 1): the lowest share is
 //! test, the next dev, the rest train. So equal texts never part, and adding examples moves no other example. A pair
-//! goes by its first text, a translation by its source. A single stream of text is cut in place instead: train first,
+//! goes by its first text, a translation by its source, a question by its context. A single stream of text is cut in place instead: train first,
 //! then dev, then test, at line ends.
 
 use std::collections::BTreeMap;
@@ -105,6 +105,8 @@ fn keys(examples: &Examples) -> Vec<String> {
         Examples::MultiLabelled(list) => list.iter().map(|example| example.text.clone()).collect(),
         Examples::Scored(list) => list.iter().map(|example| example.text.clone()).collect(),
         Examples::Text(list) => list.clone(),
+        // Questions about one context stay together.
+        Examples::Qa(list) => list.iter().map(|question| question.context.to_string()).collect(),
         Examples::Pairs(list) => list.iter().map(|example| example.source.clone()).collect(),
     }
 }

@@ -97,7 +97,7 @@ fn chinese_universal_ner_has_its_published_size() -> Outcome {
 fn other_layouts_read_whole() -> Outcome {
     let no_header = |columns| ReadOptions { header: Some(false), columns, ..Default::default() };
     let conll = || ReadOptions { format: Some(Format::Conll), ..Default::default() };
-    let at = |at: usize| Some(Column::Index(at));
+    let at = |at: isize| Some(Column::Index(at));
     let cases: Vec<(&str, ReadOptions, usize)> = vec![
         ("ner-wnut17/wnut17train.conll", conll(), 3394),
         ("ner-wnut17/emerging.dev.conll", conll(), 1009),

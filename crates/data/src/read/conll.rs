@@ -5,10 +5,9 @@
 //! `-DOCSTART-` lines are skipped, and so are comment lines (`# …`) ahead of a sentence, unless they have a tag.
 //! In files that count words, ranges (`3-4`) and empty words (`5.1`) are skipped as CoNLL-U asks.
 
-use std::path::Path;
-
 use locus_metrics::tags;
 
+use super::keys;
 use super::source::Source;
 use super::tag::{Sentence, to_iob2};
 use crate::error::Problems;
@@ -17,11 +16,10 @@ use crate::{Column, DataError, Examples, ReadOptions};
 /// How many word lines are looked at to find the columns.
 const SAMPLE_LINES: usize = 400;
 
-pub(super) fn read(path: &Path, options: &ReadOptions) -> Result<Examples, DataError> {
-    let source = Source::open(path)?;
-    let layout = Layout::find(&source, options)?;
-    let mut problems = Problems::new(path);
-    let sentences = sentences(&source, &layout, &mut problems);
+pub(super) fn read(source: &Source, options: &ReadOptions) -> Result<Examples, DataError> {
+    let layout = Layout::find(source, options)?;
+    let mut problems = Problems::new(&source.path);
+    let sentences = sentences(source, &layout, &mut problems);
     let examples = to_iob2(sentences, options, &mut problems);
     problems.finish(Examples::Tagged(examples))
 }
@@ -61,9 +59,12 @@ impl Layout {
         let counted = n_columns > 2 && is_counted(&rows);
         let place = |column: &Option<Column>, name: &str| match column {
             None => Ok(None),
-            Some(Column::Index(at)) if *at < n_columns => Ok(Some(*at)),
+            Some(Column::Index(at)) if keys::place(*at, n_columns).is_some() => {
+                Ok(keys::place(*at, n_columns))
+            }
             Some(column) => Err(wrong(format!(
-                "columns.{name} = {column}, but CoNLL columns are counted from 0 and this file has {n_columns}"
+                "columns.{name} = {column}, but CoNLL columns are counted from 0, or from the end with -1, and this file \
+                 has {n_columns}"
             ))),
         };
         let word = place(&options.columns.word, "word")?.unwrap_or(usize::from(counted));
@@ -252,6 +253,9 @@ mod tests {
             Columns { word: Some(Column::Index(1)), tag: Some(Column::Index(3)), ..Default::default() };
         let options = ReadOptions { columns: columns.clone(), ..Default::default() };
         assert_eq!(read_with(text, &options).expect("reads")[0].words, ["John", "runs"]);
+        let from_end = Columns { word: Some((-3).into()), tag: Some((-1).into()), ..Default::default() };
+        let by_place = read_with(text, &options);
+        assert_eq!(read_with(text, &ReadOptions { columns: from_end, ..Default::default() }), by_place);
         let columns = Columns { tag: Some(Column::Index(4)), ..columns };
         let error = read_with(text, &ReadOptions { columns, ..Default::default() }).expect_err("no column 4");
         assert!(error.contains("columns.tag = 4, but") && error.contains("has 4"), "{error}");

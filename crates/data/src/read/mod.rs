@@ -1,12 +1,20 @@
 //! Reading: one file, or one folder, into [`Examples`].
 //!
-//! Each layout is one file here. All of them accept a byte order mark and Windows line ends, refuse invalid UTF-8 with
-//! line and byte, and report the problems of a file together.
+//! A file goes [`place`] (in an archive?) → `source` (unpacked) → `encoding` (text) → one file here for its layout → `rows`
+//! (where the layout is one of rows) → examples. Bytes that are no text are refused with line and byte, and the problems
+//! of a file are reported together.
 
+mod cell;
 mod conll;
-mod jsonl;
+mod encoding;
+mod json;
+mod keys;
+pub mod place;
+mod rows;
 mod snips;
 pub(crate) mod source;
+mod spans;
+mod squad;
 mod table;
 mod tag;
 mod text;
@@ -14,6 +22,7 @@ mod text;
 use std::path::Path;
 
 use crate::{DataError, Examples, Format, Kind, ReadOptions};
+use source::Source;
 
 /// Reads the examples of a file.
 ///
@@ -31,22 +40,39 @@ use crate::{DataError, Examples, Format, Kind, ReadOptions};
 /// # Ok(()) }
 /// ```
 pub fn read(path: &Path, options: &ReadOptions) -> Result<Examples, DataError> {
-    if !path.exists() {
-        return Err(crate::error::no_such_file(path));
+    if path.is_dir() {
+        let format = options.format.map_or_else(|| Format::recognise_folder(path), Ok)?;
+        if format != Format::Snips {
+            let message = format!("expected a file for format `{format}`, found a folder");
+            return Err(DataError::Format { path: path.to_owned(), message });
+        }
+        return finish(path, format, options, snips::read(path, options)?);
     }
-    let format = match options.format {
-        Some(format) => format,
-        None => Format::recognise(path)?,
-    };
+    let source = Source::open_as(path, options.encoding.as_deref())?;
+    let format = options.format.map_or_else(|| Format::recognise(&source), Ok)?;
     let examples = match format {
-        Format::Conll => conll::read(path, options),
-        Format::Csv => table::read(path, options, b','),
-        Format::Tsv => table::read(path, options, b'\t'),
-        Format::Jsonl => jsonl::read(path, options),
-        Format::Text => text::read_stream(path),
-        Format::Lines => text::read_lines(path),
-        Format::Snips => snips::read(path, options),
+        Format::Conll => conll::read(&source, options),
+        Format::Csv => table::read(&source, options, b','),
+        Format::Tsv => table::read(&source, options, b'\t'),
+        Format::Json => json::read_document(&source, options),
+        Format::Jsonl => json::read_lines(&source, options),
+        Format::Squad => squad::read(&source, options),
+        Format::Text => text::read_stream(&source),
+        Format::Lines => text::read_lines(&source, options),
+        Format::Snips => Err(DataError::Format {
+            path: path.to_owned(),
+            message: "expected a folder for format `snips`, found a file".into(),
+        }),
     }?;
+    finish(path, format, options, examples)
+}
+
+fn finish(
+    path: &Path,
+    format: Format,
+    options: &ReadOptions,
+    examples: Examples,
+) -> Result<Examples, DataError> {
     check_kind(path, format, options.kind, &examples)?;
     let examples = skip(examples, &options.skip_examples);
     if examples.is_empty() {
@@ -85,7 +111,7 @@ fn skip(mut examples: Examples, values: &[String]) -> Examples {
             list.retain(|row| is_kept(&row.text) && row.label.iter().all(is_kept))
         }
         Examples::Scored(list) => list.retain(|row| is_kept(&row.text) && row.pair.iter().all(is_kept)),
-        Examples::Tagged(_) => {}
+        Examples::Qa(_) | Examples::Tagged(_) => {}
     }
     examples
 }

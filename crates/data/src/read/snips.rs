@@ -8,18 +8,18 @@ use crate::error::Problems;
 use crate::{DataError, Examples, Kind, Labelled, ReadOptions};
 
 pub(super) fn read(folder: &Path, options: &ReadOptions) -> Result<Examples, DataError> {
-    let words = Source::open(&folder.join("seq.in"))?;
+    let open = |name: &str| Source::open_as(&folder.join(name), options.encoding.as_deref());
+    let words = open("seq.in")?;
     match options.kind {
-        None | Some(Kind::Tagged) => read_tags(&words, &folder.join("seq.out"), options),
-        Some(Kind::Labelled) => read_intents(&words, &folder.join("label")),
+        None | Some(Kind::Tagged) => read_tags(&words, &open("seq.out")?, options),
+        Some(Kind::Labelled) => read_intents(&words, &open("label")?),
         Some(_) => Ok(Examples::Text(words.text.lines().map(str::to_owned).collect())),
     }
 }
 
-fn read_tags(words: &Source, path: &Path, options: &ReadOptions) -> Result<Examples, DataError> {
-    let tags = Source::open(path)?;
-    check_lines(words, &tags)?;
-    let mut problems = Problems::new(path);
+fn read_tags(words: &Source, tags: &Source, options: &ReadOptions) -> Result<Examples, DataError> {
+    check_lines(words, tags)?;
+    let mut problems = Problems::new(&tags.path);
     let mut sentences = Vec::new();
     for ((line, text), (_, tags)) in words.lines().zip(tags.lines()) {
         let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
@@ -40,10 +40,9 @@ fn read_tags(words: &Source, path: &Path, options: &ReadOptions) -> Result<Examp
     problems.finish(Examples::Tagged(examples))
 }
 
-fn read_intents(words: &Source, path: &Path) -> Result<Examples, DataError> {
-    let labels = Source::open(path)?;
-    check_lines(words, &labels)?;
-    let mut problems = Problems::new(path);
+fn read_intents(words: &Source, labels: &Source) -> Result<Examples, DataError> {
+    check_lines(words, labels)?;
+    let mut problems = Problems::new(&labels.path);
     let examples = words
         .lines()
         .zip(labels.lines())

@@ -1,25 +1,41 @@
-//! A text file in memory: UTF-8 checked, byte order mark taken off, lines numbered.
+//! A text file in memory: unpacked, decoded, lines numbered.
 
+use std::fs::File;
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use super::encoding::decode;
+use super::place::Place;
 use crate::DataError;
-use crate::error::{Problems, io};
+use crate::error::{did_you_mean, io, no_such_file};
+
+/// The most bytes that are unpacked from one file: an archive of a few kilobytes can hold terabytes of zeros.
+const MAX_UNPACKED: u64 = 4 << 30;
 
 /// A whole file.
 pub(crate) struct Source {
+    /// As the user wrote it.
     pub(crate) path: PathBuf,
+    /// Its name taken apart.
+    pub(crate) place: Place,
+    /// Lines end with `\n`.
     pub(crate) text: String,
 }
 
 impl Source {
-    /// Reads a file; it must be UTF-8 and hold something.
+    /// Reads a file in UTF-8; it must hold something.
     pub(crate) fn open(path: &Path) -> Result<Self, DataError> {
-        let bytes = std::fs::read(path).map_err(|error| io("read", path, error))?;
-        let text = decode(path, bytes)?;
+        Self::open_as(path, None)
+    }
+
+    /// Reads a file in an encoding.
+    pub(crate) fn open_as(path: &Path, encoding: Option<&str>) -> Result<Self, DataError> {
+        let place = Place::of(path);
+        let text = decode(path, read_bytes(path, &place)?, encoding)?;
         if text.trim().is_empty() {
             return Err(DataError::Format { path: path.to_owned(), message: "the file is empty".into() });
         }
-        Ok(Self { path: path.to_owned(), text })
+        Ok(Self { path: path.to_owned(), place, text })
     }
 
     /// Lines without their ends, counted from 1.
@@ -28,49 +44,115 @@ impl Source {
     }
 }
 
-fn decode(path: &Path, bytes: Vec<u8>) -> Result<String, DataError> {
-    if bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]) {
-        return Err(Problems::only(path, 1, "expected UTF-8, found UTF-16; save the file as UTF-8"));
+/// The bytes of a file, out of its archive and unpacked.
+pub(crate) fn read_bytes(path: &Path, place: &Place) -> Result<Vec<u8>, DataError> {
+    if !place.file.exists() {
+        return Err(no_such_file(&place.file));
     }
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        let bytes = error.as_bytes();
-        let line_start = bytes[..at].iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
-        let line = 1 + bytes[..at].iter().filter(|&&byte| byte == b'\n').count();
-        let byte = at - line_start + 1;
-        Problems::only(
-            path,
-            line,
-            format!("byte {byte}: expected UTF-8, found 0x{:02X}; save the file as UTF-8", bytes[at]),
-        )
+    let file = File::open(&place.file).map_err(|error| io("read", &place.file, error))?;
+    let Some(member) = &place.member else {
+        let is_packed = place.file.extension().is_some_and(|ext| ext.eq_ignore_ascii_case("gz"));
+        return match is_packed {
+            true => unpack(path, flate2::read::MultiGzDecoder::new(BufReader::new(file)), MAX_UNPACKED),
+            false => std::fs::read(&place.file).map_err(|error| io("read", &place.file, error)),
+        };
+    };
+    let wrong = |message: String| DataError::Format { path: path.to_owned(), message };
+    let mut archive = zip::ZipArchive::new(BufReader::new(file))
+        .map_err(|error| DataError::Format { path: place.file.clone(), message: error.to_string() })?;
+    let index = archive.index_for_name(member).ok_or_else(|| {
+        let names: Vec<&str> = archive.file_names().filter(|name| !name.ends_with('/')).collect();
+        let hint = did_you_mean(member, names.iter().copied());
+        let shown = names.iter().take(10).copied().collect::<Vec<_>>().join(", ");
+        let more = if names.len() > 10 { format!(" and {} more", names.len() - 10) } else { String::new() };
+        wrong(format!("the archive has no `{member}`{hint}; it holds {shown}{more}"))
     })?;
-    Ok(match text.strip_prefix('\u{FEFF}') {
-        Some(rest) => rest.to_owned(),
-        None => text,
-    })
+    let inner = archive.by_index(index).map_err(|error| wrong(error.to_string()))?;
+    match member.to_lowercase().ends_with(".gz") {
+        true => unpack(path, flate2::read::MultiGzDecoder::new(inner), MAX_UNPACKED),
+        false => unpack(path, inner, MAX_UNPACKED),
+    }
+}
+
+fn unpack(path: &Path, packed: impl Read, limit: u64) -> Result<Vec<u8>, DataError> {
+    let mut bytes = Vec::new();
+    let wrong = |message: String| DataError::Format { path: path.to_owned(), message };
+    packed
+        .take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| wrong(format!("cannot be unpacked: {error}")))?;
+    if bytes.len() as u64 > limit {
+        let limit = limit >> 20;
+        return Err(wrong(format!("holds more than {limit} MiB; unpack it and give the file itself")));
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::ReadOptions;
-    use crate::read::testing::read_text;
+    use std::io::Write;
 
-    #[test]
-    fn invalid_utf8_has_line_and_byte() {
-        let error = read_text("a.csv", b"text,label\r\nok,b\r\nna\xEFve,b\r\n", &ReadOptions::default());
-        assert_eq!(
-            error.expect_err("latin-1"),
-            "a.csv:3: byte 3: expected UTF-8, found 0xEF; save the file as UTF-8"
-        );
-        let error = read_text("a.csv", b"\xFF\xFEt\0", &ReadOptions::default()).expect_err("UTF-16");
-        assert_eq!(error, "a.csv:1: expected UTF-8, found UTF-16; save the file as UTF-8");
+    use super::*;
+    use crate::{Examples, ReadOptions, read};
+
+    fn gz(text: &str) -> Vec<u8> {
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packed.write_all(text.as_bytes()).expect("pack");
+        packed.finish().expect("pack")
+    }
+
+    fn read_at(path: &Path) -> Result<Examples, String> {
+        read(path, &ReadOptions::default()).map_err(|error| error.to_string())
     }
 
     #[test]
     fn an_empty_file_is_an_error() {
         for text in ["", "\n\r\n", "\u{FEFF}"] {
-            let error = read_text("a.csv", text, &ReadOptions::default()).expect_err("empty");
-            assert_eq!(error, "a.csv: the file is empty");
+            let error = crate::read::testing::read_text("a.csv", text, &ReadOptions::default());
+            assert_eq!(error.expect_err("empty"), "a.csv: the file is empty");
         }
+    }
+
+    #[test]
+    fn reads_packed_files_and_files_in_archives() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let table = "text,label\nfine,good\n";
+        std::fs::write(dir.path().join("a.csv"), table).expect("write");
+        let plain = read_at(&dir.path().join("a.csv")).expect("reads");
+        std::fs::write(dir.path().join("b.csv.gz"), gz(table)).expect("write");
+        assert_eq!(read_at(&dir.path().join("b.csv.gz")).as_ref(), Ok(&plain));
+
+        let mut archive = zip::ZipWriter::new(File::create(dir.path().join("c.zip")).expect("create"));
+        let options = zip::write::SimpleFileOptions::default();
+        for (name, bytes) in [("in/a.csv", table.as_bytes()), ("in/b.csv.gz", &gz(table))] {
+            archive.start_file(name, options).expect("member");
+            archive.write_all(bytes).expect("member");
+        }
+        archive.finish().expect("archive");
+        for name in ["c.zip!/in/a.csv", "c.zip!/in/b.csv.gz"] {
+            assert_eq!(read_at(&dir.path().join(name)).as_ref(), Ok(&plain), "{name}");
+        }
+        let error = read_at(&dir.path().join("c.zip!/in/a.cvs")).expect_err("no such member");
+        assert!(
+            error.ends_with(
+                "the archive has no `in/a.cvs`; did you mean `in/a.csv`?; it holds in/a.csv, in/b.csv.gz"
+            ),
+            "{error}"
+        );
+        let error = read_at(&dir.path().join("d.zip!/a.csv")).expect_err("no archive");
+        assert!(error.ends_with("d.zip: no such file; did you mean `c.zip`?"), "{error}");
+        let error = read_at(&dir.path().join("a.csv!/b")).expect_err("no archive");
+        assert!(error.contains("a.csv: ") && error.to_lowercase().contains("zip"), "{error}");
+    }
+
+    #[test]
+    fn what_unpacks_to_too_much_is_refused() {
+        let bomb = gz(&"0".repeat((3 << 20) + 1));
+        let unpacked = |limit| unpack(Path::new("a.gz"), flate2::read::GzDecoder::new(&bomb[..]), limit);
+        let error = unpacked(3 << 20).expect_err("a byte too much").to_string();
+        assert_eq!(error, "a.gz: holds more than 3 MiB; unpack it and give the file itself");
+        assert_eq!(unpacked((3 << 20) + 1).map(|bytes| bytes.len()).ok(), Some((3 << 20) + 1));
+        let broken = unpack(Path::new("a.gz"), flate2::read::GzDecoder::new(&bomb[..40]), 1 << 20);
+        assert!(broken.expect_err("cut").to_string().starts_with("a.gz: cannot be unpacked"));
     }
 }
