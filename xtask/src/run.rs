@@ -35,6 +35,10 @@ fn built(args: &[String]) -> Result<Result<Command, u8>, String> {
     if ["flex", "wgpu", "vulkan", "metal", "webgpu", "cuda"].contains(&backend.as_str()) {
         build.args(["--features", &backend]);
     }
+    // Only this verb needs TLS.
+    if args.iter().take(2).eq(["data", "fetch"]) {
+        build.args(["--features", "download"]);
+    }
     let failed = code(&mut build)?;
     if failed != 0 {
         return Ok(Err(failed));

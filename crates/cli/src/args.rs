@@ -26,7 +26,7 @@ pub(crate) enum Command {
     Recipes(RecipesArgs),
     /// Check or explain a run file.
     Config(ConfigArgs),
-    /// Data sets: list, check, count.
+    /// Data sets: list, fetch, check, count.
     Data(DataArgs),
     /// Say what this build and this machine can do.
     Doctor,
@@ -41,6 +41,18 @@ pub(crate) struct DeviceArgs {
     /// The backend's device: cpu; for wgpu default, cpu, discrete:N, integrated:N, virtual:N; for cuda a number.
     #[arg(long)]
     pub(crate) device: Option<String>,
+}
+
+/// How files are read, where that is not recognised.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ReadArgs {
+    /// The layout: conll, csv, tsv, json, jsonl, squad, text, lines, snips; short for --read format=….
+    #[arg(long)]
+    pub(crate) format: Option<String>,
+    /// A key of a run file's [data] section, for instance --read columns.text=1 or --read encoding=gbk. Can be given many
+    /// times.
+    #[arg(long = "read", value_name = "KEY=VALUE")]
+    pub(crate) reads: Vec<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -75,9 +87,8 @@ pub(crate) struct EvalArgs {
     /// The file or folder to score on.
     #[arg(long)]
     pub(crate) data: PathBuf,
-    /// The file's layout, where it is not recognised: conll, csv, tsv, jsonl, text, lines, snips.
-    #[arg(long)]
-    pub(crate) format: Option<String>,
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -179,10 +190,34 @@ pub(crate) enum DataVerb {
         #[arg(long)]
         data_dir: Option<PathBuf>,
     },
+    /// Bring the files of a set into the data folder and compare their sums.
+    Fetch(FetchArgs),
     /// Look for mistakes in a set or in files of your own.
-    Check(DataFiles),
+    Check(CheckArgs),
     /// Count examples, tokens and labels.
     Stats(DataFiles),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct FetchArgs {
+    /// Names of sets (`locus data list`).
+    #[arg(required = true)]
+    pub(crate) names: Vec<String>,
+    /// A folder or an address that has the sets as a data folder has them, instead of their own sources.
+    #[arg(long)]
+    pub(crate) from: Option<String>,
+    /// Where they are put; $LOCUS_DATA where not given, or else the cache.
+    #[arg(long)]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) files: DataFiles,
+    /// Find examples of more characters than this; with --model, of more tokens than the model takes.
+    #[arg(long, conflicts_with = "model")]
+    pub(crate) max_chars: Option<usize>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -190,11 +225,14 @@ pub(crate) struct DataFiles {
     /// A set's name, or files and folders in the order train, dev, test.
     #[arg(required = true)]
     pub(crate) what: Vec<String>,
+    /// Where sets lie; otherwise $LOCUS_DATA, the cache and the built-in samples are searched.
     #[arg(long)]
     pub(crate) data_dir: Option<PathBuf>,
-    /// The files' layout, where it is not recognised.
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
+    /// A model folder whose tokenizer counts the tokens; `check` then finds what is longer than the model takes.
     #[arg(long)]
-    pub(crate) format: Option<String>,
+    pub(crate) model: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -9,7 +9,7 @@ use burn::module::Module;
 use burn::tensor::backend::AutodiffBackend;
 use locus_backend::rng::Key;
 use locus_data::split::split;
-use locus_data::{Examples, Kind, LabelSet, Part, ReadOptions, Shares, Splits, Tokenizer, read};
+use locus_data::{Examples, Kind, LabelSet, Part, Place, ReadOptions, Shares, Splits, Tokenizer, read};
 use locus_encoder::StackConfig;
 use locus_heads::{HeadConfig, TaskBatch, TaskModel};
 use locus_model::{ModelConfig, load, load_config, save};
@@ -105,13 +105,7 @@ impl Experiment {
             Task::Lm => Kind::Text,
             Task::Seq2seq => Kind::Pairs,
         };
-        let options = ReadOptions {
-            format: data.format,
-            kind: Some(kind),
-            columns: data.columns.clone(),
-            header: data.header,
-            ..ReadOptions::default()
-        };
+        let options = ReadOptions { kind: Some(kind), ..data.read.clone() };
         // All files are looked at before the first problem is reported.
         let mut problems = Vec::new();
         for (part, path) in [(Part::Train, &data.train), (Part::Dev, &data.dev), (Part::Test, &data.test)] {
@@ -136,7 +130,8 @@ impl Experiment {
     /// A path of the run file: as it is, or below the data folder.
     fn find(&self, path: &Path) -> PathBuf {
         let below = self.data_dir().map(|dir| dir.join(path));
-        below.filter(|below| !path.exists() && below.exists()).unwrap_or_else(|| path.to_owned())
+        let there = |path: &Path| Place::of(path).file.exists();
+        below.filter(|below| !there(path) && there(below)).unwrap_or_else(|| path.to_owned())
     }
 
     /// The model's configuration and tokenizer: new ones, or those of the folder it starts from.

@@ -10,11 +10,51 @@ use locus_data::{Examples, Lookup, Manifest, Part, Splits};
 
 use crate::UsageError;
 
-const MANIFESTS: [(&str, &str); 4] = [
-    ("first-news", include_str!("../../../datasets/first-news.toml")),
-    ("first-reviews", include_str!("../../../datasets/first-reviews.toml")),
-    ("first-stories", include_str!("../../../datasets/first-stories.toml")),
-    ("slots-snips", include_str!("../../../datasets/slots-snips.toml")),
+macro_rules! manifests {
+    ($($name:literal),+ $(,)?) => {
+        &[$(($name, include_str!(concat!("../../../datasets/", $name, ".toml")))),+]
+    };
+}
+
+const MANIFESTS: &[(&str, &str)] = manifests![
+    "dialogue-bitext-support",
+    "dialogue-crosswoz",
+    "emotion-goemotions",
+    "emotion-xed-en",
+    "emotion-xed-zh",
+    "first-news",
+    "first-reviews",
+    "first-stories",
+    "intent-banking77",
+    "intent-clinc150",
+    "intent-snips",
+    "lm-chinese-poetry",
+    "lm-classic-books",
+    "lm-tinyshakespeare",
+    "lm-wikitext2-valid-test",
+    "mt-tatoeba-en-zh",
+    "ner-btc",
+    "ner-uner-en-ewt",
+    "ner-uner-zh-gsdsimp",
+    "ner-wikigold",
+    "ner-wnut17",
+    "nli-cad",
+    "pair-pawsx-zh",
+    "qa-cmrc2018",
+    "qa-drcd",
+    "qa-squad-v1.1",
+    "qa-xquad-en",
+    "qa-xquad-zh",
+    "rec-ml-latest-small",
+    "sentiment-polarity",
+    "sentiment-product-reviews",
+    "sentiment-pros-cons",
+    "sentiment-subjectivity",
+    "slots-snips",
+    "tokenizers",
+    "topic-sib200-en",
+    "topic-sib200-zh",
+    "weights-stories260K",
 ];
 
 /// Sets whose examples are made up on the spot.
@@ -44,11 +84,8 @@ pub(crate) fn manifests() -> anyhow::Result<Vec<Manifest>> {
     MANIFESTS.iter().map(|(name, text)| Ok(Manifest::parse(name, text)?)).collect()
 }
 
-/// The examples of a set.
-pub(crate) fn read_set(name: &str, data_dir: Option<&Path>) -> anyhow::Result<Splits> {
-    if let Some((_, task)) = SYNTHETIC.iter().find(|(known, _)| *known == name) {
-        return made_up(*task);
-    }
+/// The manifest of a set.
+pub(crate) fn manifest(name: &str) -> anyhow::Result<Manifest> {
     let Some((_, text)) = MANIFESTS.iter().find(|(known, _)| *known == name) else {
         let known: Vec<&str> =
             MANIFESTS.iter().map(|(name, _)| *name).chain(SYNTHETIC.map(|(name, _)| name)).collect();
@@ -60,8 +97,26 @@ pub(crate) fn read_set(name: &str, data_dir: Option<&Path>) -> anyhow::Result<Sp
         ))
         .into());
     };
-    let manifest = Manifest::parse(name, text)?;
-    Ok(manifest.read_all(&lookup(data_dir, name)?)?)
+    Ok(Manifest::parse(name, text)?)
+}
+
+/// Whether a set is made up on the spot.
+pub(crate) fn is_synthetic(name: &str) -> bool {
+    SYNTHETIC.iter().any(|(known, _)| *known == name)
+}
+
+/// The examples of a set.
+pub(crate) fn read_set(name: &str, data_dir: Option<&Path>) -> anyhow::Result<Splits> {
+    if let Some((_, task)) = SYNTHETIC.iter().find(|(known, _)| *known == name) {
+        return made_up(*task);
+    }
+    Ok(manifest(name)?.read_all(&lookup(data_dir, name)?)?)
+}
+
+/// Where fetched files are put: the folder given, `$LOCUS_DATA`, or the cache.
+pub(crate) fn fetch_dir(data_dir: Option<&Path>) -> Option<PathBuf> {
+    let env = || std::env::var_os("LOCUS_DATA").filter(|value| !value.is_empty()).map(PathBuf::from);
+    data_dir.map(Path::to_owned).or_else(env).or_else(cache_dir)
 }
 
 /// Where files are looked for. The project's own samples are written to the cache when they are needed.

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::split::Part;
-use crate::stats::{label_counts, write_labels};
+use crate::stats::{label_counts, write_counts};
 use crate::{DataError, Examples, LabelSet, Row, Tokenizer, UnknownLabel};
 
 /// The examples of each part of a set.
@@ -15,13 +15,21 @@ pub type Splits = BTreeMap<Part, Examples>;
 /// How many lines of each finding are named.
 const LINES_NAMED: usize = 5;
 
-/// The longest input a model takes.
+/// A label with fewer training examples than this is named: too few to learn it from.
+const RARE: usize = 5;
+
+/// The longest input that is no finding.
 #[derive(Debug, Clone, Copy)]
-pub struct LengthLimit<'a> {
-    /// Counts the tokens.
-    pub tokenizer: &'a Tokenizer,
-    /// Its frame included.
-    pub max_len: usize,
+pub enum LengthLimit<'a> {
+    /// What a model takes.
+    Tokens {
+        /// Counts the tokens.
+        tokenizer: &'a Tokenizer,
+        /// Its frame included.
+        max_len: usize,
+    },
+    /// Characters of both texts of a pair, or of the longer of source and target.
+    Chars(usize),
 }
 
 /// What [`check()`] found.
@@ -50,6 +58,10 @@ pub struct PartReport {
     pub contradictions: Finding,
     /// Examples longer than the limit, where one was given. They are cut into windows, not dropped.
     pub over_long: Option<Finding>,
+    /// Examples with U+FFFD, which stands where some earlier program could not decode a character.
+    pub replacements: Finding,
+    /// Of the training part: labels with fewer than five examples, and how many they have.
+    pub rare_labels: BTreeMap<String, usize>,
     /// Labels that the training part does not have; nobody can predict them.
     pub unknown_labels: Vec<UnknownLabel>,
 }
@@ -86,6 +98,10 @@ pub fn check(splits: &Splits, limit: Option<LengthLimit<'_>>) -> Result<CheckRep
         if let Some(limit) = limit {
             report.over_long = Some(over_long(examples, limit)?);
         }
+        if part == Part::Train {
+            let rare = report.labels.iter().filter(|(_, count)| **count < RARE);
+            report.rare_labels = rare.map(|(label, &count)| (label.clone(), count)).collect();
+        }
         if let Some(labels) = trained.as_ref().filter(|_| part != Part::Train) {
             report.unknown_labels = labels.unknown(examples);
         }
@@ -95,7 +111,8 @@ pub fn check(splits: &Splits, limit: Option<LengthLimit<'_>>) -> Result<CheckRep
 }
 
 impl CheckReport {
-    /// Whether nothing was found that would spoil a score. Over-long examples and duplicates inside a part are allowed.
+    /// Whether nothing was found that would spoil a score. Over-long examples, duplicates inside a part, rare labels and
+    /// replacement characters are worth knowing and allowed.
     pub fn is_clean(&self) -> bool {
         self.overlaps.is_empty()
             && self.parts.values().all(|part| {
@@ -121,6 +138,9 @@ fn part_report(examples: &Examples) -> PartReport {
     for Seen { line, text, label, aligned } in rows(examples) {
         if !aligned {
             report.misaligned.add(line);
+        }
+        if text.contains(char::REPLACEMENT_CHARACTER) {
+            report.replacements.add(line);
         }
         if text.trim().is_empty() {
             report.empty.add(line);
@@ -192,9 +212,12 @@ fn rows(examples: &Examples) -> Vec<Seen> {
 }
 
 fn over_long(examples: &Examples, limit: LengthLimit<'_>) -> Result<Finding, DataError> {
-    let LengthLimit { tokenizer, max_len } = limit;
+    let (LengthLimit::Tokens { max_len, .. } | LengthLimit::Chars(max_len)) = limit;
     let mut found = Finding::default();
     let framed = |text: &str, pair: Option<&str>| -> Result<usize, DataError> {
+        let LengthLimit::Tokens { tokenizer, .. } = limit else {
+            return Ok(text.chars().count() + pair.map_or(0, |pair| pair.chars().count()));
+        };
         let second = pair.map(|pair| tokenizer.encode(pair)).transpose()?.map_or(0, |pair| pair.ids.len());
         Ok(tokenizer.encode(text)?.ids.len() + second + tokenizer.frame().n_tokens(pair.is_some()))
     };
@@ -214,8 +237,12 @@ fn over_long(examples: &Examples, limit: LengthLimit<'_>) -> Result<Finding, Dat
     match examples {
         Examples::Tagged(list) => {
             for example in list {
-                let len =
-                    tokenizer.encode_words(&example.words)?.ids.len() + tokenizer.frame().n_tokens(false);
+                let len = match limit {
+                    LengthLimit::Tokens { tokenizer, .. } => {
+                        tokenizer.encode_words(&example.words)?.ids.len() + tokenizer.frame().n_tokens(false)
+                    }
+                    LengthLimit::Chars(_) => example.words.join(" ").chars().count(),
+                };
                 if len > max_len {
                     found.add(example.line);
                 }
@@ -279,23 +306,28 @@ impl fmt::Display for Finding {
 
 impl fmt::Display for CheckReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = self.parts.iter().map(|(&part, report)| (part, report.examples, &report.labels));
+        write_counts(f, &counts.collect::<Vec<_>>())?;
         for (part, report) in &self.parts {
-            writeln!(f, "{part}: {} examples", report.examples)?;
-            write_labels(f, &report.labels)?;
+            let none = Finding::default();
             let findings = [
                 ("words and tags differ in number", &report.misaligned),
                 ("without text", &report.empty),
                 ("repeated", &report.duplicates),
                 ("repeated with another label", &report.contradictions),
+                ("with replacement characters (U+FFFD)", &report.replacements),
+                ("longer than the limit", report.over_long.as_ref().unwrap_or(&none)),
             ];
             for (what, finding) in findings.into_iter().filter(|(_, finding)| finding.count > 0) {
-                writeln!(f, "  {what}: {finding}")?;
+                writeln!(f, "{part}: {what}: {finding}")?;
             }
-            if let Some(finding) = report.over_long.as_ref().filter(|finding| finding.count > 0) {
-                writeln!(f, "  longer than the limit: {finding}")?;
+            if !report.rare_labels.is_empty() {
+                let rare: Vec<String> =
+                    report.rare_labels.iter().map(|(label, count)| format!("{label} {count}")).collect();
+                writeln!(f, "{part}: labels with fewer than {RARE} examples: {}", rare.join(", "))?;
             }
             for UnknownLabel { label, line, count } in &report.unknown_labels {
-                writeln!(f, "  label `{label}` is not in train: {count} times, first on line {line}")?;
+                writeln!(f, "{part}: label `{label}` is not in train: {count} times, first on line {line}")?;
             }
         }
         for Overlap { first, second, found } in &self.overlaps {
@@ -355,11 +387,30 @@ mod tests {
         };
         let dev = Examples::Tagged(vec![sentence(&["a", "b", "c"], 3, 1), sentence(&["a", "b"], 1, 5)]);
         let tokenizer = Tokenizer::train(TokenizerKind::Word, 50, true, ["a b c"]).expect("trains");
-        let limit = LengthLimit { tokenizer: &tokenizer, max_len: 4 };
+        let limit = LengthLimit::Tokens { tokenizer: &tokenizer, max_len: 4 };
         let report = check(&Splits::from([(Part::Dev, dev)]), Some(limit)).expect("checks");
         let dev = &report.parts[&Part::Dev];
         assert_eq!(dev.misaligned, Finding { count: 1, lines: vec![5] });
         assert_eq!(dev.over_long, Some(Finding { count: 1, lines: vec![1] }));
+    }
+
+    #[test]
+    fn names_rare_labels_replacement_characters_and_texts_of_too_many_characters() {
+        let mut rows = vec![("caf\u{FFFD}", "x"), ("too long", "y")];
+        rows.extend(["a", "b", "c", "d"].map(|text| (text, "x")));
+        let splits = Splits::from([(Part::Train, labelled(&rows))]);
+        let report = check(&splits, Some(LengthLimit::Chars(7))).expect("checks");
+        let train = &report.parts[&Part::Train];
+        assert_eq!(train.replacements, Finding { count: 1, lines: vec![2] });
+        assert_eq!(train.over_long, Some(Finding { count: 1, lines: vec![3] }));
+        assert_eq!(train.rare_labels, BTreeMap::from([("y".to_owned(), 1)]));
+        assert!(report.is_clean());
+        let text = report.to_string();
+        let expected = "           train\nexamples       6\n\nx              5\ny              1\n\n\
+            train: with replacement characters (U+FFFD): 1 (line 2)\n\
+            train: longer than the limit: 1 (line 3)\n\
+            train: labels with fewer than 5 examples: y 1\nno problems";
+        assert_eq!(text, expected);
     }
 
     #[test]

@@ -239,7 +239,7 @@ fn not_found(name: &str, path: &str, searched: &[PathBuf]) -> String {
     };
     format!(
         "data set `{name}`: `{path}` not found; {places}. \
-         Give the folder that holds it with --data-dir or $LOCUS_DATA"
+         Give the folder that holds it with --data-dir or $LOCUS_DATA, or bring it with `locus data fetch {name}`"
     )
 }
 

@@ -212,9 +212,11 @@ pub struct ReadOptions {
     /// Examples with a text or label that is exactly one of these are left out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub skip_examples: Vec<String>,
-    /// How many answers are known not to stand where they say. They are left out; another number is an error.
+    /// How many faults of a published file are known and put up with; another number is an error. In CoNLL files: lines with
+    /// a tag and no word, read as U+FFFD. Among questions: those without text, and answers that do not stand where they
+    /// say; both are left out.
     #[serde(skip_serializing_if = "is_zero")]
-    pub misaligned_answers: usize,
+    pub known_faults: usize,
 }
 
 fn is_zero(count: &usize) -> bool {

@@ -33,7 +33,9 @@ pub use error::{DataError, FileProblems, Problem};
 pub use example::{Answer, Examples, Kind, Labelled, MultiLabelled, Pair, Question, Row, Scored, Tagged};
 pub use format::{Column, Columns, Format, ReadOptions};
 pub use labels::{LabelSet, UnknownLabel};
-pub use manifest::{Lookup, Manifest, Sha256Sum, SplitFile, Task};
+pub use manifest::{
+    Fetched, Files, Lookup, Manifest, Opened, PublicFile, Sha256Sum, SplitFile, Task, fetch, verify,
+};
 pub use plan::{BatchLimits, BatchPlan, Order, lm_blocks};
 pub use read::place::Place;
 pub use read::read;

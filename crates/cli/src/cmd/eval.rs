@@ -6,8 +6,8 @@ use locus_data::{Kind, ReadOptions, read};
 use locus_heads::HeadConfig;
 use locus_pipeline::{Evaluation, Pipeline};
 
+use super::data::options;
 use super::say;
-use crate::UsageError;
 use crate::args::EvalArgs;
 
 pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<()> {
@@ -22,16 +22,14 @@ impl Job for Eval<'_> {
 
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Out {
         let pipeline = Pipeline::<B::InnerBackend>::from_dir(&self.0.model, &device)?;
-        let format = self.0.format.as_deref().map(str::parse).transpose();
-        let format = format.map_err(|error: locus_data::DataError| UsageError(error.to_string()))?;
         let kind = match pipeline.config.head {
             HeadConfig::TokenClassification { .. } => Kind::Tagged,
             HeadConfig::SequenceClassification { .. } => Kind::Labelled,
             HeadConfig::CausalLm { .. } => Kind::Text,
             HeadConfig::Seq2Seq { .. } => Kind::Pairs,
         };
-        let examples =
-            read(&self.0.data, &ReadOptions { format, kind: Some(kind), ..ReadOptions::default() })?;
+        let options = ReadOptions { kind: Some(kind), ..options(&self.0.read)? };
+        let examples = read(&self.0.data, &options)?;
         Ok(pipeline.evaluate(&examples)?)
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod config;
 pub(crate) mod data;
 pub(crate) mod doctor;
 pub(crate) mod eval;
+pub(crate) mod fetch;
 pub(crate) mod generate;
 pub(crate) mod predict;
 pub(crate) mod recipes;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use locus_data::ReadOptions;
 use toml::{Table, Value};
 
 use super::{ConfigErrors, Problem, RunFile};
@@ -26,7 +27,7 @@ pub(crate) fn load(source: &Source, sets: &[String]) -> anyhow::Result<RunFile> 
     })?;
     let mut problems = Vec::new();
     for assignment in sets {
-        match parse_assignment(assignment) {
+        match parse_assignment("--set", assignment) {
             Ok((path, value)) => set(&mut table, &path, value),
             Err(problem) => problems.push(problem),
         }
@@ -54,10 +55,41 @@ pub(crate) fn load(source: &Source, sets: &[String]) -> anyhow::Result<RunFile> 
     Err(ConfigErrors { origin: source.origin.clone(), problems }.into())
 }
 
+/// The options that `key=value` pairs set.
+///
+/// # Errors
+/// With every pair that sets no option, or sets it wrongly.
+pub(crate) fn read_options(sets: &[String]) -> Result<ReadOptions, ConfigErrors> {
+    let mut table = Table::new();
+    let mut problems = Vec::new();
+    for assignment in sets {
+        let mut one = Table::new();
+        match parse_assignment("--read", assignment) {
+            Ok((path, value)) => {
+                set(&mut one, &path, value.clone());
+                match Value::Table(one).try_into::<ReadOptions>() {
+                    Ok(_) => set(&mut table, &path, value),
+                    Err(error) => {
+                        let allowed =
+                            format!("another key or value ({})", error.message().replace('\n', " "));
+                        problems.push(Problem::new("--read", assignment.clone(), &allowed));
+                    }
+                }
+            }
+            Err(problem) => problems.push(problem),
+        }
+    }
+    match Value::Table(table).try_into() {
+        Ok(options) if problems.is_empty() => Ok(options),
+        _ => Err(ConfigErrors { origin: "--read".to_owned(), problems }),
+    }
+}
+
 /// `key.path=value`; the value is TOML, or a string where it is not.
-fn parse_assignment(text: &str) -> Result<(Vec<String>, Value), Problem> {
+fn parse_assignment(flag: &str, text: &str) -> Result<(Vec<String>, Value), Problem> {
     let Some((key, value)) = text.split_once('=').filter(|(key, _)| !key.trim().is_empty()) else {
-        return Err(Problem::new("--set", text, "key=value, for instance train.epochs=3"));
+        let example = if flag == "--read" { "columns.text=1" } else { "train.epochs=3" };
+        return Err(Problem::new(flag, text, &format!("key=value, for instance {example}")));
     };
     let value = value.trim();
     let parsed = format!("value = {value}").parse::<Table>().ok().and_then(|mut table| table.remove("value"));

@@ -8,14 +8,14 @@ mod problems;
 
 use std::path::PathBuf;
 
-use locus_data::{Columns, Format, TokenizerKind};
+use locus_data::{ReadOptions, TokenizerKind};
 use locus_encoder::StackConfig;
 use locus_heads::Pooling;
 use locus_train::FitConfig;
 use serde::de::{DeserializeOwned, Deserializer, Error};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use layers::{Source, load};
+pub(crate) use layers::{Source, load, read_options};
 pub(crate) use problems::{ConfigErrors, Problem};
 
 /// What a run is for.
@@ -52,8 +52,7 @@ pub(crate) struct RunFile {
 }
 
 /// Where the examples come from: a known set, or files.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct DataSection {
     /// A set with a manifest (`locus data list`).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,16 +69,32 @@ pub(crate) struct DataSection {
     /// A file or folder that is read once, at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) test: Option<PathBuf>,
-    /// The layout of the files; recognised where absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) format: Option<Format>,
-    /// Where things stand in a row.
-    pub(crate) columns: Columns,
-    /// Whether a table's first line names its columns; yes where absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) header: Option<bool>,
     /// The probability that an input token is replaced by the unknown token in training.
     pub(crate) token_dropout: f64,
+    /// How files are read.
+    #[serde(flatten)]
+    pub(crate) read: ReadOptions,
+}
+
+/// The keys of `[data]` that are not those of [`ReadOptions`].
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct DataKeys {
+    set: Option<String>,
+    dir: Option<PathBuf>,
+    train: Option<PathBuf>,
+    dev: Option<PathBuf>,
+    test: Option<PathBuf>,
+    token_dropout: f64,
+}
+
+impl<'de> Deserialize<'de> for DataSection {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let own = ["set", "dir", "train", "dev", "test", "token_dropout"];
+        let (DataKeys { set, dir, train, dev, test, token_dropout }, read) =
+            split(deserializer, &own, "`format`")?;
+        Ok(Self { set, dir, train, dev, test, token_dropout, read })
+    }
 }
 
 /// How text becomes tokens.
@@ -228,6 +243,8 @@ impl RunFile {
         let allowed = "exactly one of data.train (a file) and data.set (a name from `locus data list`)";
         let found = if n_sources == 0 { "neither" } else { "both" };
         unless(n_sources == 1, "data", found.to_owned(), allowed);
+        let kind = data.read.kind.map(|kind| kind.to_string()).unwrap_or_default();
+        unless(kind.is_empty(), "data.kind", kind, "no such key: `task` decides which examples are read");
         let share = |x: f64| (0.0..1.0).contains(&x);
         unless(
             share(data.token_dropout),

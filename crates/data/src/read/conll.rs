@@ -19,9 +19,35 @@ const SAMPLE_LINES: usize = 400;
 pub(super) fn read(source: &Source, options: &ReadOptions) -> Result<Examples, DataError> {
     let layout = Layout::find(source, options)?;
     let mut problems = Problems::new(&source.path);
-    let sentences = sentences(source, &layout, &mut problems);
+    let mut sentences = sentences(source, &layout, &mut problems);
+    settle_known_faults(&mut sentences, &layout, options.known_faults, &mut problems);
     let examples = to_iob2(sentences, options, &mut problems);
     problems.finish(Examples::Tagged(examples))
+}
+
+/// Lines with a tag and no word. As many as are known are read as the replacement character, so that the tags of the
+/// sentence stay where they are; otherwise each is a problem.
+fn settle_known_faults(
+    sentences: &mut [Sentence],
+    layout: &Layout,
+    declared: usize,
+    problems: &mut Problems,
+) {
+    let empty = |sentences: &[Sentence]| -> Vec<usize> {
+        let words = sentences.iter().flat_map(|sentence| sentence.words.iter().zip(&sentence.lines));
+        words.filter(|(word, _)| word.is_empty()).map(|(_, &line)| line).collect()
+    };
+    let found = empty(sentences);
+    if found.len() != declared && declared > 0 {
+        problems.at(0, format!("{} lines have no word, known_faults says {declared}", found.len()));
+    }
+    if found.len() != declared {
+        let message = format!("expected a word in column {}, found nothing; remove the line", layout.word);
+        found.into_iter().for_each(|line| problems.at(line, message.clone()));
+    }
+    for word in sentences.iter_mut().flat_map(|sentence| &mut sentence.words).filter(|word| word.is_empty()) {
+        *word = char::REPLACEMENT_CHARACTER.to_string();
+    }
 }
 
 /// Where word and tag stand.
@@ -141,14 +167,6 @@ impl Open {
             return;
         }
         let (word, tag) = (fields[layout.word], fields[layout.tag]);
-        if word.is_empty() {
-            problems.at(
-                line,
-                format!("expected a word in column {}, found nothing; remove the line", layout.word),
-            );
-            self.broken = true;
-            return;
-        }
         self.words.push(word.to_owned());
         self.tags.push(tag.to_owned());
         self.lines.push(line);
@@ -284,6 +302,10 @@ mod tests {
             read("a\tO\n\tO\n").expect_err("no word"),
             "a.conll:2: expected a word in column 0, found nothing; remove the line"
         );
+        let options = ReadOptions { known_faults: 1, ..Default::default() };
+        assert_eq!(read_with("a\tO\n\tO\n", &options).expect("as declared")[0].words, ["a", "\u{FFFD}"]);
+        let error = read_with("a\tO\nb\tO\n", &options).expect_err("none is empty");
+        assert_eq!(error, "a.conll: 0 lines have no word, known_faults says 1");
     }
 
     #[test]

@@ -20,15 +20,19 @@ pub struct Place {
 }
 
 impl Place {
-    /// Takes a path apart.
+    /// Takes a path apart, unless there is something of that name.
     pub fn of(path: &Path) -> Self {
-        let text = path.to_string_lossy();
-        if path.exists() || !(text.contains(MEMBER) || text.contains(POINTER)) {
-            return Self { file: path.to_owned(), member: None, pointer: None };
+        match path.to_str() {
+            Some(text) if !path.exists() => Self::parse(text),
+            _ => Self { file: path.to_owned(), member: None, pointer: None },
         }
+    }
+
+    /// Takes a name apart, whatever there is.
+    pub fn parse(text: &str) -> Self {
         let (rest, pointer) = match text.split_once(POINTER) {
             Some((rest, pointer)) => (rest, Some(format!("/{pointer}"))),
-            None => (text.as_ref(), None),
+            None => (text, None),
         };
         let (file, member) = match rest.split_once(MEMBER) {
             Some((file, member)) => (file, Some(member.to_owned())),

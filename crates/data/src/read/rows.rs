@@ -197,7 +197,7 @@ impl Fields {
             ),
             Self::Qa => {
                 let questions = each.row(squad::question);
-                Examples::Qa(squad::aligned(questions, options.misaligned_answers, problems))
+                Examples::Qa(squad::aligned(questions, options.known_faults, problems))
             }
             Self::Labelled { kind, text, pair, label } => {
                 let columns = TextColumns { text, pair: pair.as_ref() };

@@ -1,7 +1,7 @@
 //! Questions with a context that holds the answer: the document layout of SQuAD, and rows with the same keys.
 //!
-//! `answer_start` counts characters. An answer that does not stand there is misaligned; a set whose misaligned answers are
-//! known declares their number (`misaligned_answers`), and they are left out. Any other number is an error.
+//! `answer_start` counts characters. An answer that does not stand there is a fault, and so is a question without text; a
+//! set whose faults are known says how many there are (`known_faults`), and they are left out. Any other number is an error.
 
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ pub(super) fn read(source: &Source, options: &ReadOptions) -> Result<Examples, D
             }
         }
     }
-    let questions = aligned(questions, options.misaligned_answers, &mut problems);
+    let questions = aligned(questions, options.known_faults, &mut problems);
     problems.finish(Examples::Qa(questions))
 }
 
@@ -74,7 +74,8 @@ fn with_context(row: &Value, context: Arc<str>, line: usize) -> Result<Question,
         Some(Value::String(id)) => id.clone(),
         _ => line.to_string(),
     };
-    let question = text(row, "question")?.to_owned();
+    let question =
+        row.get("question").and_then(Value::as_str).ok_or("expected a text in `question`")?.to_owned();
     let answers = answers(row.get("answers").unwrap_or(&Value::Null))?;
     Ok(Question { id, context, question, answers, line })
 }
@@ -107,12 +108,19 @@ fn text<'a>(row: &'a Value, key: &str) -> Result<&'a str, String> {
     }
 }
 
-/// The questions without their misaligned answers, if there are as many of these as declared. A question that loses all
-/// its answers goes with them.
-pub(super) fn aligned(questions: Vec<Question>, declared: usize, problems: &mut Problems) -> Vec<Question> {
+/// The questions without their faults, if there are as many of these as known. A question that loses all its answers goes
+/// with them.
+pub(super) fn aligned(questions: Vec<Question>, known: usize, problems: &mut Problems) -> Vec<Question> {
     let mut wrong = Vec::new();
     let mut kept = Vec::with_capacity(questions.len());
     for mut question in questions {
+        if question.question.trim().is_empty() {
+            wrong.push((
+                question.line,
+                format!("question {}: expected a question, found no text", question.id),
+            ));
+            continue;
+        }
         let had_answers = !question.answers.is_empty();
         let (context, id, line) = (question.context.clone(), question.id.clone(), question.line);
         question.answers.retain(|answer| {
@@ -126,13 +134,12 @@ pub(super) fn aligned(questions: Vec<Question>, declared: usize, problems: &mut 
             kept.push(question);
         }
     }
-    if wrong.len() != declared {
+    if wrong.len() != known {
         let found = wrong.len();
         problems.at(
             0,
             format!(
-                "{found} answers do not stand where they say, {declared} are declared; correct them, or leave them out \
-                 with misaligned_answers = {found}"
+                "{found} faults, {known} are known; correct them, or leave them out with known_faults = {found}"
             ),
         );
         wrong.into_iter().for_each(|(line, message)| problems.at(line, message));
@@ -162,7 +169,8 @@ mod tests {
         {"id": "q1", "question": "Who?", "answers": [{"text": "Ada", "answer_start": 10}]},
         {"id": "q2", "question": "Where?", "answers": [{"text": "北京", "answer_start": 1}, {"text": "北京", "answer_start": 2}]},
         {"id": "q3", "question": "When?", "answers": [{"text": "now", "answer_start": -1}]},
-        {"id": "q4", "question": "Why?", "answers": []}
+        {"id": "q4", "question": "Why?", "answers": []},
+        {"id": "q5", "question": " ", "answers": []}
     ]}]}]}"#;
 
     fn questions(name: &str, text: &str, options: &ReadOptions) -> Result<Vec<Question>, String> {
@@ -173,24 +181,23 @@ mod tests {
     }
 
     #[test]
-    fn misaligned_answers_are_listed_or_declared() {
+    fn faults_are_listed_unless_known() {
         let options = ReadOptions { format: Some(Format::Squad), ..Default::default() };
-        let error = questions("a.json", DOCUMENT, &options).expect_err("two are wrong");
-        let expected = "a.json: 3 problems\n  a.json: 2 answers do not stand where they say, 0 are declared; correct \
-            them, or leave them out with misaligned_answers = 2\n  \
+        let error = questions("a.json", DOCUMENT, &options).expect_err("three are wrong");
+        let expected = "a.json: 4 problems\n  a.json: 3 faults, 0 are known; correct them, or leave them out with \
+            known_faults = 3\n  \
             a.json:3: question q2: expected the answer `北京` at character 2, found `京 `\n  \
-            a.json:4: question q3: the answer `now` has no place in the context";
+            a.json:4: question q3: the answer `now` has no place in the context\n  \
+            a.json:6: question q5: expected a question, found no text";
         assert_eq!(error, expected);
-        let list = questions("a.json", DOCUMENT, &ReadOptions { misaligned_answers: 2, ..options.clone() });
-        let list = list.expect("as declared");
+        let list = questions("a.json", DOCUMENT, &ReadOptions { known_faults: 3, ..options.clone() });
+        let list = list.expect("as many as known");
         let ids: Vec<&str> = list.iter().map(|question| question.id.as_str()).collect();
         assert_eq!(ids, ["q1", "q2", "q4"]);
         assert_eq!(list[1].answers, [Answer { text: "北京".into(), start: Some(1) }]);
         assert_eq!((list[2].answers.len(), list[2].line), (0, 5));
-        let error = questions("a.json", DOCUMENT, &ReadOptions { misaligned_answers: 3, ..options });
-        assert!(
-            error.expect_err("one less").contains("2 answers do not stand where they say, 3 are declared")
-        );
+        let error = questions("a.json", DOCUMENT, &ReadOptions { known_faults: 4, ..options });
+        assert!(error.expect_err("one less").contains("3 faults, 4 are known"));
     }
 
     #[test]
@@ -198,8 +205,8 @@ mod tests {
         let text = "{\"context\": \"a b\", \"question\": \"?\", \"answers\": {\"text\": [\"b\"], \"answer_start\": [2]}}\n";
         let list = questions("a.jsonl", text, &ReadOptions::default()).expect("reads");
         assert_eq!((list[0].answers[0].text.as_str(), list[0].id.as_str()), ("b", "1"));
-        let text = "{\"context\": \"a b\", \"question\": \"\", \"answers\": 3}\n";
-        let error = questions("a.jsonl", text, &ReadOptions::default()).expect_err("no question");
-        assert_eq!(error, "a.jsonl:1: expected a text in `question`, found nothing");
+        let text = "{\"context\": \"a b\", \"question\": \"?\", \"answers\": 3}\n";
+        let error = questions("a.jsonl", text, &ReadOptions::default()).expect_err("no answers");
+        assert_eq!(error, "a.jsonl:1: expected a list in `answers`, found the number 3");
     }
 }

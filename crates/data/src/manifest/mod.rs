@@ -4,16 +4,23 @@
 //! in this order, at `<folder>/<path>`. The caller passes the folders in; nothing here reads the environment. A file
 //! whose sha256 is not the manifest's is refused.
 
+mod fetch;
+mod files;
+
 use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use crate::error::{did_you_mean, io, no_such_file};
+pub use fetch::{Fetched, Opened, fetch};
+pub use files::{Files, Lookup, PublicFile, Sha256Sum, SplitFile, sha256_of, verify};
+
+use crate::error::did_you_mean;
 use crate::labels::each_label;
 use crate::split::{Part, Shares, split};
-use crate::{Columns, DataError, Examples, FileProblems, Format, Kind, Problem, ReadOptions, Splits, read};
+use crate::{
+    Columns, DataError, Examples, FileProblems, Format, Kind, Place, Problem, ReadOptions, Splits, read,
+};
 use locus_metrics::tags::TagScheme;
 
 /// What a set is for; decides which kind of examples it gives.
@@ -34,19 +41,36 @@ pub enum Task {
     Seq2seq,
     /// An answer out of a context: [`Kind::Qa`].
     Qa,
+    /// Nothing that is read here yet: dialogues, ratings, vocabularies. The set can be listed, fetched and verified.
+    Other,
 }
 
 impl Task {
-    /// The kind of its examples.
-    pub fn kind(self) -> Kind {
+    /// The kind of its examples; none where they cannot be read.
+    pub fn kind(self) -> Option<Kind> {
         match self {
-            Self::Ner => Kind::Tagged,
-            Self::Classify => Kind::Labelled,
-            Self::Multilabel => Kind::MultiLabelled,
-            Self::Regression => Kind::Scored,
-            Self::Lm => Kind::Text,
-            Self::Seq2seq => Kind::Pairs,
-            Self::Qa => Kind::Qa,
+            Self::Ner => Some(Kind::Tagged),
+            Self::Classify => Some(Kind::Labelled),
+            Self::Multilabel => Some(Kind::MultiLabelled),
+            Self::Regression => Some(Kind::Scored),
+            Self::Lm => Some(Kind::Text),
+            Self::Seq2seq => Some(Kind::Pairs),
+            Self::Qa => Some(Kind::Qa),
+            Self::Other => None,
+        }
+    }
+
+    /// Its name in manifests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ner => "ner",
+            Self::Classify => "classify",
+            Self::Multilabel => "multilabel",
+            Self::Regression => "regression",
+            Self::Lm => "lm",
+            Self::Seq2seq => "seq2seq",
+            Self::Qa => "qa",
+            Self::Other => "other",
         }
     }
 }
@@ -81,8 +105,12 @@ pub struct Manifest {
     pub licence: String,
     /// Where the files come from.
     pub source: String,
-    /// How they are laid out.
-    pub format: Format,
+    /// The address below which the source has its files, at one commit; unset where files name their own, or have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// How they are laid out; unset where they cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
     /// Classes, or entity types without prefix, in the order in which a model numbers them. Others are errors.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
@@ -98,66 +126,24 @@ pub struct Manifest {
     /// How entities are spelled; unset: recognised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheme: Option<TagScheme>,
+    /// How they are encoded; unset: UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<String>,
+    /// What stands between several labels in one field; unset: a comma.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_separator: Option<String>,
+    /// What is taken off the ends of each line.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub strip: Vec<String>,
     /// Where things stand in a row.
     #[serde(default)]
     pub columns: Columns,
-    /// The files of each part.
-    pub splits: BTreeMap<Part, SplitFile>,
-}
-
-/// One part's file or folder.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SplitFile {
-    /// Its path below the data folder.
-    pub path: String,
-    /// Its sum.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sha256: Option<Sha256Sum>,
-    /// How many examples it holds, not counted where examples are skipped.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub examples: Option<usize>,
-}
-
-/// The sum of a file, or of each file of a folder.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Sha256Sum {
-    /// Of one file, in hexadecimal.
-    File(String),
-    /// Of a folder's files, by name.
-    Folder(BTreeMap<String, String>),
-}
-
-/// Where files are looked for, in this order.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Lookup {
-    /// What the user gave: `--data-dir`.
-    pub data_dir: Option<PathBuf>,
-    /// The value of `$LOCUS_DATA`.
-    pub env: Option<PathBuf>,
-    /// The user's cache.
-    pub cache: Option<PathBuf>,
-    /// The project's own samples: `datasets/`.
-    pub samples: Option<PathBuf>,
-}
-
-impl Lookup {
-    /// The file or folder at `path` below the first folder that has it.
-    ///
-    /// # Errors
-    /// If none has it; the message lists every place.
-    pub fn find(&self, name: &str, path: &str) -> Result<PathBuf, DataError> {
-        let searched: Vec<PathBuf> = [&self.data_dir, &self.env, &self.cache, &self.samples]
-            .into_iter()
-            .flatten()
-            .map(|folder| folder.join(path))
-            .collect();
-        match searched.iter().find(|place| place.exists()) {
-            Some(found) => Ok(found.clone()),
-            None => Err(DataError::NotFound { name: name.to_owned(), path: path.to_owned(), searched }),
-        }
-    }
+    /// The files of each part. A set without dev has one cut from train by hash, and a test part too if it has neither.
+    #[serde(default)]
+    pub splits: BTreeMap<Part, Files>,
+    /// Files that belong to the set and are not read: its licence, what its parts were made from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<SplitFile>,
 }
 
 impl Manifest {
@@ -179,15 +165,20 @@ impl Manifest {
         }
     }
 
-    /// How its files are read.
-    pub fn options(&self) -> ReadOptions {
+    /// How a file of it is read.
+    pub fn options(&self, file: &SplitFile) -> ReadOptions {
         ReadOptions {
-            format: Some(self.format),
-            kind: Some(self.task.kind()),
-            columns: self.columns.clone(),
+            format: self.format,
+            kind: self.task.kind(),
+            columns: file.columns.clone().unwrap_or_else(|| self.columns.clone()),
             header: self.header,
             quotes: self.quotes,
             scheme: self.scheme,
+            encoding: self.encoding.clone(),
+            label: file.label.clone(),
+            label_separator: self.label_separator.clone(),
+            strip: self.strip.clone(),
+            known_faults: file.known_faults,
             // A file may write classes as numbers; it cannot do so with types that lack their prefix.
             labels: if matches!(self.task, Task::Classify | Task::Multilabel) {
                 self.labels.clone()
@@ -195,7 +186,6 @@ impl Manifest {
                 Vec::new()
             },
             skip_examples: self.skip_examples.clone(),
-            ..ReadOptions::default()
         }
     }
 
@@ -204,9 +194,15 @@ impl Manifest {
     /// # Errors
     /// If a file is missing, changed or wrong anywhere, or a label is not one of the manifest's.
     pub fn read_all(&self, lookup: &Lookup) -> Result<Splits, DataError> {
+        if self.task.kind().is_none() {
+            return Err(DataError::Argument(format!(
+                "data set `{}` can be listed, fetched and verified, but nothing here reads its kind of examples yet",
+                self.name
+            )));
+        }
         let mut splits = Splits::new();
         for &part in self.splits.keys() {
-            splits.insert(part, self.read_file(part, lookup)?);
+            splits.insert(part, self.read_part(part, lookup)?);
         }
         if !splits.contains_key(&Part::Dev)
             && let Some(train) = splits.remove(&Part::Train)
@@ -219,24 +215,36 @@ impl Manifest {
         Ok(splits)
     }
 
-    /// Reads the file of one part, checks its sum, its count and its labels.
+    /// Reads the files of one part, checks their sums, their counts and their labels.
     ///
     /// # Errors
-    /// As [`Manifest::read_all`]; also if the manifest does not name a file for the part.
-    pub fn read_file(&self, part: Part, lookup: &Lookup) -> Result<Examples, DataError> {
-        let Some(file) = self.splits.get(&part) else {
+    /// As [`Manifest::read_all`]; also if the manifest names no file for the part.
+    pub fn read_part(&self, part: Part, lookup: &Lookup) -> Result<Examples, DataError> {
+        let files = self.splits.get(&part).map(|files| files.0.as_slice()).unwrap_or_default();
+        let mut all: Option<Examples> = None;
+        for file in files {
+            let examples = self.read_file(file, lookup)?;
+            match &mut all {
+                Some(all) => all.append(examples)?,
+                None => all = Some(examples),
+            }
+        }
+        all.ok_or_else(|| {
             let have: Vec<&str> = self.splits.keys().map(|part| part.name()).collect();
-            return Err(DataError::Argument(format!(
+            DataError::Argument(format!(
                 "data set `{}` has no file for {part}; it has {}",
                 self.name,
                 have.join(", ")
-            )));
-        };
+            ))
+        })
+    }
+
+    fn read_file(&self, file: &SplitFile, lookup: &Lookup) -> Result<Examples, DataError> {
         let path = lookup.find(&self.name, &file.path)?;
         if let Some(sum) = &file.sha256 {
-            verify(&path, sum)?;
+            verify(&Place::of(&path).file, sum)?;
         }
-        let examples = read(&path, &self.options())?;
+        let examples = read(&path, &self.options(file))?;
         if let Some(expected) =
             file.examples.filter(|&n| n != examples.len() && self.skip_examples.is_empty())
         {
@@ -246,6 +254,18 @@ impl Manifest {
         }
         self.check_labels(&path, &examples)?;
         Ok(examples)
+    }
+
+    /// Every file of the set once, with the address that its source has it at.
+    pub fn public_files(&self) -> Vec<PublicFile> {
+        let listed = self.splits.values().flat_map(|files| &files.0).chain(&self.files);
+        let mut files: Vec<PublicFile> = Vec::new();
+        for file in listed.flat_map(|file| file.public(self.url.as_deref())) {
+            if !files.iter().any(|known| known.path == file.path) {
+                files.push(file);
+            }
+        }
+        files
     }
 
     /// Labels that the manifest does not list.
@@ -281,8 +301,12 @@ impl Manifest {
                 problems.push(format!("`{key}` is empty"));
             }
         }
-        if !self.splits.contains_key(&Part::Train) && !self.splits.contains_key(&Part::Test) {
-            problems.push("`splits` needs at least a train or a test part".to_owned());
+        if self.task == Task::Other {
+            if self.files.is_empty() || !self.splits.is_empty() || self.format.is_some() {
+                problems.push("task `other` has `files`, and neither `splits` nor `format`".to_owned());
+            }
+        } else if self.splits.is_empty() {
+            problems.push("`splits` needs at least one part".to_owned());
         }
         for (at, label) in self.labels.iter().enumerate() {
             if label.trim().is_empty() {
@@ -295,13 +319,18 @@ impl Manifest {
                 problems.push(format!("`labels` lists `{label}`; expected entity types without prefix"));
             }
         }
-        for (part, file) in &self.splits {
-            let key = format!("splits.{part}");
-            if !is_below(&file.path) {
+        let split = self
+            .splits
+            .iter()
+            .flat_map(|(part, files)| files.0.iter().map(move |file| (format!("splits.{part}"), file)));
+        let listed = self.files.iter().map(|file| ("files".to_owned(), file));
+        for (key, file) in split.chain(listed) {
+            if file.public(self.url.as_deref()).iter().any(|file| !is_below(&file.path)) {
                 problems
                     .push(format!("`{key}.path` is {:?}; expected a path below the data folder", file.path));
             }
             for (name, sum) in file.sha256.iter().flat_map(Sha256Sum::files) {
+                let name = if name.is_empty() { name } else { format!(".{name}") };
                 if sum.len() != 64 || !sum.bytes().all(|byte| byte.is_ascii_hexdigit()) {
                     problems.push(format!("`{key}.sha256{name}` is {sum:?}; expected 64 hexadecimal digits"));
                 }
@@ -309,49 +338,6 @@ impl Manifest {
         }
         problems
     }
-}
-
-impl Sha256Sum {
-    /// The sums with what to add to the key or path: nothing for a single file.
-    fn files(&self) -> Vec<(String, &str)> {
-        match self {
-            Self::File(sum) => vec![(String::new(), sum)],
-            Self::Folder(sums) => sums.iter().map(|(name, sum)| (format!(".{name}"), sum.as_str())).collect(),
-        }
-    }
-}
-
-/// Compares the sums of a file, or of a folder's files, with the manifest's.
-///
-/// # Errors
-/// If one cannot be read or differs.
-pub fn verify(path: &Path, sum: &Sha256Sum) -> Result<(), DataError> {
-    match sum {
-        Sha256Sum::File(expected) => verify_file(path, expected),
-        Sha256Sum::Folder(sums) => {
-            sums.iter().try_for_each(|(name, expected)| verify_file(&path.join(name), expected))
-        }
-    }
-}
-
-/// The sha256 of a file in lower-case hexadecimal.
-///
-/// # Errors
-/// If it cannot be read.
-pub fn sha256_of(path: &Path) -> Result<String, DataError> {
-    if !path.exists() {
-        return Err(no_such_file(path));
-    }
-    let bytes = std::fs::read(path).map_err(|error| io("read", path, error))?;
-    Ok(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-fn verify_file(path: &Path, expected: &str) -> Result<(), DataError> {
-    let found = sha256_of(path)?;
-    if found.eq_ignore_ascii_case(expected) {
-        return Ok(());
-    }
-    Err(DataError::Checksum { path: path.to_owned(), expected: expected.to_owned(), found })
 }
 
 /// Whether a path stays inside the folder it is joined to.
@@ -419,11 +405,11 @@ path = "pets/train.csv"
         let manifest = Manifest::parse("pets.toml", PETS).expect("valid");
         let lookup = Lookup { data_dir: Some("a".into()), cache: Some("b".into()), ..Lookup::default() };
         assert_eq!(
-            manifest.read_file(Part::Train, &lookup).expect_err("missing").to_string(),
+            manifest.read_part(Part::Train, &lookup).expect_err("missing").to_string(),
             "data set `pets`: `pets/train.csv` not found; looked at a/pets/train.csv, b/pets/train.csv. \
-             Give the folder that holds it with --data-dir or $LOCUS_DATA"
+             Give the folder that holds it with --data-dir or $LOCUS_DATA, or bring it with `locus data fetch pets`"
         );
-        let error = manifest.read_file(Part::Dev, &lookup).expect_err("no dev").to_string();
+        let error = manifest.read_part(Part::Dev, &lookup).expect_err("no dev").to_string();
         assert_eq!(error, "data set `pets` has no file for dev; it has train");
     }
 
@@ -457,8 +443,55 @@ path = "pets/train.csv"
     fn unknown_keys_have_their_line() {
         let error = parse_error(&PETS.replace("licence", "license"));
         assert!(error.starts_with("manifest pets.toml: line 5: unknown field `license`"), "{error}");
+        let error = parse_error(&PETS.replace("\npath", "\npaht"));
+        assert!(error.contains("unknown field `paht`"), "{error}");
         let error = parse_error(&PETS.replace("train]", "trian]"));
         assert!(error.contains("unknown variant `trian`"), "{error}");
         assert!(parse_error(&PETS.replace("[columns]", "[columns")).contains("line 10"));
+    }
+
+    #[test]
+    fn a_part_may_have_several_files_each_with_its_label() {
+        let text = r#"
+name = "mood"
+task = "classify"
+language = ["en"]
+licence = "CC0-1.0"
+source = "written for this test"
+format = "lines"
+labels = ["bad", "good"]
+[[splits.train]]
+path = "mood/good.txt"
+label = "good"
+[[splits.train]]
+path = "mood/bad.txt"
+label = "bad"
+[splits.dev]
+path = "mood/good.txt"
+label = "godo"
+"#;
+        let dir = tempfile::tempdir().expect("temp dir");
+        std::fs::create_dir(dir.path().join("mood")).expect("folder");
+        std::fs::write(dir.path().join("mood/good.txt"), "fine\n\nwell\n").expect("write");
+        std::fs::write(dir.path().join("mood/bad.txt"), "ill\n").expect("write");
+        let lookup = Lookup { env: Some(dir.path().to_owned()), ..Lookup::default() };
+        let manifest = Manifest::parse("mood.toml", text).expect("valid");
+        let Ok(Examples::Labelled(list)) = manifest.read_part(Part::Train, &lookup) else {
+            panic!("labelled")
+        };
+        let labels: Vec<&str> = list.iter().map(|row| row.label.as_str()).collect();
+        assert_eq!(labels, ["good", "good", "bad"]);
+        let error = manifest.read_part(Part::Dev, &lookup).expect_err("misspelt").to_string();
+        assert!(error.contains("label `godo` is not among") && error.contains("`good`?"), "{error}");
+    }
+
+    #[test]
+    fn a_set_that_cannot_be_read_says_so() {
+        let text = "name = \"ratings\"\ntask = \"other\"\nlanguage = []\nlicence = \"x\"\nsource = \"y\"\n";
+        assert!(parse_error(text).contains("task `other` has `files`"));
+        let manifest =
+            Manifest::parse("r.toml", &format!("{text}[[files]]\npath = \"r/a.csv\"\n")).expect("valid");
+        let error = manifest.read_all(&Lookup::default()).expect_err("unread").to_string();
+        assert!(error.contains("`ratings` can be listed, fetched and verified"), "{error}");
     }
 }
