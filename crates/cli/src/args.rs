@@ -49,7 +49,7 @@ pub(crate) struct ReadArgs {
     /// The layout: conll, csv, tsv, json, jsonl, squad, text, lines, snips; short for --read format=….
     #[arg(long)]
     pub(crate) format: Option<String>,
-    /// A key of a run file's [data] section, for instance --read columns.text=1 or --read encoding=gbk. Can be given many
+    /// A key of a run file's `[data]` section, for instance --read columns.text=1 or --read encoding=gbk. Can be given many
     /// times.
     #[arg(long = "read", value_name = "KEY=VALUE")]
     pub(crate) reads: Vec<String>,
