@@ -136,23 +136,8 @@ pub fn collate(
     side: PadSide,
     vocab_size: usize,
 ) -> Result<HostBatch, DataError> {
-    collate_to_multiple(items, pad_id, side, vocab_size, 1)
-}
-
-/// [`collate`] with the number of columns rounded up to a multiple, so that a device sees few different shapes.
-///
-/// # Errors
-/// As [`collate`]; also if `multiple` is 0.
-pub fn collate_to_multiple(
-    items: &[&Item],
-    pad_id: u32,
-    side: PadSide,
-    vocab_size: usize,
-    multiple: usize,
-) -> Result<HostBatch, DataError> {
-    check(items, pad_id, vocab_size, multiple)?;
-    let longest = items.iter().map(|item| item.ids.len()).max().unwrap_or(0);
-    let seq = longest.next_multiple_of(multiple);
+    check(items, pad_id, vocab_size)?;
+    let seq = items.iter().map(|item| item.ids.len()).max().unwrap_or(0);
     let ids: Vec<&[u32]> = items.iter().map(|item| item.ids.as_slice()).collect();
     let lengths: Vec<usize> = ids.iter().map(|row| row.len()).collect();
     Ok(HostBatch {
@@ -161,13 +146,13 @@ pub fn collate_to_multiple(
         ids: pad(&ids, seq, pad_id, side),
         keep: keep(&lengths, seq, side),
         segments: pad_segments(items, seq, side)?,
-        labels: pad_labels(items, seq, pad_id, side, multiple)?,
+        labels: pad_labels(items, seq, pad_id, side)?,
     })
 }
 
-fn check(items: &[&Item], pad_id: u32, vocab_size: usize, multiple: usize) -> Result<(), DataError> {
-    if items.is_empty() || multiple == 0 {
-        return Err(DataError::Batch("a batch needs at least one item and a multiple of at least 1".into()));
+fn check(items: &[&Item], pad_id: u32, vocab_size: usize) -> Result<(), DataError> {
+    if items.is_empty() {
+        return Err(DataError::Batch("a batch needs at least one item".into()));
     }
     if pad_id as usize >= vocab_size {
         return Err(DataError::Batch(format!("pad id {pad_id} is outside the vocabulary of {vocab_size}")));
@@ -202,13 +187,7 @@ fn pad_segments(items: &[&Item], seq: usize, side: PadSide) -> Result<Option<Vec
     Ok(Some(pad(&rows, seq, 0, side)))
 }
 
-fn pad_labels(
-    items: &[&Item],
-    seq: usize,
-    pad_id: u32,
-    side: PadSide,
-    multiple: usize,
-) -> Result<HostLabels, DataError> {
+fn pad_labels(items: &[&Item], seq: usize, pad_id: u32, side: PadSide) -> Result<HostLabels, DataError> {
     match items[0].labels {
         ItemLabels::None => {
             each(items, "no labels", |item| matches!(item.labels, ItemLabels::None).then_some(()))?;
@@ -238,11 +217,11 @@ fn pad_labels(
             _ => None,
         })
         .map(HostLabels::Values),
-        ItemLabels::Target { .. } => pad_target(items, pad_id, multiple),
+        ItemLabels::Target { .. } => pad_target(items, pad_id),
     }
 }
 
-fn pad_target(items: &[&Item], pad_id: u32, multiple: usize) -> Result<HostLabels, DataError> {
+fn pad_target(items: &[&Item], pad_id: u32) -> Result<HostLabels, DataError> {
     let rows = each(items, "a target", |item| match &item.labels {
         ItemLabels::Target { ids, labels } if ids.len() == labels.len() && !ids.is_empty() => {
             Some((ids.as_slice(), labels.as_slice()))
@@ -251,7 +230,7 @@ fn pad_target(items: &[&Item], pad_id: u32, multiple: usize) -> Result<HostLabel
     })?;
     let (ids, labels): (Vec<&[u32]>, Vec<&[i32]>) = rows.into_iter().unzip();
     let lengths: Vec<usize> = ids.iter().map(|row| row.len()).collect();
-    let seq = lengths.iter().max().copied().unwrap_or(0).next_multiple_of(multiple);
+    let seq = lengths.iter().max().copied().unwrap_or(0);
     Ok(HostLabels::Target {
         ids: pad(&ids, seq, pad_id, PadSide::Right),
         keep: keep(&lengths, seq, PadSide::Right),
@@ -381,13 +360,6 @@ mod tests {
         let batch = collate(&[&value(2.5), &value(-1.0)], 0, PadSide::Right, 7).expect("fits");
         assert_eq!((batch.n_labels(), &batch.labels), (2, &HostLabels::Values(vec![2.5, -1.0])));
         assert!(collate(&[&value(2.5), &a], 0, PadSide::Right, 7).is_err());
-    }
-
-    #[test]
-    fn rounds_columns_up() {
-        let row = item(&[1, 2, 3], ItemLabels::Row(2));
-        let batch = collate_to_multiple(&[&row], 0, PadSide::Right, 7, 8).expect("fits");
-        assert_eq!((batch.seq, batch.n_tokens(), batch.n_labels()), (8, 3, 1));
     }
 
     #[test]

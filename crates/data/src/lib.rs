@@ -36,7 +36,7 @@ pub use labels::{LabelSet, UnknownLabel};
 pub use manifest::{
     Fetched, Files, Lookup, Manifest, Opened, PublicFile, Sha256Sum, SplitFile, Task, fetch, verify,
 };
-pub use plan::{BatchLimits, BatchPlan, Order, lm_blocks};
+pub use plan::{BatchLimits, BatchPlan, lm_blocks};
 pub use read::place::Place;
 pub use read::read;
 pub use split::{Part, Shares};

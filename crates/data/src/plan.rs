@@ -11,21 +11,6 @@ use crate::{DataError, IGNORE, Item, ItemLabels, random};
 const ITEMS: u64 = 0;
 const BATCHES: u64 = 1;
 
-/// In which order items are visited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Order {
-    /// As given, cut into batches: evaluation in file order.
-    Sequential,
-    /// By rounded length, longest first: evaluation with little padding; the largest batch comes first.
-    Sorted,
-    /// Another order each epoch: training.
-    Shuffled {
-        /// Decides every epoch's order.
-        seed: u64,
-    },
-}
-
 /// Limits of one batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchLimits {
@@ -51,24 +36,24 @@ pub struct BatchPlan {
     rounded: Vec<usize>,
     /// Start of each batch in the visiting order, and the total at the end.
     cuts: Vec<usize>,
-    order: Order,
+    seed: u64,
 }
 
 impl BatchPlan {
-    /// A plan over items of these lengths.
+    /// A plan over items of these lengths; the seed decides the order of every epoch.
     ///
     /// # Errors
     /// If a limit is 0.
     ///
     /// ```
-    /// use locus_data::plan::{BatchLimits, BatchPlan, Order};
+    /// use locus_data::plan::{BatchLimits, BatchPlan};
     /// # fn main() -> Result<(), locus_data::DataError> {
-    /// let plan = BatchPlan::new(&[3, 9, 4, 30, 31], BatchLimits::items(2), Order::Shuffled { seed: 7 })?;
+    /// let plan = BatchPlan::new(&[3, 9, 4, 30, 31], BatchLimits::items(2), 7)?;
     /// assert_eq!(plan.n_batches(), 3);
     /// assert_eq!(plan.batches(5), plan.batches(5));
     /// # Ok(()) }
     /// ```
-    pub fn new(lengths: &[usize], limits: BatchLimits, order: Order) -> Result<Self, DataError> {
+    pub fn new(lengths: &[usize], limits: BatchLimits, seed: u64) -> Result<Self, DataError> {
         if limits.items == 0 || limits.tokens == Some(0) || limits.quantum == 0 {
             return Err(DataError::Argument(format!(
                 "batch limits must be at least 1, found items = {}, tokens = {:?}, quantum = {}",
@@ -77,17 +62,9 @@ impl BatchPlan {
         }
         let rounded: Vec<usize> =
             lengths.iter().map(|len| len.max(&1).next_multiple_of(limits.quantum)).collect();
-        let mut plan = Self { rounded, cuts: Vec::new(), order };
+        let mut plan = Self { rounded, cuts: Vec::new(), seed };
         plan.cuts = cuts(plan.visit(0).iter().map(|&item| plan.rounded[item]), limits);
         Ok(plan)
-    }
-
-    /// In file order, for evaluation.
-    ///
-    /// # Errors
-    /// If `items` is 0.
-    pub fn sequential(n_items: usize, items: usize) -> Result<Self, DataError> {
-        Self::new(&vec![1; n_items], BatchLimits::items(items), Order::Sequential)
     }
 
     /// How many batches each epoch has.
@@ -100,32 +77,19 @@ impl BatchPlan {
         self.rounded.len()
     }
 
-    /// Epoch and batch of a step counted from the start of training. `(0, 0)` where there are no batches.
-    pub fn seek(&self, step: usize) -> (usize, usize) {
-        let n_batches = self.n_batches().max(1);
-        (step / n_batches, step % n_batches)
-    }
-
     /// The items of every batch of `epoch`; every item exactly once.
     pub fn batches(&self, epoch: usize) -> Vec<Vec<usize>> {
         let visit = self.visit(epoch);
         let batch = |at: usize| visit[self.cuts[at]..self.cuts[at + 1]].to_vec();
-        match self.order {
-            Order::Shuffled { seed } => random::permutation(stream(seed, epoch, BATCHES), self.n_batches())
-                .into_iter()
-                .map(batch)
-                .collect(),
-            Order::Sequential | Order::Sorted => (0..self.n_batches()).map(batch).collect(),
-        }
+        random::permutation(stream(self.seed, epoch, BATCHES), self.n_batches())
+            .into_iter()
+            .map(batch)
+            .collect()
     }
 
     /// The items in the order in which they are cut into batches.
     fn visit(&self, epoch: usize) -> Vec<usize> {
-        let mut items: Vec<usize> = match self.order {
-            Order::Sequential => return (0..self.n_items()).collect(),
-            Order::Sorted => (0..self.n_items()).collect(),
-            Order::Shuffled { seed } => random::permutation(stream(seed, epoch, ITEMS), self.n_items()),
-        };
+        let mut items: Vec<usize> = random::permutation(stream(self.seed, epoch, ITEMS), self.n_items());
         items.sort_by_key(|&item| std::cmp::Reverse(self.rounded[item]));
         items
     }
@@ -187,7 +151,7 @@ mod tests {
 
     fn shuffled(seed: u64) -> BatchPlan {
         let limits = BatchLimits { items: 7, tokens: Some(150), quantum: 8 };
-        BatchPlan::new(&lengths(), limits, Order::Shuffled { seed }).expect("valid limits")
+        BatchPlan::new(&lengths(), limits, seed).expect("valid limits")
     }
 
     #[test]
@@ -207,8 +171,6 @@ mod tests {
         assert_eq!(shuffled(5).batches(3), shuffled(5).batches(3));
         assert_ne!(shuffled(5).batches(3), shuffled(5).batches(4));
         assert_ne!(shuffled(5).batches(3), shuffled(6).batches(3));
-        let plan = shuffled(5);
-        assert_eq!(plan.seek(2 * plan.n_batches() + 3), (2, 3));
     }
 
     #[test]
@@ -226,27 +188,20 @@ mod tests {
     }
 
     #[test]
-    fn plans_for_evaluation_do_not_change() {
-        let plan = BatchPlan::sequential(5, 2).expect("valid limits");
-        assert_eq!(plan.batches(0), [vec![0, 1], vec![2, 3], vec![4]]);
-        assert_eq!(plan.batches(9), plan.batches(0));
-        let sorted = BatchPlan::new(&[3, 20, 9], BatchLimits::items(2), Order::Sorted).expect("valid limits");
-        assert_eq!(sorted.batches(0), [vec![1, 2], vec![0]]);
-    }
-
-    #[test]
     fn no_items_are_no_batches_and_a_zero_limit_is_an_error() {
-        let plan = BatchPlan::sequential(0, 2).expect("valid limits");
+        let plan = BatchPlan::new(&[], BatchLimits::items(2), 1).expect("valid limits");
         assert!(plan.batches(0).is_empty());
-        assert_eq!(plan.seek(3), (3, 0));
-        assert!(BatchPlan::sequential(3, 0).is_err());
+        assert!(BatchPlan::new(&[3], BatchLimits::items(0), 1).is_err());
     }
 
     #[test]
     fn an_item_over_the_token_limit_gets_its_own_batch() {
         let limits = BatchLimits { items: 4, tokens: Some(10), quantum: 1 };
-        let plan = BatchPlan::new(&[3, 30, 3], limits, Order::Sequential).expect("valid limits");
-        assert_eq!(plan.batches(0), [vec![0], vec![1], vec![2]]);
+        let plan = BatchPlan::new(&[3, 30, 3], limits, 1).expect("valid limits");
+        let mut batches = plan.batches(0);
+        batches.iter_mut().for_each(|batch| batch.sort_unstable());
+        batches.sort();
+        assert_eq!(batches, [vec![0, 2], vec![1]]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use locus_backend::rng::Key;
-use locus_data::{BatchLimits, BatchPlan, Item, Order};
+use locus_data::{BatchLimits, BatchPlan, Item};
 use locus_heads::TaskBatch;
 
 use crate::{Codec, PipelineError};
@@ -35,7 +35,7 @@ impl TrainingSet {
         seed: u64,
     ) -> Result<Self, PipelineError> {
         let lengths: Vec<usize> = items.iter().map(|item| item.ids.len()).collect();
-        let plan = BatchPlan::new(&lengths, BatchLimits::items(batch_size), Order::Shuffled { seed })?;
+        let plan = BatchPlan::new(&lengths, BatchLimits::items(batch_size), seed)?;
         let epoch = Mutex::new((0, plan.batches(0)));
         Ok(Self { codec, items, plan, token_dropout, key: Key::new(seed).named("token dropout"), epoch })
     }
