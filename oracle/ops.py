@@ -106,9 +106,9 @@ def cross_entropy(logits, classes, smoothing, weights):
     for row, target in enumerate(classes):
         if target == -100:
             continue
-        share = np.full(logits.shape[1], smoothing / logits.shape[1])
-        share[target] += 1.0 - smoothing
-        total -= weights[target] * (share * log_probs[row]).sum()
+        share = smoothing / logits.shape[1] * weights
+        share[target] += (1.0 - smoothing) * weights[target]
+        total -= (share * log_probs[row]).sum()
     return total[None]
 
 

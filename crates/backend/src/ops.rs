@@ -9,6 +9,9 @@ use crate::mask::AttentionMask;
 use crate::rng::Key;
 use crate::{kernels, reference};
 
+mod losses;
+pub use losses::{BinaryTargets, binary_cross_entropy, squared_error};
+
 /// The label of a position that has no part in the loss, as in PyTorch.
 pub const IGNORE: i32 = -100;
 
@@ -180,6 +183,9 @@ pub struct Targets {
     pub smoothing: f32,
     /// A weight per class; 1 for every class where absent.
     pub class_weights: Option<Vec<f32>>,
+    /// Focusing: a row counts `(1 − p_target)^γ` (arXiv:1708.02002, eq. 4; with class weights, eq. 5). Not together with
+    /// smoothing.
+    pub focal_gamma: f32,
 }
 
 impl Targets {
@@ -209,12 +215,15 @@ impl Targets {
         assert!(outside.is_none(), "target {outside:?} is outside the {classes} classes");
         let weights = self.class_weights.as_ref().map_or(classes, Vec::len);
         assert_eq!(weights, classes, "class weights must be one per class");
+        let one = self.smoothing == 0.0 || self.focal_gamma == 0.0;
+        assert!(one && self.focal_gamma >= 0.0, "focal_gamma is 0 or more, and 0 with smoothing");
     }
 }
 
 /// The summed cross-entropy of logits, in nats, `[1]`. Divide by [`Targets::weight`] for the mean.
 ///
-/// Per row with weight `w` and smoothing `s`: `w · (logsumexp(z) − (1 − s)·z_target − s·mean(z))`.
+/// Per row with log-probabilities `l`, class weights `w`, smoothing `s` and focusing `γ`, as in PyTorch:
+/// `−(1 − s)·w_target·(1 − exp(l_target))^γ·l_target − s·mean(w·l)`.
 ///
 /// # Shapes
 /// - logits: `[rows, classes]`; output: `[1]`

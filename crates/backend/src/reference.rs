@@ -1,11 +1,11 @@
 //! The operations as plain tensor operations: what runs where there is no kernel, and the oracle of every kernel.
 
 use burn::tensor::activation;
-use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
+use burn::tensor::{Bool, Int, Tensor, TensorData, backend::Backend};
 use rayon::prelude::*;
 
 use crate::mask::AttentionMask;
-use crate::ops::{AttentionOptions, ScoreBias, Targets};
+use crate::ops::{AttentionOptions, BinaryTargets, ScoreBias, Targets};
 use crate::rng::Key;
 
 /// See [`ops::attention`](crate::ops::attention).
@@ -156,14 +156,67 @@ pub fn cross_entropy<B: Backend>(logits: Tensor<B, 2>, targets: &Targets) -> Ten
         let values: Vec<i64> = counted.iter().map(|cell| f(cell) as i64).collect();
         Tensor::<B, 1, Int>::from_data(TensorData::new(values, [n]), &device)
     };
-    let weights: Vec<f32> = counted.iter().map(|cell| cell.2).collect();
-    let weights = Tensor::<B, 2>::from_data(TensorData::new(weights, [n, 1]), (&device, logits.dtype()));
-    let log_probs = log_softmax(logits.select(0, ints(&|cell| cell.0))); // [n, classes]
-    let on_target = log_probs.clone().gather(1, ints(&|cell| cell.1).reshape([n, 1])); // [n, 1]
-    let expected = match f64::from(targets.smoothing) {
-        // NUMERICS: no `0 · spread`, because a class ruled out by −∞ would make it NaN.
-        0.0 => on_target,
-        s => on_target * (1.0 - s) + log_probs.sum_dim(1) * (s / classes as f64), // [n, 1]
+    let floats = |values: Vec<f32>, shape: [usize; 2]| {
+        Tensor::<B, 2>::from_data(TensorData::new(values, shape), (&device, logits.dtype()))
     };
-    -(expected * weights).sum()
+    let weights = floats(counted.iter().map(|cell| cell.2).collect(), [n, 1]);
+    let log_probs = log_softmax(logits.clone().select(0, ints(&|cell| cell.0))); // [n, classes]
+    let on_target = log_probs.clone().gather(1, ints(&|cell| cell.1).reshape([n, 1])); // [n, 1]
+    let smoothing = f64::from(targets.smoothing);
+    let mut expected = on_target * weights * (1.0 - smoothing); // [n, 1]
+    if smoothing > 0.0 {
+        // NUMERICS: no `0 · spread`, because a class ruled out by −∞ would make it NaN.
+        let weights = targets.class_weights.clone().unwrap_or_else(|| vec![1.0; classes]);
+        let spread = log_probs.clone() * floats(weights, [1, classes]);
+        expected = expected + spread.sum_dim(1) * (smoothing / classes as f64);
+    }
+    if targets.focal_gamma > 0.0 {
+        let other =
+            |cell: &(usize, usize, f32)| (0..classes).map(|c| f32::from(c != cell.1)).collect::<Vec<_>>();
+        let others = floats(counted.iter().flat_map(other).collect(), [n, classes]);
+        // NUMERICS: `1 − p_target` as the sum of the others keeps its digits; above 0, where a power below 1 has no slope.
+        let missed = (log_probs.exp() * others).sum_dim(1).clamp_min(1e-30); // [n, 1]
+        expected = expected * missed.powf_scalar(targets.focal_gamma);
+    }
+    -expected.sum()
+}
+
+/// See [`ops::binary_cross_entropy`](crate::ops::binary_cross_entropy).
+///
+/// With `softplus(z) = ln(1 + eᶻ)`, `σ(z)^γ` is `exp(−γ·softplus(−z))`: no logarithm of a rounded probability.
+pub fn binary_cross_entropy<B: Backend>(logits: Tensor<B, 2>, targets: &BinaryTargets) -> Tensor<B, 1> {
+    let shape = logits.shape();
+    let like = (&logits.device(), logits.dtype());
+    let [yes, no] = targets
+        .coefficients()
+        .map(|cells| Tensor::<B, 2>::from_data(TensorData::new(cells, shape.clone()), like));
+    let logits = match targets.ignored() {
+        Some(ignored) => {
+            let ignored = Tensor::<B, 2, Bool>::from_data(TensorData::new(ignored, shape), like.0);
+            // A product with 0 would let NaN and ∞ through.
+            logits.mask_fill(ignored, 0.0)
+        }
+        None => logits,
+    };
+    let [missed, false_alarm] = [softplus(-logits.clone()), softplus(logits)];
+    let gamma = f64::from(targets.focal_gamma);
+    let focus = |x: &Tensor<B, 2>| (x.clone() * -gamma).exp();
+    let loss = match gamma {
+        0.0 => yes * missed + no * false_alarm,
+        _ => yes * missed.clone() * focus(&false_alarm) + no * false_alarm * focus(&missed),
+    };
+    loss.sum()
+}
+
+/// See [`ops::squared_error`](crate::ops::squared_error).
+pub fn squared_error<B: Backend>(predictions: Tensor<B, 1>, targets: &[f32]) -> Tensor<B, 1> {
+    let like = (&predictions.device(), predictions.dtype());
+    let error = predictions - Tensor::from_data(TensorData::new(targets.to_vec(), [targets.len()]), like);
+    (error.clone() * error).sum()
+}
+
+/// `ln(1 + eˣ)`, without overflow and with the slope 1/2 at 0.
+fn softplus<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
+    let max = x.clone().detach().clamp_min(0.0);
+    ln((x - max.clone()).exp() + (-max.clone()).exp()) + max
 }

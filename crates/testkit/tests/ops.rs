@@ -13,75 +13,12 @@ use locus_backend::reference;
 use locus_backend::rng::Key;
 use locus_testkit::{Golden, assert_close, on_backends, worst};
 
-const ATOL: f64 = 1e-6;
-const RTOL: f64 = 1e-5;
+mod common;
 
-// What is compared.
-
-/// One case of the golden file on a device.
-struct Case<'a, B: Backend> {
-    golden: &'a Golden,
-    name: &'a str,
-    device: &'a B::Device,
-}
-
-/// The output of an operation and the gradients of its inputs.
-type Run = Vec<(&'static str, Vec<f32>)>;
+use common::{ATOL, Case, RTOL, Run, assert_same, values};
 
 fn golden() -> Golden {
     Golden::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/ops.safetensors"))
-}
-
-impl<B: AutodiffBackend> Case<'_, B> {
-    fn leaf<const D: usize>(&self, key: &str) -> Tensor<B, D> {
-        self.golden.tensor::<B, D>(&format!("{}.{key}", self.name), self.device).require_grad()
-    }
-
-    /// How far the worst element lies outside the tolerance, and what it belongs to.
-    fn excess(&self, run: &Run) -> (f64, &'static str) {
-        let parts = run.iter().map(|(key, got)| {
-            let want = self.golden.values(&format!("{}.{key}", self.name));
-            assert_eq!(got.len(), want.len(), "{}.{key}", self.name);
-            (worst(got, want, ATOL, RTOL).unwrap().1, *key)
-        });
-        parts.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap()
-    }
-
-    #[track_caller]
-    fn assert_golden(&self, what: &str, run: &Run) {
-        let (excess, key) = self.excess(run);
-        assert!(excess <= 0.0, "{what} {}.{key} exceeds the tolerance by {excess:e}", self.name);
-    }
-
-    /// A wrong operation must be seen, and not by a hair.
-    #[track_caller]
-    fn assert_planted(&self, error: &str, run: &Run) {
-        let (excess, _) = self.excess(run);
-        assert!(excess > 100.0 * ATOL, "{}: the planted error '{error}' was not seen", self.name);
-    }
-}
-
-#[track_caller]
-fn assert_same(what: &str, fast: &Run, reference: &Run) {
-    for ((key, fast), (_, reference)) in fast.iter().zip(reference) {
-        let (idx, excess) = worst(fast, reference, ATOL, RTOL).unwrap();
-        assert!(excess <= 0.0, "{what} {key}[{idx}]: {} fast, {} reference", fast[idx], reference[idx]);
-    }
-}
-
-/// `run!(case, out, x => "grad.x", …)`: the output's values and the gradients of `sum(out · upstream)`.
-macro_rules! run {
-    ($case:expr, $out:expr, $($leaf:ident => $key:literal),+) => {{
-        let out = $out;
-        let upstream = $case.golden.tensor(&format!("{}.upstream", $case.name), $case.device);
-        let grads = (out.clone() * upstream).sum().backward();
-        let run: Run = vec![("out", values(&out)), $(($key, values(&$leaf.grad(&grads).expect($key)))),+];
-        run
-    }};
-}
-
-fn values<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> Vec<f32> {
-    tensor.to_data().iter::<f32>().collect()
 }
 
 fn seeded<B: Backend, const D: usize>(shape: [usize; D], name: &str, device: &B::Device) -> Tensor<B, D> {

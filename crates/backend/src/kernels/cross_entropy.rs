@@ -53,16 +53,19 @@ impl<K: Cpu> Backward<K, 1> for Step {
         let Some(parent) = parent else { return };
         let shape = logits.shape();
         let classes = shape[1];
+        let all_weights = targets.class_weights.as_ref().map_or(classes as f32, |w| w.iter().sum());
         let mut grad = elements::<K>(&logits).into_owned();
         grad.par_chunks_mut(classes).enumerate().for_each(|(row, grad)| {
             let Some((class, weight)) = targets.row(row) else { return grad.fill(0.0) };
             let lse = log_sum_exp(grad);
-            let spread = targets.smoothing / classes as f32;
-            let scale = upstream * weight;
-            for g in grad.iter_mut() {
-                *g = scale * ((*g - lse).exp() - spread);
+            let slope = focal(lse - grad[class], targets.focal_gamma).1;
+            let on_target = upstream * weight * (1.0 - targets.smoothing) * slope;
+            let spread = upstream * targets.smoothing / classes as f32;
+            for (idx, g) in grad.iter_mut().enumerate() {
+                let weight = targets.class_weights.as_ref().map_or(1.0, |weights| weights[idx]);
+                *g = (on_target + spread * all_weights) * (*g - lse).exp() - spread * weight;
             }
-            grad[class] -= scale * (1.0 - targets.smoothing);
+            grad[class] -= on_target;
         });
         grads.register::<K>(parent.id, K::from_elements(grad, shape));
     }
@@ -76,16 +79,34 @@ fn forward<K: Cpu>(logits: &K::FloatTensorPrimitive, targets: &Targets) -> K::Fl
         .map(|(row, logits)| {
             let Some((class, weight)) = targets.row(row) else { return 0.0 };
             let lse = log_sum_exp(logits);
-            // NUMERICS: no `0 · mean` without smoothing, because a class ruled out by −∞ would make it NaN.
-            let expected = match targets.smoothing {
-                0.0 => logits[class],
-                s => (1.0 - s) * logits[class] + s * logits.iter().sum::<f32>() / classes as f32,
-            };
-            f64::from(weight * (lse - expected))
+            let on_target = weight * focal(lse - logits[class], targets.focal_gamma).0;
+            // NUMERICS: no `0 · spread` without smoothing, because a class ruled out by −∞ would make it NaN.
+            f64::from(match targets.smoothing {
+                0.0 => on_target,
+                s => {
+                    let weight = |idx| targets.class_weights.as_ref().map_or(1.0, |weights| weights[idx]);
+                    let spread: f32 = logits.iter().enumerate().map(|(idx, z)| weight(idx) * (lse - z)).sum();
+                    (1.0 - s) * on_target + s * spread / classes as f32
+                }
+            })
         })
         .collect();
     // NUMERICS: summed in f64 and in row order, so that the loss does not depend on the threads.
     K::from_elements(vec![losses.iter().sum::<f64>() as f32], [1].into())
+}
+
+/// `(1 − p)^γ · loss` where `loss = −ln p`, and its slope.
+fn focal(loss: f32, gamma: f32) -> (f32, f32) {
+    if gamma == 0.0 {
+        return (loss, 1.0);
+    }
+    let missed = -(-loss).exp_m1(); // 1 − p
+    if missed == 0.0 {
+        // The limit, where a power below 1 has no slope.
+        return (0.0, 0.0);
+    }
+    let factor = missed.powf(gamma);
+    (factor * loss, factor * (1.0 + gamma * (-loss).exp() * loss / missed))
 }
 
 fn log_sum_exp(row: &[f32]) -> f32 {
