@@ -9,7 +9,9 @@ use burn::module::Module;
 use burn::tensor::backend::AutodiffBackend;
 use locus_backend::rng::Key;
 use locus_data::split::split;
-use locus_data::{Examples, Kind, LabelSet, Part, Place, ReadOptions, Shares, Splits, Tokenizer, read};
+use locus_data::{
+    Examples, Kind, LabelSet, Part, Place, ReadOptions, Shares, Splits, Tokenizer, TokenizerConfig, read,
+};
 use locus_encoder::StackConfig;
 use locus_heads::{HeadConfig, TaskBatch, TaskModel};
 use locus_model::{ModelConfig, load, load_config, save};
@@ -166,8 +168,15 @@ impl Experiment {
         }
         let section = &self.run.tokenizer;
         let tokenizer = match &section.file {
-            Some(file) => Tokenizer::from_file(file)?,
-            None => Tokenizer::train(section.kind, section.vocab_size, section.lowercase, train.texts())?,
+            Some(file) => {
+                if section.config != TokenizerConfig::default() {
+                    eprintln!(
+                        "note: tokenizer.file is taken as it is; the other keys of [tokenizer] give way"
+                    );
+                }
+                Tokenizer::from_file(file)?
+            }
+            None => Tokenizer::train_with(&section.config, train.texts())?,
         };
         let config = ModelConfig::new(head, labels, tokenizer.vocab_size(), self.run.model.stack.clone());
         Ok((config, tokenizer))

@@ -182,3 +182,26 @@ fn a_prompt_past_the_position_limit() {
     let run = place.run(&["generate", "--model", "out/model", "--prompt", "The ", "--max-new-tokens", "50"]);
     assert!(run.succeeds().stdout().chars().count() > 10);
 }
+
+#[test]
+fn tokenizer_keys_are_checked_together() {
+    let place = Place::new();
+    place.write("train.conll", GOOD).write("dev.conll", GOOD);
+    let sets = ["tokenizer.kind=char", "tokenizer.vocab_size=7", "tokenizer.split_chinese=true"];
+    let mut args: Vec<&str> = sets.iter().flat_map(|set| ["--set", *set]).collect();
+    ner(&place, &args)
+        .says(2, &["tokenizer.vocab_size = 7: expected 8 to", "tokenizer.split_chinese = true"]);
+    args.extend(["--set", "tokenizer.unicode=nfck"]);
+    ner(&place, &args).says(2, &["tokenizer.unicode", "nfkc", "tokenizer.vocab_size = 7"]);
+}
+
+#[test]
+fn a_unigram_tokenizer_is_trained_and_used() {
+    let place = Place::new();
+    place.write("train.conll", GOOD).write("dev.conll", GOOD);
+    let sets = ["tokenizer.kind=unigram", "tokenizer.unicode=nfkc", "tokenizer.vocab_size=60"];
+    let args: Vec<&str> = sets.iter().flat_map(|set| ["--set", *set]).collect();
+    ner(&place, &args).succeeds();
+    assert!(place.read("out/run.toml").contains("unicode = \"nfkc\""));
+    assert_eq!(common::json(&place.path("out/model/tokenizer.json"))["model"]["type"], "Unigram");
+}

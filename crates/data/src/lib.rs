@@ -42,6 +42,7 @@ pub use read::read;
 pub use split::{Part, Shares};
 pub use stats::{Stats, stats};
 pub use tokenizer::{
-    Encoding, Frame, Framed, Specials, Tokenizer, TokenizerKind, WordEncoding, cjk_units, split_words,
+    Encoding, Frame, Framed, Specials, Tokenizer, TokenizerConfig, TokenizerKind, TokenizerProblem,
+    UnicodeForm, WordEncoding, cjk_units, split_words,
 };
 pub use window::{Window, windows};

@@ -8,7 +8,7 @@ mod problems;
 
 use std::path::PathBuf;
 
-use locus_data::{ReadOptions, TokenizerKind};
+use locus_data::{ReadOptions, TokenizerConfig};
 use locus_encoder::StackConfig;
 use locus_heads::Pooling;
 use locus_train::FitConfig;
@@ -97,24 +97,28 @@ impl<'de> Deserialize<'de> for DataSection {
     }
 }
 
-/// How text becomes tokens.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+/// How text becomes tokens: by a tokenizer that is trained on the training texts, or by a `file`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct TokenizerSection {
-    /// A `tokenizer.json` or `vocab.txt` to load instead of training one.
+    /// A tokenizer file or folder to load instead of training one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) file: Option<PathBuf>,
     /// What to train.
-    pub(crate) kind: TokenizerKind,
-    /// The most tokens.
-    pub(crate) vocab_size: usize,
-    /// Whether text is lower-cased.
-    pub(crate) lowercase: bool,
+    #[serde(flatten)]
+    pub(crate) config: TokenizerConfig,
 }
 
-impl Default for TokenizerSection {
-    fn default() -> Self {
-        Self { file: None, kind: TokenizerKind::WordPiece, vocab_size: 8000, lowercase: false }
+/// The keys of `[tokenizer]` that are not those of [`TokenizerConfig`].
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct TokenizerKeys {
+    file: Option<PathBuf>,
+}
+
+impl<'de> Deserialize<'de> for TokenizerSection {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (TokenizerKeys { file }, config) = split(deserializer, &["file"], "`kind`")?;
+        Ok(Self { file, config })
     }
 }
 
@@ -257,10 +261,12 @@ impl RunFile {
         for (key, size) in [
             ("train.batch_size", self.train.batch_size),
             ("train.eval_batch_size", self.train.eval_batch_size),
-            ("tokenizer.vocab_size", self.tokenizer.vocab_size),
         ] {
             unless(size > 0, key, size.to_string(), "at least 1");
         }
+        let of_tokenizer = self.tokenizer.config.check().into_iter();
+        problems
+            .extend(of_tokenizer.map(|p| Problem::new(&format!("tokenizer.{}", p.key), p.found, &p.allowed)));
         let of_stack = self.placeholder_head().check(&self.model.stack);
         problems.extend(
             of_stack.into_iter().map(|p| Problem::new(&format!("model.{}", p.key), p.found, &p.allowed)),

@@ -5,9 +5,11 @@
 //! [`Tokenizer::encode_with_specials`]. Nothing is added around a text by `encode`; [`Tokenizer::assemble`] adds what the
 //! model expects (`[CLS] … [SEP]`).
 
+mod config;
 mod frame;
 mod load;
 mod train;
+mod unigram;
 mod words;
 
 use std::collections::HashSet;
@@ -15,7 +17,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use serde::{Deserialize, Serialize};
+use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
 use tokenizers::{
     DecoderWrapper, Encoding as HfEncoding, ModelWrapper, PreTokenizerWrapper, Tokenizer as HfTokenizer,
 };
@@ -23,22 +25,9 @@ use tokenizers::{
 use crate::DataError;
 use crate::error::io;
 
+pub use config::{TokenizerConfig, TokenizerKind, TokenizerProblem, UnicodeForm};
 pub use frame::{Frame, Framed, Specials, fit_pair};
 pub use words::{cjk_units, is_cjk, split_words};
-
-/// What the pieces of a tokenizer are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TokenizerKind {
-    /// Words cut into the longest known pieces, as BERT does.
-    WordPiece,
-    /// Merged byte pairs, as GPT-2 does; any text comes back exactly.
-    Bpe,
-    /// Single characters; any text of known characters comes back exactly.
-    Char,
-    /// Whole words and punctuation marks.
-    Word,
-}
 
 /// The special tokens that a trained tokenizer starts with, in the order of their ids.
 pub const SPECIAL_TOKENS: [&str; 7] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[BOS]", "[EOS]"];
@@ -82,8 +71,7 @@ pub struct Tokenizer {
 impl Tokenizer {
     /// Trains a tokenizer on `texts`. The same texts give the same tokenizer, whatever their order.
     ///
-    /// `vocab_size` is an upper limit, special tokens included. Chinese characters are words of their own for
-    /// [`TokenizerKind::WordPiece`] and [`TokenizerKind::Word`].
+    /// `vocab_size` is an upper limit, special tokens included. More can be said with [`Tokenizer::train_with`].
     ///
     /// # Errors
     /// If there is no text, or `vocab_size` has no room for the special tokens (and the 256 bytes of BPE).
@@ -102,7 +90,34 @@ impl Tokenizer {
         lowercase: bool,
         texts: impl IntoIterator<Item = S>,
     ) -> Result<Self, DataError> {
-        Self::from_inner(train::train(kind, vocab_size, lowercase, texts)?)
+        let config = TokenizerConfig { kind, vocab_size, lowercase, ..TokenizerConfig::default() };
+        Self::train_with(&config, texts)
+    }
+
+    /// Trains a tokenizer on `texts`, normalised as the configuration says. The same texts give the same tokenizer,
+    /// whatever their order, on any machine.
+    ///
+    /// # Errors
+    /// If there is no text; everything that [`TokenizerConfig::check`] finds.
+    ///
+    /// ```
+    /// use locus_data::{Tokenizer, TokenizerConfig, TokenizerKind, UnicodeForm};
+    /// # fn main() -> Result<(), locus_data::DataError> {
+    /// let config = TokenizerConfig {
+    ///     kind: TokenizerKind::Unigram,
+    ///     vocab_size: 40,
+    ///     unicode: UnicodeForm::Nfkc,
+    ///     ..TokenizerConfig::default()
+    /// };
+    /// let tokenizer = Tokenizer::train_with(&config, ["room 12, room 21"])?;
+    /// assert_eq!(tokenizer.encode("ｒｏｏｍ １２")?.ids, tokenizer.encode("room 12")?.ids);
+    /// # Ok(()) }
+    /// ```
+    pub fn train_with<S: AsRef<str>>(
+        config: &TokenizerConfig,
+        texts: impl IntoIterator<Item = S>,
+    ) -> Result<Self, DataError> {
+        Self::from_inner(train::train(config, texts)?)
     }
 
     /// Loads `tokenizer.json`, a BERT `vocab.txt`, a GPT-2 `vocab.json` with `merges.txt` beside it, or a folder with any
@@ -129,6 +144,7 @@ impl Tokenizer {
         inner.with_padding(None);
         inner.with_truncation(None).map_err(failed("cannot lift truncation"))?;
         inner.set_encode_special_tokens(true);
+        guard_specials(&mut inner)?;
         let specials = frame::find_specials(&inner);
         let hidden = inner
             .get_added_tokens_decoder()
@@ -276,16 +292,16 @@ impl Tokenizer {
         self.inner.id_to_token(id)
     }
 
-    /// What its pieces are; `None` for a model of another family (unigram).
-    pub fn kind(&self) -> Option<TokenizerKind> {
+    /// What its pieces are.
+    pub fn kind(&self) -> TokenizerKind {
         match self.inner.get_model() {
-            ModelWrapper::WordPiece(_) => Some(TokenizerKind::WordPiece),
-            ModelWrapper::WordLevel(_) => Some(TokenizerKind::Word),
+            ModelWrapper::WordPiece(_) => TokenizerKind::WordPiece,
+            ModelWrapper::WordLevel(_) => TokenizerKind::Word,
             ModelWrapper::BPE(_) if matches!(self.inner.get_decoder(), Some(DecoderWrapper::Fuse(_))) => {
-                Some(TokenizerKind::Char)
+                TokenizerKind::Char
             }
-            ModelWrapper::BPE(_) => Some(TokenizerKind::Bpe),
-            ModelWrapper::Unigram(_) => None,
+            ModelWrapper::BPE(_) => TokenizerKind::Bpe,
+            ModelWrapper::Unigram(_) => TokenizerKind::Unigram,
         }
     }
 }
@@ -301,6 +317,31 @@ fn encoding(found: &HfEncoding) -> Encoding {
         offsets: found.get_offsets().iter().map(|&(start, end)| start..end).collect(),
         words: found.get_word_ids().iter().map(|word| word.map(|word| word as usize)).collect(),
     }
+}
+
+/// Keeps a loaded unigram model from finding its special tokens in plain text.
+fn guard_specials(inner: &mut HfTokenizer) -> Result<(), DataError> {
+    if !matches!(inner.get_model(), ModelWrapper::Unigram(_)) {
+        return Ok(());
+    }
+    let added = inner.get_added_tokens_decoder();
+    let mut specials: Vec<(&u32, &str)> =
+        added.iter().filter(|(_, t)| t.special).map(|(id, token)| (id, token.content.as_str())).collect();
+    specials.sort_unstable();
+    if specials.is_empty() {
+        return Ok(());
+    }
+    let guard = config::forgery_guard(specials.into_iter().map(|(_, token)| token))?;
+    let mut steps = match inner.get_pre_tokenizer() {
+        Some(PreTokenizerWrapper::Sequence(steps)) => steps.as_ref().to_vec(),
+        Some(step) => vec![step.clone()],
+        None => Vec::new(),
+    };
+    if !steps.contains(&guard) {
+        steps.push(guard);
+        inner.with_pre_tokenizer(Some(PreTokenizers::new(steps)));
+    }
+    Ok(())
 }
 
 /// Byte-level models spell the blank ahead of a word as part of it.

@@ -2,8 +2,13 @@ use proptest::prelude::*;
 
 use super::*;
 
-const KINDS: [TokenizerKind; 4] =
-    [TokenizerKind::WordPiece, TokenizerKind::Bpe, TokenizerKind::Char, TokenizerKind::Word];
+const KINDS: [TokenizerKind; 5] = [
+    TokenizerKind::WordPiece,
+    TokenizerKind::Bpe,
+    TokenizerKind::Unigram,
+    TokenizerKind::Char,
+    TokenizerKind::Word,
+];
 
 const TEXTS: [&str; 5] = [
     "The lighthouse keeper's daughter was called Mira; she knew every boat.\n",
@@ -25,7 +30,7 @@ fn special_tokens_come_first() {
             assert_eq!(tokenizer.id(name), Some(id), "{kind:?} {name}");
             assert_eq!(tokenizer.token(id).as_deref(), Some(name));
         }
-        assert_eq!(tokenizer.kind(), Some(kind));
+        assert_eq!(tokenizer.kind(), kind);
         assert!(tokenizer.vocab_size() <= 400);
         let specials = tokenizer.specials();
         assert_eq!(
@@ -53,7 +58,7 @@ fn saving_and_loading_change_nothing() {
         let saved = train(kind);
         saved.save(&path).expect("saves");
         let loaded = Tokenizer::from_file(dir.path()).expect("loads");
-        assert_eq!(loaded.kind(), Some(kind));
+        assert_eq!(loaded.kind(), kind);
         assert_eq!((loaded.specials(), loaded.frame()), (saved.specials(), saved.frame()));
         for text in TEXTS.into_iter().chain(["unseen Wörter ☃ 南京"]) {
             let ids = saved.encode(text).expect("encodes");
@@ -147,7 +152,7 @@ fn a_small_vocabulary_keeps_the_frequent_characters() {
     assert_eq!(chars.encode("abc").expect("encodes").ids, [7, 8, 1]);
     assert_eq!(chars.decode(&[7, 1]).expect("decodes"), "a[UNK]");
     let error = Tokenizer::train(TokenizerKind::Bpe, 262, true, ["a"]).expect_err("no room").to_string();
-    assert_eq!(error, "vocab_size = 262 is too small; Bpe needs at least 263");
+    assert_eq!(error, "tokenizer.vocab_size = 262: expected 263 to 16777216 for bpe");
     assert!(Tokenizer::train(TokenizerKind::Word, 50, true, [""]).is_err());
 }
 
@@ -159,6 +164,132 @@ fn lowercase_is_the_tokenizers_own() {
             tokenizer.encode("BOAT").expect("encodes").ids,
             tokenizer.encode("boat").expect("encodes").ids
         );
+    }
+}
+
+#[test]
+fn normalisation_is_as_configured() {
+    // Composed and decomposed accents, full-width letters and digits, a ligature, a Hangul syllable.
+    let texts = ["Café cafe\u{301} ＡＢ１２ AB12 ﬁ fi 한 ǅ"];
+    let ids = |config: &TokenizerConfig, text: &str| {
+        let tokenizer = Tokenizer::train_with(config, texts).expect("trains");
+        tokenizer.encode(text).expect("encodes").ids
+    };
+    for kind in KINDS {
+        let plain = TokenizerConfig { kind, vocab_size: 400, ..TokenizerConfig::default() };
+        let nfc = TokenizerConfig { unicode: UnicodeForm::Nfc, ..plain.clone() };
+        assert_eq!(ids(&nfc, "caf\u{e9}"), ids(&nfc, "cafe\u{301}"), "{kind}");
+        assert_ne!(ids(&plain, "caf\u{e9}"), ids(&plain, "cafe\u{301}"), "{kind}");
+        assert_ne!(ids(&nfc, "ＡＢ１２"), ids(&nfc, "AB12"), "{kind}");
+        let nfkc = TokenizerConfig { unicode: UnicodeForm::Nfkc, ..plain.clone() };
+        assert_eq!(ids(&nfkc, "ＡＢ１２ ﬁ"), ids(&nfkc, "AB12 fi"), "{kind}");
+        let bare = TokenizerConfig { strip_accents: Some(true), ..plain.clone() };
+        assert_eq!(ids(&bare, "caf\u{e9}"), ids(&bare, "cafe"), "{kind}");
+        assert_ne!(ids(&bare, "Cafe"), ids(&bare, "cafe"), "{kind}");
+        let lower = TokenizerConfig { strip_accents: Some(false), lowercase: true, ..plain.clone() };
+        assert_eq!(ids(&lower, "CAF\u{c9}"), ids(&lower, "caf\u{e9}"), "{kind}");
+        assert_ne!(ids(&lower, "CAF\u{c9}"), ids(&lower, "cafe"), "{kind}");
+    }
+    // Only BERT's way of stripping leaves Hangul in parts.
+    let bare = |kind| TokenizerConfig { kind, strip_accents: Some(true), ..TokenizerConfig::default() };
+    let tokenizer = Tokenizer::train_with(&bare(TokenizerKind::Char), texts).expect("trains");
+    assert!(tokenizer.id("한").is_some());
+}
+
+#[test]
+fn chinese_characters_are_words_where_asked() {
+    let texts = ["北京的人在北京, 北京 A北京"];
+    for kind in [TokenizerKind::Bpe, TokenizerKind::Unigram, TokenizerKind::WordPiece, TokenizerKind::Word] {
+        for split in [true, false] {
+            let config = TokenizerConfig { kind, split_chinese: Some(split), ..TokenizerConfig::default() };
+            let tokenizer = Tokenizer::train_with(&config, texts).expect("trains");
+            let Encoding { ids, offsets, words } = tokenizer.encode("北京").expect("encodes");
+            let n_words = words.last().copied().flatten().map(|last| last + 1);
+            // The blank that a unigram model writes ahead of a text is a word then.
+            let lead = usize::from(kind == TokenizerKind::Unigram);
+            assert_eq!(n_words, Some(if split { 2 + lead } else { 1 }), "{kind} {split}");
+            assert!(!split || offsets.contains(&(3..6)), "{kind}: {offsets:?}");
+            let back = tokenizer.decode(&ids).expect("decodes");
+            assert_eq!(back.replace(' ', ""), "北京", "{kind} {split}");
+        }
+    }
+}
+
+#[test]
+fn contradictions_of_a_configuration_come_together() {
+    let config = TokenizerConfig {
+        kind: TokenizerKind::Char,
+        vocab_size: 7,
+        split_chinese: Some(true),
+        ..TokenizerConfig::default()
+    };
+    let error = Tokenizer::train_with(&config, ["a"]).expect_err("wrong").to_string();
+    assert_eq!(
+        error,
+        "tokenizer.vocab_size = 7: expected 8 to 16777216 for char; \
+         tokenizer.split_chinese = true: expected no such key for char: every character is a token"
+    );
+}
+
+#[test]
+fn no_text_can_forge_a_special_token() {
+    let forged = "[SEP] a[SEP]b [[SEP]] [CLS] </s> <s>";
+    for kind in KINDS {
+        // Frequent enough that a trainer would make it a piece.
+        let tokenizer = Tokenizer::train(kind, 500, false, [forged; 9]).expect("trains");
+        let ids = tokenizer.encode(forged).expect("encodes").ids;
+        assert!(ids.iter().all(|&id| id == 1 || id >= 7), "{kind}: {ids:?}");
+        assert_eq!(tokenizer.id("[SEP]"), Some(3), "{kind}");
+        let meant = tokenizer.encode_with_specials("a[SEP]").expect("encodes").ids;
+        assert_eq!(meant.last(), Some(&3), "{kind}");
+    }
+    // A unigram model from elsewhere, whose end of text is a piece with the best score.
+    let json = br#"{"version": "1.0", "truncation": null, "padding": null,
+        "added_tokens": [{"id": 0, "content": "</s>", "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true}],
+        "normalizer": null, "post_processor": null,
+        "pre_tokenizer": {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always", "split": true},
+        "decoder": {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always", "split": true},
+        "model": {"type": "Unigram", "unk_id": 1, "byte_fallback": false, "vocab": [["</s>", 0.0], ["<unk>", 0.0],
+            ["\u2581", -2.0], ["<", -3.0], ["/", -3.0], ["s", -3.0], [">", -3.0], ["a", -1.0]]}}"#;
+    let tokenizer = Tokenizer::from_json(json).expect("loads");
+    assert_eq!(tokenizer.encode("a</s>").expect("encodes").ids, [2, 7, 3, 4, 5, 6]);
+    assert_eq!(tokenizer.encode_with_specials("a</s>").expect("encodes").ids, [2, 7, 0]);
+    let again = Tokenizer::from_json(tokenizer.to_json().expect("json").as_bytes()).expect("loads");
+    assert_eq!(again.to_json().expect("json"), tokenizer.to_json().expect("json"));
+}
+
+#[test]
+fn unigram_pieces_hold_their_blank() {
+    let words = ["low", "lower", "newest", "widest", "fastest", "kindest", "tallest"];
+    let tokenizer = Tokenizer::train(TokenizerKind::Unigram, 40, false, [words.join(" ")]).expect("trains");
+    let encoding = tokenizer.encode("lowest low").expect("encodes");
+    let tokens: Vec<String> = encoding.ids.iter().filter_map(|&id| tokenizer.token(id)).collect();
+    assert_eq!((tokens[0].as_str(), tokens.last().map(String::as_str)), ("▁low", Some("▁low")));
+    assert_eq!(tokens.concat(), "▁lowest▁low");
+    assert_eq!(tokenizer.decode(&encoding.ids).expect("decodes"), "lowest low");
+    assert_eq!(tokenizer.encode("z").expect("encodes").ids.last(), Some(&1));
+}
+
+/// Characters that occur once, in long pieces, lose their own piece; the trainer scores them in hash order.
+#[test]
+fn rare_characters_do_not_make_unigram_training_random() {
+    let rare: String = ('\u{4E00}'..'\u{4E80}').collect();
+    let texts = [rare.clone(), rare, "abc abd".to_owned()];
+    let train = || Tokenizer::train(TokenizerKind::Unigram, 300, false, &texts).expect("trains");
+    let first = train().to_json().expect("json");
+    for _ in 0..4 {
+        assert_eq!(train().to_json().expect("json"), first);
+    }
+}
+
+#[test]
+fn a_very_long_word_trains_and_encodes() {
+    let long = "abcdefghij".repeat(3000);
+    for kind in KINDS {
+        let tokenizer = Tokenizer::train(kind, 300, false, [&long, "a b"]).expect("trains");
+        let encoding = tokenizer.encode(&long).expect("encodes");
+        assert_eq!(encoding.offsets.last().map(|last| last.end), Some(long.len()), "{kind}");
     }
 }
 
@@ -208,6 +339,16 @@ proptest! {
         let tokenizer = train(TokenizerKind::Bpe);
         let ids = tokenizer.encode(&text).expect("encodes").ids;
         prop_assert_eq!(tokenizer.decode(&ids).expect("decodes"), text);
+    }
+
+    #[test]
+    fn whatever_the_text_a_tokenizer_is_trained(text in any::<String>(), vocab_size in 9_usize..60) {
+        for kind in [TokenizerKind::Unigram, TokenizerKind::WordPiece, TokenizerKind::Char, TokenizerKind::Word] {
+            let Ok(tokenizer) = Tokenizer::train(kind, vocab_size, false, [&text]) else { continue };
+            prop_assert!(tokenizer.vocab_size() <= vocab_size, "{kind}: {}", tokenizer.vocab_size());
+            prop_assert!(tokenizer.encode(&text).is_ok());
+            prop_assert_eq!(tokenizer.to_json().ok(), Tokenizer::train(kind, vocab_size, false, [&text]).ok().and_then(|t| t.to_json().ok()));
+        }
     }
 
     #[test]

@@ -8,8 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::models::wordlevel::{WordLevel, WordLevelTrainer};
 use tokenizers::models::wordpiece::{WordPiece, WordPieceTrainer};
-use tokenizers::normalizers::{BertNormalizer, Lowercase};
-use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{
@@ -17,7 +15,8 @@ use tokenizers::{
     PreTokenizedString, PreTokenizer, PreTokenizerWrapper, Tokenizer as HfTokenizer, Trainer, decoders,
 };
 
-use super::{SPECIAL_TOKENS, TokenizerKind, failed};
+use super::unigram::unigram;
+use super::{SPECIAL_TOKENS, TokenizerConfig, TokenizerKind, failed};
 use crate::DataError;
 
 /// Pieces must occur this often to be merged.
@@ -26,28 +25,24 @@ const MIN_FREQUENCY: u64 = 2;
 const PORTION: u64 = 4096;
 
 pub(super) fn train<S: AsRef<str>>(
-    kind: TokenizerKind,
-    vocab_size: usize,
-    lowercase: bool,
+    config: &TokenizerConfig,
     texts: impl IntoIterator<Item = S>,
 ) -> Result<HfTokenizer, DataError> {
-    let bytes = if kind == TokenizerKind::Bpe { ByteLevel::alphabet().len() } else { 1 };
-    let least = SPECIAL_TOKENS.len() + bytes;
-    if vocab_size < least {
-        return Err(DataError::Argument(format!(
-            "vocab_size = {vocab_size} is too small; {kind:?} needs at least {least}"
-        )));
+    let problems: Vec<String> = config.check().iter().map(ToString::to_string).collect();
+    if !problems.is_empty() {
+        return Err(DataError::Argument(problems.join("; ")));
     }
-    let steps = Steps::of(kind, lowercase);
-    let counts = steps.count(kind, texts)?;
+    let steps = Steps { normalizer: config.normalizer(), pre_tokenizer: config.pre_tokenizer()? };
+    let counts = within_32_bits(steps.count(config.kind, texts)?);
     if counts.is_empty() {
         return Err(DataError::Argument("cannot train a tokenizer on no text".into()));
     }
-    let mut tokenizer = match kind {
-        TokenizerKind::WordPiece => word_piece(counts, vocab_size)?,
-        TokenizerKind::Bpe => bpe(&counts, vocab_size)?,
-        TokenizerKind::Char => chars(counts, vocab_size)?,
-        TokenizerKind::Word => words(&counts, vocab_size)?,
+    let mut tokenizer = match config.kind {
+        TokenizerKind::WordPiece => word_piece(counts, config.vocab_size)?,
+        TokenizerKind::Bpe => bpe(&counts, config.vocab_size)?,
+        TokenizerKind::Unigram => unigram(&counts, config.vocab_size)?,
+        TokenizerKind::Char => chars(counts, config.vocab_size)?,
+        TokenizerKind::Word => words(&counts, config.vocab_size)?,
     };
     tokenizer.with_normalizer(steps.normalizer);
     tokenizer.with_pre_tokenizer(steps.pre_tokenizer);
@@ -76,7 +71,7 @@ pub(super) fn template(
     }
 }
 
-fn specials() -> Vec<AddedToken> {
+pub(super) fn specials() -> Vec<AddedToken> {
     SPECIAL_TOKENS.map(|token| AddedToken::from(token, true)).to_vec()
 }
 
@@ -87,23 +82,6 @@ struct Steps {
 }
 
 impl Steps {
-    fn of(kind: TokenizerKind, lowercase: bool) -> Self {
-        match kind {
-            TokenizerKind::WordPiece | TokenizerKind::Word => Self {
-                normalizer: Some(BertNormalizer::new(true, true, None, lowercase).into()),
-                pre_tokenizer: Some(BertPreTokenizer.into()),
-            },
-            // Nothing else may change: the text must come back exactly.
-            TokenizerKind::Bpe => Self {
-                normalizer: lowercase.then(|| Lowercase.into()),
-                pre_tokenizer: Some(ByteLevel::new(false, false, true).into()),
-            },
-            TokenizerKind::Char => {
-                Self { normalizer: lowercase.then(|| Lowercase.into()), pre_tokenizer: None }
-            }
-        }
-    }
-
     /// How often each word occurs; for single characters, each character.
     fn count<S: AsRef<str>>(
         &self,
@@ -161,30 +139,42 @@ fn word_piece(mut counts: BTreeMap<String, u64>, vocab_size: usize) -> Result<Hf
 /// Keeps as many of the most frequent characters as `room` allows, one place as `x` and one as `##x`; words with others
 /// are left out, they are unknown anyway. Returns the characters that continue words.
 fn limit_alphabet(counts: &mut BTreeMap<String, u64>, room: usize) -> BTreeSet<char> {
+    let mut continuing: BTreeSet<char> = counts.keys().flat_map(|word| word.chars().skip(1)).collect();
+    let kept = alphabet(counts, |c| 1 + usize::from(continuing.contains(&c)), room);
+    counts.retain(|word, _| word.chars().all(|c| kept.contains(&c)));
+    continuing.retain(|c| kept.contains(c));
+    continuing
+}
+
+/// The most frequent characters, as many as there is room for.
+pub(super) fn alphabet(
+    counts: &BTreeMap<String, u64>,
+    places: impl Fn(char) -> usize,
+    room: usize,
+) -> BTreeSet<char> {
     let mut chars: BTreeMap<char, u64> = BTreeMap::new();
-    let mut continuing = BTreeSet::new();
-    for (word, count) in counts.iter() {
-        for (at, c) in word.chars().enumerate() {
-            *chars.entry(c).or_insert(0) += count;
-            if at > 0 {
-                continuing.insert(c);
-            }
-        }
+    for (word, count) in counts {
+        word.chars().for_each(|c| *chars.entry(c).or_insert(0) += count);
     }
     let mut order: Vec<(char, u64)> = chars.into_iter().collect();
     order.sort_by_key(|&(c, count)| (std::cmp::Reverse(count), c));
     let mut used = 0;
-    let kept: BTreeSet<char> = order
-        .into_iter()
-        .map(|(c, _)| c)
-        .take_while(|c| {
-            used += 1 + usize::from(continuing.contains(c));
-            used <= room
-        })
-        .collect();
-    counts.retain(|word, _| word.chars().all(|c| kept.contains(&c)));
-    continuing.retain(|c| kept.contains(c));
-    continuing
+    let fits = |c: &char| {
+        used += places(*c);
+        used <= room
+    };
+    order.into_iter().map(|(c, _)| c).take_while(fits).collect()
+}
+
+/// The trainers add up in 32 bits; where that is too little, all counts are scaled down.
+fn within_32_bits(mut counts: BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    const MOST: u64 = 1 << 30;
+    let n_chars: u64 = counts.iter().map(|(word, count)| word.chars().count() as u64 * count).sum();
+    let scale = n_chars.div_ceil(MOST);
+    if scale > 1 {
+        counts.values_mut().for_each(|count| *count = count.div_ceil(scale));
+    }
+    counts
 }
 
 fn bpe(counts: &BTreeMap<String, u64>, vocab_size: usize) -> Result<HfTokenizer, DataError> {
