@@ -1,7 +1,8 @@
-"""Golden scores for crates/metrics, from seqeval and scikit-learn.
+"""Golden scores for crates/metrics, from seqeval, scikit-learn and SciPy.
 
 Run from the repository root: python oracle/metrics.py
-Writes crates/metrics/tests/golden/{entity,classes,lm}.json. Deterministic: one seed, no clock.
+Writes crates/metrics/tests/golden/{entity,classes,lm,multilabel,ranking,calibration,regression,bootstrap}.json.
+Deterministic: one seed, no clock.
 """
 
 import hashlib
@@ -12,13 +13,16 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import scipy.stats
+import sklearn.metrics as sk
 from seqeval.metrics import classification_report as entity_report
 from seqeval.metrics.sequence_labeling import get_entities
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import classification_report, confusion_matrix
 
 SEED = 20_03
 OUT = Path("crates/metrics/tests/golden")
-VERSIONS = {name: version(name) for name in ("seqeval", "scikit-learn", "numpy")}
+VERSIONS = {name: version(name) for name in ("seqeval", "scikit-learn", "scipy", "numpy")}
 SCRIPT_SHA256 = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
 LETTERS = {"io": "I", "iob1": "BI", "iob2": "BI", "bioes": "BIES"}
 
@@ -90,20 +94,126 @@ def class_case(rng, name, gold_labels, predicted_labels, only=None, n=211):
         "only": only,
         "rows": rows(report),
         "accuracy": report.get("accuracy"),
+        "matthews": float(sk.matthews_corrcoef(gold, predicted)),
         "text": {str(d): classification_report(gold, predicted, digits=d, **options) for d in (2, 4)},
         "confusion": {"labels": labels, "counts": confusion_matrix(gold, predicted, labels=labels).tolist()},
     }
 
 
-def lm_case(rng, vocab_size, n_tokens, n_bytes):
+def lm_case(rng, vocab_size, n_tokens, text):
     logits = rng.normal(size=(n_tokens, vocab_size)) * 3.0
     targets = rng.integers(vocab_size, size=n_tokens)
     nats = np.logaddexp.reduce(logits, axis=1) - logits[np.arange(n_tokens), targets]
+    bits = np.log2(np.exp(nats)).sum()
     return {
         "nats": nats.tolist(),
-        "n_bytes": n_bytes,
+        "text": text,
         "perplexity": float(np.exp(nats.mean())),
-        "bits_per_byte": float(np.log2(np.exp(nats)).sum() / n_bytes),
+        "bits_per_byte": float(bits / len(text.encode())),
+        "bits_per_char": float(bits / len(text)),
+    }
+
+
+def multilabel_case(rng, name, n_labels, n, density):
+    gold = rng.random((n, n_labels)) < density
+    predicted = np.where(rng.random((n, n_labels)) < 0.7, gold, rng.random((n, n_labels)) < density)
+    gold[0] = predicted[0] = False
+    labels = [f"label {at}" for at in range(n_labels)]
+    options = {"target_names": labels, "zero_division": 0}
+    return {
+        "name": name,
+        "labels": labels,
+        "gold": gold.tolist(),
+        "predicted": predicted.tolist(),
+        "rows": rows(classification_report(gold, predicted, output_dict=True, **options)),
+        "text": classification_report(gold, predicted, digits=4, **options),
+        "subset_accuracy": float(sk.accuracy_score(gold, predicted)),
+        "hamming_loss": float(sk.hamming_loss(gold, predicted)),
+    }
+
+
+def softmax_rows(rng, n, n_classes):
+    logits = rng.normal(size=(n, n_classes)) * 2.0
+    return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+
+
+def ranking_case(rng, name, n_classes, n, digits):
+    """Scores of few digits have ties."""
+    scores = softmax_rows(rng, n, n_classes)
+    gold = np.array([rng.choice(n_classes, p=row) for row in scores])
+    scores = np.round(scores, digits)
+    indicator = np.eye(n_classes, dtype=int)[gold]
+    return {
+        "name": name,
+        "gold": gold.tolist(),
+        "scores": scores.tolist(),
+        "roc_auc": [float(sk.roc_auc_score(indicator[:, c], scores[:, c])) for c in range(n_classes)],
+        "average_precision": [float(sk.average_precision_score(indicator[:, c], scores[:, c])) for c in range(n_classes)],
+        "roc_auc_mean": float(sk.roc_auc_score(indicator, scores, average="macro")),
+        "average_precision_mean": float(sk.average_precision_score(indicator, scores, average="macro")),
+    }
+
+
+def calibration_case(rng, n_classes, n, n_bins):
+    probabilities = softmax_rows(rng, n, n_classes)
+    gold = np.array([rng.choice(n_classes, p=0.7 * row + 0.3 / n_classes) for row in probabilities])
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == gold
+    accuracy, mean = calibration_curve(right, confidence, n_bins=n_bins)
+    # The curve leaves out empty bins; their sizes come from a histogram, no confidence lying on an edge.
+    sizes = np.histogram(confidence, bins=n_bins, range=(0.0, 1.0))[0]
+    sizes = sizes[sizes > 0]
+    return {
+        "gold": gold.tolist(),
+        "probabilities": probabilities.tolist(),
+        "n_bins": n_bins,
+        "sizes": sizes.tolist(),
+        "accuracy": accuracy.tolist(),
+        "confidence": mean.tolist(),
+        "ece": float((sizes / n * np.abs(accuracy - mean)).sum()),
+        "brier": float(sk.brier_score_loss(gold, probabilities, labels=range(n_classes), scale_by_half=False)),
+        "log_loss": float(sk.log_loss(gold, probabilities, labels=range(n_classes))),
+    }
+
+
+def regression_case(rng, n, noise, digits):
+    gold = np.round(rng.normal(size=n) * 3.0 + 5.0, digits)
+    predicted = np.round(0.8 * gold + noise * rng.normal(size=n) + 0.3, digits)
+    return {
+        "gold": gold.tolist(),
+        "predicted": predicted.tolist(),
+        "mse": float(sk.mean_squared_error(gold, predicted)),
+        "rmse": float(sk.root_mean_squared_error(gold, predicted)),
+        "mae": float(sk.mean_absolute_error(gold, predicted)),
+        "r2": float(sk.r2_score(gold, predicted)),
+        "pearson": float(scipy.stats.pearsonr(gold, predicted).statistic),
+        "spearman": float(scipy.stats.spearmanr(gold, predicted).statistic),
+    }
+
+
+def bootstrap_case(rng, name, n, n_resamples=20_000):
+    """F1 of summed counts of two systems, the second missing a quarter of what the first finds and wrong where it is.
+    The draws are SciPy's own, so intervals agree up to chance."""
+    gold = rng.integers(0, 4, size=n)
+    found, wrong = rng.binomial(gold, 0.8), rng.binomial(3, 0.3, size=n)
+    systems = [np.stack([found, found + wrong, gold]) for found in (found, rng.binomial(found, 0.75))]
+
+    def f1(found, predicted, gold):
+        return 2 * found.sum(axis=-1) / (predicted.sum(axis=-1) + gold.sum(axis=-1))
+
+    def difference(*counts, axis=-1):
+        return f1(*counts[:3]) - f1(*counts[3:])
+
+    def interval(data, statistic):
+        options = {"n_resamples": n_resamples, "vectorized": True, "paired": True, "method": "percentile", "random_state": SEED}
+        found = scipy.stats.bootstrap(data, statistic, **options).confidence_interval
+        return [float(found.low), float(found.high)]
+
+    return {
+        "name": name,
+        "systems": [system.T.tolist() for system in systems],
+        "n_resamples": n_resamples,
+        "intervals": [interval(tuple(system), lambda *c, axis=-1: f1(*c)) for system in systems],
+        "difference": interval((*systems[0], *systems[1]), difference),
     }
 
 
@@ -147,7 +257,27 @@ def main():
     )
 
     generator = np.random.default_rng(SEED)
-    write("lm", [lm_case(generator, 2, 1, 1), lm_case(generator, 31, 101, 367), lm_case(generator, 997, 53, 211)])
+    texts = ["a", "Twice 春 and 眠.\n" * 17, "only ASCII " * 19]
+    write("lm", [lm_case(generator, *sizes, text) for sizes, text in zip([(2, 1), (31, 101), (997, 53)], texts)])
+    write(
+        "multilabel",
+        [
+            multilabel_case(generator, "few labels each", 7, 53, 0.2),
+            multilabel_case(generator, "most labels each", 3, 31, 0.7),
+            multilabel_case(generator, "nothing at all", 2, 5, 0.0),
+        ],
+    )
+    write(
+        "ranking",
+        [
+            ranking_case(generator, "no ties", 2, 61, 12),
+            ranking_case(generator, "ties", 3, 97, 1),
+            ranking_case(generator, "many classes", 5, 113, 2),
+        ],
+    )
+    write("calibration", [calibration_case(generator, *sizes) for sizes in [(2, 211, 10), (5, 173, 15), (3, 19, 7)]])
+    write("regression", [regression_case(generator, *sizes) for sizes in [(97, 1.0, 9), (61, 3.0, 0), (2, 0.5, 3)]])
+    write("bootstrap", [bootstrap_case(generator, name, n) for name, n in [("few sentences", 41), ("many", 307)]])
 
 
 if __name__ == "__main__":

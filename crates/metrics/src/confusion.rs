@@ -79,6 +79,21 @@ impl ConfusionMatrix {
         ratio(right, self.cells.values().sum())
     }
 
+    /// Matthews' correlation of gold and predicted labels, from -1 to 1; 0 where either side has one label only.
+    /// Formula: Gorodkin 2004, doi:10.1016/j.compbiolchem.2004.09.006, as scikit-learn's `matthews_corrcoef`.
+    pub fn matthews(&self) -> f64 {
+        let rows = self.rows();
+        let gold: Vec<f64> = rows.iter().map(|row| row.iter().sum::<u64>() as f64).collect();
+        let predicted: Vec<f64> =
+            (0..rows.len()).map(|column| rows.iter().map(|row| row[column]).sum::<u64>() as f64).collect();
+        let right: u64 = rows.iter().enumerate().map(|(at, row)| row[at]).sum();
+        let n: f64 = gold.iter().sum();
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let covariance = right as f64 * n - dot(&gold, &predicted);
+        let variances = (n * n - dot(&gold, &gold)) * (n * n - dot(&predicted, &predicted));
+        if variances == 0.0 { 0.0 } else { covariance / variances.sqrt() }
+    }
+
     /// Scores of every label seen.
     pub fn report(&self) -> ClassReport {
         let labels: Vec<&str> = self.labels().collect();

@@ -37,6 +37,25 @@ pub enum MetricsError {
         /// Number of predicted labels.
         predicted: usize,
     },
+    /// An example that a score cannot take: a number that is not finite, a row of another width, an unknown class.
+    #[error("example {at}: {problem}")]
+    BadExample {
+        /// Which example, from 0.
+        at: usize,
+        /// What was expected and what was found.
+        problem: String,
+    },
+    /// A score that these examples do not define.
+    #[error("{score} is undefined: {reason}")]
+    Undefined {
+        /// The score.
+        score: &'static str,
+        /// What is missing.
+        reason: String,
+    },
+    /// A setting out of its range.
+    #[error("{0}")]
+    Setting(String),
     /// A score over nothing.
     #[error("no tokens were scored, so there is no mean loss")]
     NoTokens,

@@ -5,10 +5,17 @@
 //! | [`tags`] | IO, IOB1, IOB2, BIOES to spans and back | seqeval `get_entities`, `conlleval` |
 //! | [`entity`] | entity precision, recall, F1 | seqeval `classification_report`, `conlleval` |
 //! | [`confusion`] | confusion matrix, class scores, accuracy | scikit-learn `confusion_matrix`, `classification_report` |
-//! | [`report`] | the table that both print and write as JSON | scikit-learn `classification_report` |
-//! | [`lm`] | perplexity, bits per byte | their definitions |
+//! | [`confusion`] | Matthews' correlation | scikit-learn `matthews_corrcoef` |
+//! | [`multilabel`] | multi-label class scores, subset accuracy, Hamming loss | scikit-learn, on indicator rows |
+//! | [`report`] | the table that these print and write as JSON | scikit-learn `classification_report` |
+//! | [`ranking`] | ROC-AUC, average precision | scikit-learn `roc_auc_score`, `average_precision_score` |
+//! | [`calibration`] | reliability table, ECE, Brier score, log loss | scikit-learn `calibration_curve`, `brier_score_loss`, `log_loss` |
+//! | [`regression`] | MSE, RMSE, MAE, R², Pearson, Spearman | scikit-learn, SciPy `pearsonr`, `spearmanr` |
+//! | [`lm`] | perplexity, bits per byte and character | their definitions |
+//! | [`bootstrap`] | percentile intervals of any score | SciPy `bootstrap(method="percentile")` |
 //!
-//! Scorers add up counts, so a set can be scored batch by batch; an undefined score (0 of 0) is 0.
+//! Scorers add up counts, so a set can be scored batch by batch; a share of 0 of 0 is 0. Other scores that the examples
+//! do not define are errors that say why, as is a number that is not finite.
 //!
 //! ```
 //! use locus_metrics::{
@@ -38,10 +45,16 @@
 //! );
 //! ```
 
+pub mod bootstrap;
+pub mod calibration;
 pub mod confusion;
 pub mod entity;
 mod error;
 pub mod lm;
+pub mod multilabel;
+mod numbers;
+pub mod ranking;
+pub mod regression;
 pub mod report;
 pub mod tags;
 

@@ -1,7 +1,7 @@
-//! Language-model scores from summed loss: perplexity per token and bits per byte.
+//! Language-model scores from summed loss: perplexity per token, bits per byte and per character.
 //!
-//! Formulas: `perplexity = exp(nats / tokens)`, `bits per byte = nats / (ln 2 · bytes)`. Perplexity compares only
-//! models that share a tokeniser; bits per byte compares any two over the same text.
+//! Formulas: `perplexity = exp(nats / tokens)`, `bits per byte = nats / (ln 2 · bytes)`, likewise per character (Unicode
+//! scalar value). Perplexity compares only models that share a tokeniser; bits compare any two over the same text.
 //! Sums, not means, are added up, so batches of unequal length weigh by their tokens.
 
 use std::{f64::consts::LN_2, fmt};
@@ -16,6 +16,7 @@ pub struct LmScorer {
     sum_nats: f64,
     n_tokens: u64,
     n_bytes: u64,
+    n_chars: u64,
 }
 
 impl LmScorer {
@@ -24,12 +25,16 @@ impl LmScorer {
         Self::default()
     }
 
-    /// Adds the summed negative log likelihood (in nats) of `n_tokens` predicted tokens that stand for `n_bytes` bytes
-    /// of text; 0 bytes if they are not known.
-    pub fn add(&mut self, sum_nats: f64, n_tokens: u64, n_bytes: u64) {
+    /// Adds the summed negative log likelihood (in nats) of `n_tokens` predicted tokens.
+    pub fn add(&mut self, sum_nats: f64, n_tokens: u64) {
         self.sum_nats += sum_nats;
         self.n_tokens += n_tokens;
-        self.n_bytes += n_bytes;
+    }
+
+    /// Adds a text that the tokens stand for.
+    pub fn add_text(&mut self, text: &str) {
+        self.n_bytes += text.len() as u64;
+        self.n_chars += text.chars().count() as u64;
     }
 
     /// The scores so far.
@@ -41,12 +46,13 @@ impl LmScorer {
             return Err(MetricsError::NoTokens);
         }
         let nats_per_token = self.sum_nats / self.n_tokens as f64;
-        let bits_per_byte = (self.n_bytes > 0).then(|| self.sum_nats / LN_2 / self.n_bytes as f64);
+        let bits_per = |n: u64| (n > 0).then(|| self.sum_nats / LN_2 / n as f64);
         Ok(LmReport {
             n_tokens: self.n_tokens,
             nats_per_token,
             perplexity: nats_per_token.exp(),
-            bits_per_byte,
+            bits_per_byte: bits_per(self.n_bytes),
+            bits_per_char: bits_per(self.n_chars),
         })
     }
 }
@@ -60,13 +66,15 @@ pub struct LmReport {
     pub nats_per_token: f64,
     /// `exp` of the mean loss; infinite above 709.78 nats per token, NaN if a loss was NaN.
     pub perplexity: f64,
-    /// Loss in bits over the bytes of the text, if those are known.
+    /// Loss in bits over the bytes of the text, if that is known.
     pub bits_per_byte: Option<f64>,
+    /// Loss in bits over its characters.
+    pub bits_per_char: Option<f64>,
 }
 
 impl fmt::Display for LmReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { n_tokens, nats_per_token, perplexity, bits_per_byte } = self;
+        let Self { n_tokens, nats_per_token, perplexity, bits_per_byte, bits_per_char } = self;
         if nats_per_token.is_finite() && perplexity.is_infinite() {
             write!(
                 f,
@@ -75,8 +83,10 @@ impl fmt::Display for LmReport {
         } else {
             write!(f, "perplexity {perplexity:.4} (loss {nats_per_token:.4} nats per token)")?;
         }
-        if let Some(bits_per_byte) = bits_per_byte {
-            write!(f, ", {bits_per_byte:.4} bits per byte")?;
+        for (bits, unit) in [(bits_per_byte, "byte"), (bits_per_char, "character")] {
+            if let Some(bits) = bits {
+                write!(f, ", {bits:.4} bits per {unit}")?;
+            }
         }
         write!(f, " over {n_tokens} tokens")
     }
@@ -87,43 +97,53 @@ impl fmt::Display for LmReport {
 mod tests {
     use super::*;
 
-    fn report(sum_nats: f64, n_tokens: u64, n_bytes: u64) -> LmReport {
+    fn report(sum_nats: f64, n_tokens: u64, text: &str) -> LmReport {
         let mut scorer = LmScorer::new();
-        scorer.add(sum_nats, n_tokens, n_bytes);
+        scorer.add(sum_nats, n_tokens);
+        scorer.add_text(text);
         scorer.report().unwrap()
     }
 
     #[test]
     fn uniform_guess_has_the_perplexity_of_the_vocabulary() {
-        let report = report(7.0 * 256_f64.ln(), 7, 7);
+        let report = report(7.0 * 256_f64.ln(), 7, "春a眠");
         assert!((report.perplexity - 256.0).abs() < 1e-9);
         assert!((report.bits_per_byte.unwrap() - 8.0).abs() < 1e-12);
+        assert!((report.bits_per_char.unwrap() - 56.0 / 3.0).abs() < 1e-12);
+        assert_eq!(
+            report.to_string(),
+            "perplexity 256.0000 (loss 5.5452 nats per token), 8.0000 bits per byte, 18.6667 bits per character over 7 tokens"
+        );
     }
 
     #[test]
     fn batches_weigh_by_their_tokens() {
         let mut scorer = LmScorer::new();
-        scorer.add(10.0, 5, 11);
-        scorer.add(2.0, 3, 2);
-        assert_eq!(scorer.report().unwrap(), report(12.0, 8, 13));
+        scorer.add(10.0, 5);
+        scorer.add_text("ab");
+        scorer.add(2.0, 3);
+        scorer.add_text("c");
+        assert_eq!(scorer.report().unwrap(), report(12.0, 8, "abc"));
     }
 
     #[test]
     fn overflow_is_infinite_and_said() {
-        let report = report(8000.0, 10, 0);
+        let report = report(8000.0, 10, "");
         assert_eq!(report.perplexity, f64::INFINITY);
         assert_eq!(
             report.to_string(),
             "perplexity inf (over 1.8e308: a loss of 800.0000 nats per token is too large for exp) over 10 tokens"
         );
         assert!(
-            serde_json::to_string(&report).unwrap().contains(r#""perplexity":null,"bits_per_byte":null"#)
+            serde_json::to_string(&report)
+                .unwrap()
+                .contains(r#""perplexity":null,"bits_per_byte":null,"bits_per_char":null"#)
         );
     }
 
     #[test]
     fn nan_loss_stays_nan() {
-        assert!(report(f64::NAN, 3, 5).perplexity.is_nan());
+        assert!(report(f64::NAN, 3, "a").perplexity.is_nan());
     }
 
     #[test]

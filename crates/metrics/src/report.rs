@@ -26,18 +26,16 @@ pub struct ReportRow {
     pub support: u64,
 }
 
-/// Scores per label and their averages.
+/// Scores per label and their averages. Where an item may have several labels, a fourth average closes the rows.
 ///
 /// `Display` prints the classic table; a precision sets the digits (`{report:.2}`, default 4). JSON is the list of
 /// [`rows`](Self::rows), averages included.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClassReport {
     rows: Vec<ReportRow>,
+    n_labels: usize,
     accuracy: Option<f64>,
 }
-
-/// The three averages that close the rows.
-const N_AVERAGES: usize = 3;
 
 /// Digits after the point unless the format says otherwise.
 const DEFAULT_DIGITS: usize = 4;
@@ -52,17 +50,23 @@ impl ClassReport {
         let macro_avg = average("macro avg", &rows, |_| 1.0);
         let weighted_avg = average("weighted avg", &rows, |row| row.support as f64);
         rows.extend([micro, macro_avg, weighted_avg]);
-        Self { rows, accuracy }
+        Self { rows, n_labels: counts.len(), accuracy }
     }
 
-    /// All rows: the labels, then the micro, macro and weighted averages.
+    /// The report with a fourth average, over items that may have several labels.
+    pub(crate) fn with_samples_avg(mut self, samples_avg: ReportRow) -> Self {
+        self.rows.push(samples_avg);
+        self
+    }
+
+    /// All rows: the labels, then the micro, macro and weighted averages, and the samples average of multi-label scores.
     pub fn rows(&self) -> &[ReportRow] {
         &self.rows
     }
 
     /// The rows of the labels alone.
     pub fn labels(&self) -> &[ReportRow] {
-        &self.rows[..self.rows.len() - N_AVERAGES]
+        &self.rows[..self.n_labels]
     }
 
     /// Scores over the pooled counts. For entities this is the F1 that `conlleval` prints.
@@ -80,13 +84,18 @@ impl ClassReport {
         &self.averages()[2]
     }
 
+    /// The mean of the items' own scores; `None` unless an item may have several labels.
+    pub fn samples_avg(&self) -> Option<&ReportRow> {
+        self.averages().get(3)
+    }
+
     /// Share of items labelled right; `None` for entities and for a subset of the labels.
     pub fn accuracy(&self) -> Option<f64> {
         self.accuracy
     }
 
     fn averages(&self) -> &[ReportRow] {
-        &self.rows[self.rows.len() - N_AVERAGES..]
+        &self.rows[self.n_labels..]
     }
 }
 
@@ -115,8 +124,7 @@ impl fmt::Display for ClassReport {
             }
             None => self.micro().write(f, width, digits)?,
         }
-        self.macro_avg().write(f, width, digits)?;
-        self.weighted_avg().write(f, width, digits)
+        self.averages()[1..].iter().try_for_each(|row| row.write(f, width, digits))
     }
 }
 
@@ -147,7 +155,7 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    fn plus(self, other: Self) -> Self {
+    pub(crate) fn plus(self, other: Self) -> Self {
         Self {
             correct: self.correct + other.correct,
             predicted: self.predicted + other.predicted,
@@ -155,7 +163,7 @@ impl Counts {
         }
     }
 
-    fn row(self, label: &str) -> ReportRow {
+    pub(crate) fn row(self, label: &str) -> ReportRow {
         ReportRow {
             label: label.to_owned(),
             precision: ratio(self.correct, self.predicted),

@@ -177,15 +177,17 @@ fn language<B: Backend, P: PositionScheme<B>>(
     batch_size: usize,
 ) -> Result<Evaluation, PipelineError> {
     let (nats, n_tokens) = summed_loss::<B, _>(model, codec, items, batch_size)?;
-    let n_bytes = texts.iter().map(String::len).sum::<usize>() as u64;
     let mut scorer = LmScorer::new();
-    scorer.add(nats, n_tokens, n_bytes);
+    scorer.add(nats, n_tokens);
+    texts.iter().for_each(|text| scorer.add_text(text));
     let report = scorer.report()?;
     let mut evaluation = Evaluation::new("loss");
     evaluation.set("loss", report.nats_per_token);
     evaluation.set("perplexity", report.perplexity);
-    if let Some(bits) = report.bits_per_byte {
-        evaluation.set("bits_per_byte", bits);
+    for (name, bits) in [("bits_per_byte", report.bits_per_byte), ("bits_per_char", report.bits_per_char)] {
+        if let Some(bits) = bits {
+            evaluation.set(name, bits);
+        }
     }
     Ok(evaluation)
 }
