@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::run::{backend, cargo, code, exe, root, target_dir};
-use crate::{layers, run};
+use crate::{layers, results, run};
 
 /// All tests on one backend. On ndarray that is everything; elsewhere it is what computes with tensors.
 pub(crate) fn test(args: &[String]) -> Result<u8, String> {
@@ -55,7 +55,10 @@ const STAGES: [Stage; 7] = [
                 .env("RUSTDOCFLAGS", "--deny warnings"),
         )
     }),
-    ("test", 12, || code(cargo().args(["test", "--workspace"]))),
+    ("test", 12, || match results::run(&["--check".to_owned()])? {
+        0 => code(cargo().args(["test", "--workspace"])),
+        failed => Ok(failed),
+    }),
     ("run", 8, first_run),
     ("wgpu", 28, wgpu),
 ];

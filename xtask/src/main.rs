@@ -1,10 +1,11 @@
 //! `cargo xtask <verb>`: builds `locus` in release for the chosen backend and runs it, or runs one of the project's chores.
 //!
-//! It depends on nothing, so that it starts at once.
+//! It depends on next to nothing, so that it starts at once.
 
 mod agree;
 mod chores;
 mod layers;
+mod results;
 mod run;
 
 use std::process::ExitCode;
@@ -23,6 +24,10 @@ Chores:
   test [--backend B]         all tests on backend B
   ci [STAGE]                 what continuous integration runs: format, layers, clippy, doc, test, run, wgpu
   layers                     check that crates depend one way, as docs/architecture.md says
+  results [--check]          write the tables of docs/results.md from docs/results/, or check that they are those
+  results add RUN_DIR [--variant NAME] [--against RUN_DIR]
+                             add a run's score, and its difference from another run on the same examples; the variant
+                             is its position unless named
   help                       this text
 ";
 
@@ -39,6 +44,7 @@ fn main() -> ExitCode {
         "test" => chores::test(&args[1..]),
         "ci" => chores::ci(&args.split_off(1)),
         "layers" => layers::check(),
+        "results" => results::run(&args[1..]),
         "help" | "-h" | "--help" => {
             eprint!("{HELP}");
             Ok(0)

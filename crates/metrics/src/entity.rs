@@ -22,8 +22,9 @@ impl EntityScorer {
         Self::default()
     }
 
-    /// Adds one sentence. A span that one side lists twice counts once.
-    pub fn add(&mut self, gold: &[Span], predicted: &[Span]) {
+    /// Adds one sentence, and gives how many of its entities are right, predicted and gold. A span that one side lists twice
+    /// counts once.
+    pub fn add(&mut self, gold: &[Span], predicted: &[Span]) -> [usize; 3] {
         let gold: BTreeSet<&Span> = gold.iter().collect();
         let predicted: BTreeSet<&Span> = predicted.iter().collect();
         for span in &gold {
@@ -32,9 +33,12 @@ impl EntityScorer {
         for span in &predicted {
             self.of(&span.label).predicted += 1;
         }
+        let mut correct = 0;
         for span in gold.intersection(&predicted) {
             self.of(&span.label).correct += 1;
+            correct += 1;
         }
+        [correct, predicted.len(), gold.len()]
     }
 
     /// The scores so far, per type and averaged.
@@ -57,7 +61,7 @@ mod tests {
         let gold = [Span::new(0, 2, "PER"), Span::new(3, 5, "LOC"), Span::new(6, 7, "ORG")];
         let predicted = [Span::new(0, 2, "PER"), Span::new(3, 4, "LOC"), Span::new(6, 7, "LOC")];
         let mut scorer = EntityScorer::new();
-        scorer.add(&gold, &predicted);
+        assert_eq!(scorer.add(&gold, &predicted), [1, 3, 3]);
         let report = scorer.report();
         assert_eq!(report.micro().precision, 1.0 / 3.0);
         let f1: Vec<f64> = report.labels().iter().map(|row| row.f1).collect();

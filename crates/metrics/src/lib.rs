@@ -13,6 +13,7 @@
 //! | [`regression`] | MSE, RMSE, MAE, R², Pearson, Spearman | scikit-learn, SciPy `pearsonr`, `spearmanr` |
 //! | [`lm`] | perplexity, bits per byte and character | their definitions |
 //! | [`bootstrap`] | percentile intervals of any score | SciPy `bootstrap(method="percentile")` |
+//! | [`samples`] | a score's counts by example: its interval, and comparison | the above |
 //!
 //! Scorers add up counts, so a set can be scored batch by batch; a share of 0 of 0 is 0. Other scores that the examples
 //! do not define are errors that say why, as is a number that is not finite.
@@ -56,6 +57,7 @@ mod numbers;
 pub mod ranking;
 pub mod regression;
 pub mod report;
+pub mod samples;
 pub mod tags;
 
 pub use error::MetricsError;

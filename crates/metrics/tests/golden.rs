@@ -71,7 +71,9 @@ mod entity {
 
     fn report(gold: &[Vec<Span>], predicted: &[Vec<Span>]) -> ClassReport {
         let mut scorer = EntityScorer::new();
-        gold.iter().zip(predicted).for_each(|(gold, predicted)| scorer.add(gold, predicted));
+        for (gold, predicted) in gold.iter().zip(predicted) {
+            scorer.add(gold, predicted);
+        }
         scorer.report()
     }
 

@@ -1,0 +1,382 @@
+//! `cargo xtask results`: the tables of `docs/results.md`, from the facts of runs that lie in `docs/results/`.
+//!
+//! `results add RUN_DIR` copies what a run's `report.json` says into `docs/results/RECIPE/VARIANT.json`, a list with one run
+//! per seed; `--against` another run adds their difference on the same examples. `results` writes the tables anew, each between `<!-- results NAME -->` and `<!-- end -->`, and leaves the text
+//! around them alone; `results --check` fails where they are not what the files give.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use locus_metrics::{bootstrap::Interval, samples::Samples};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::run::root;
+
+const USAGE: &str = "usage: cargo xtask results [--check | add RUN_DIR [--variant NAME] [--against RUN_DIR]]";
+const END: &str = "<!-- end -->";
+const BASELINES: &str = "baselines";
+
+/// What is kept of a run. `report.json` has these fields among others.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Run {
+    recipe: String,
+    command: String,
+    data_set: Option<String>,
+    position: String,
+    backend: String,
+    threads: usize,
+    seed: u64,
+    n_params: usize,
+    score_name: String,
+    part: String,
+    n_examples: usize,
+    score: f64,
+    interval: Option<[f64; 2]>,
+    dev_score: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    difference: Option<Difference>,
+    train: Training,
+}
+
+/// The score less that of another run on the same examples.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Difference {
+    /// The other's position schemes.
+    from: String,
+    value: f64,
+    interval: Interval,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Training {
+    seconds: f64,
+}
+
+/// `docs/results/baselines.json`, which `oracle/baselines.py` writes.
+#[derive(Debug, Default, Deserialize)]
+struct Baselines {
+    sets: BTreeMap<String, Baseline>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Baseline {
+    method: String,
+    dev: BTreeMap<String, f64>,
+    test: BTreeMap<String, f64>,
+    seconds: f64,
+}
+
+/// The runs of each recipe by variant.
+type Runs = BTreeMap<String, BTreeMap<String, Vec<Run>>>;
+
+pub(crate) fn run(args: &[String]) -> Result<u8, String> {
+    let page = root().join("docs/results.md");
+    let dir = root().join("docs/results");
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => {}
+        ["--check"] if regenerated(&page, &dir)? == read(&page)? => return Ok(0),
+        ["--check"] => {
+            return Err("docs/results.md is not what docs/results/ gives; run `cargo xtask results`".into());
+        }
+        ["add", run_dir, ref options @ ..] => {
+            let (mut variant, mut against) = (None, None);
+            for option in options.chunks(2) {
+                match *option {
+                    ["--variant", name] => variant = Some(name),
+                    ["--against", other] => against = Some(Path::new(other)),
+                    _ => return Err(USAGE.into()),
+                }
+            }
+            add(&dir, Path::new(run_dir), variant, against)?;
+        }
+        _ => return Err(USAGE.into()),
+    }
+    write(&page, &regenerated(&page, &dir)?)?;
+    Ok(0)
+}
+
+fn add(dir: &Path, run_dir: &Path, variant: Option<&str>, against: Option<&Path>) -> Result<(), String> {
+    let mut run: Run = parse(&run_dir.join("report.json"))?;
+    run.difference = against.map(|other| difference(&run, run_dir, other)).transpose()?;
+    let variant = variant.map_or_else(|| run.position.replace(" + ", "+"), str::to_owned);
+    for name in [&run.recipe, &variant] {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
+        if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
+            return Err(format!(
+                "'{name}' is no file name of letters, digits, '-', '_', '.' and '+'; use --variant NAME"
+            ));
+        }
+    }
+    let path = dir.join(&run.recipe).join(format!("{variant}.json"));
+    let mut runs: Vec<Run> = if path.exists() { parse(&path)? } else { Vec::new() };
+    runs.retain(|other| other.seed != run.seed);
+    runs.push(run);
+    runs.sort_by_key(|run| run.seed);
+    let json = serde_json::to_string_pretty(&runs).map_err(|error| error.to_string())?;
+    write(&path, &(json + "\n"))?;
+    eprintln!("wrote {}", path.display());
+    Ok(())
+}
+
+fn difference(run: &Run, run_dir: &Path, other_dir: &Path) -> Result<Difference, String> {
+    let other: Run = parse(&other_dir.join("report.json"))?;
+    let on = |run: &Run| (run.data_set.clone(), run.part.clone(), run.n_examples, run.score_name.clone());
+    if on(run) != on(&other) {
+        return Err(format!(
+            "the runs are scored on different examples: {:?} in {} and {:?} in {}",
+            on(run),
+            run_dir.display(),
+            on(&other),
+            other_dir.display()
+        ));
+    }
+    let samples = |dir: &Path| parse::<Samples>(&dir.join("samples.json"));
+    let interval = samples(run_dir)?.difference(&samples(other_dir)?).map_err(|error| error.to_string())?;
+    Ok(Difference { from: other.position, value: run.score - other.score, interval })
+}
+
+fn regenerated(page: &Path, dir: &Path) -> Result<String, String> {
+    let runs = all_runs(dir)?;
+    let baselines_file = dir.join("baselines.json");
+    let baselines: Baselines =
+        if baselines_file.exists() { parse(&baselines_file)? } else { Baselines::default() };
+    let mut tables: BTreeMap<&str, String> =
+        runs.iter().map(|(recipe, variants)| (recipe.as_str(), table(variants, &baselines))).collect();
+    if !baselines.sets.is_empty() {
+        tables.insert(BASELINES, baselines_table(&baselines));
+    }
+    with_tables(&read(page)?, &tables)
+}
+
+fn all_runs(dir: &Path) -> Result<Runs, String> {
+    let mut runs = Runs::new();
+    for recipe in entries(dir)?.into_iter().filter(|path| path.is_dir()) {
+        for file in
+            entries(&recipe)?.into_iter().filter(|path| path.extension().is_some_and(|ext| ext == "json"))
+        {
+            runs.entry(stem(&recipe)).or_default().insert(stem(&file), parse(&file)?);
+        }
+    }
+    Ok(runs)
+}
+
+/// The page with each table between its marks. A table without marks gets a section at the end.
+fn with_tables(page: &str, tables: &BTreeMap<&str, String>) -> Result<String, String> {
+    let mut marks = page.lines().filter_map(|line| line.strip_prefix("<!-- results ")?.strip_suffix(" -->"));
+    if let Some(name) = marks.find(|name| !tables.contains_key(name)) {
+        return Err(format!("docs/results.md has marks for '{name}', of which docs/results/ has nothing"));
+    }
+    let mut page = page.to_owned();
+    for (name, table) in tables {
+        let begin = format!("<!-- results {name} -->\n");
+        if !page.contains(&begin) {
+            let _ = write!(page, "\n## `{name}`\n\n{begin}{END}\n");
+        }
+        let start = page.find(&begin).unwrap_or_default() + begin.len();
+        let len =
+            page[start..].find(END).ok_or_else(|| format!("docs/results.md lacks {END} after {begin}"))?;
+        page.replace_range(start..start + len, &format!("\n{table}\n"));
+    }
+    Ok(page)
+}
+
+/// A table of a recipe's runs with the baseline of its data set, and the commands below.
+fn table(variants: &BTreeMap<String, Vec<Run>>, baselines: &Baselines) -> String {
+    let mut runs =
+        variants.iter().flat_map(|(variant, runs)| runs.iter().map(move |run| (variant, run))).peekable();
+    let Some(score_name) = runs.peek().map(|(_, run)| run.score_name.clone()) else { return String::new() };
+    let shown = score_name.replace('_', " ");
+    let mut text = format!(
+        "| variant | position | parameters | seed | dev {shown} | test {shown} | 95 % interval | difference | training \
+         (threads) |\n|---|---|---|---|---|---|---|---|---|\n"
+    );
+    let of_set = |set: &str| variants.values().flatten().any(|run| run.data_set.as_deref() == Some(set));
+    for (_, baseline) in baselines.sets.iter().filter(|(set, _)| of_set(set)) {
+        if let Some(test) = baseline.test.get(&score_name) {
+            let (method, time) = (&baseline.method, duration(baseline.seconds));
+            let dev = number(baseline.dev.get(&score_name).copied());
+            let _ = writeln!(text, "| baseline: {method} | – | – | – | {dev} | {test:.4} | – | – | {time} |");
+        }
+    }
+    for (variant, run) in runs {
+        let interval = run.interval.map_or_else(none, |[low, high]| format!("{low:.4} – {high:.4}"));
+        let difference = run.difference.as_ref().map_or_else(none, |difference| {
+            let Difference { from, value, interval: Interval { low, high } } = difference;
+            format!("{value:+.4} ({low:+.4} – {high:+.4}) from `{from}`")
+        });
+        let test = number((run.part == "test").then_some(run.score));
+        let _ = writeln!(
+            text,
+            "| `{variant}` | {} | {} | {} | {} | {test} | {interval} | {difference} | {} ({}) |",
+            run.position,
+            run.n_params,
+            run.seed,
+            number(run.dev_score),
+            duration(run.train.seconds),
+            run.threads,
+        );
+    }
+    text += "\n```console\n";
+    for run in variants.values().filter_map(|runs| runs.first()) {
+        let _ = writeln!(text, "$ {}", run.command);
+    }
+    text + "```\n"
+}
+
+fn baselines_table(baselines: &Baselines) -> String {
+    let mut text =
+        "| data set | baseline | score | dev | test | time |\n|---|---|---|---|---|---|\n".to_owned();
+    for (set, baseline) in &baselines.sets {
+        let (method, time) = (&baseline.method, duration(baseline.seconds));
+        for (name, test) in &baseline.test {
+            let (shown, dev) = (name.replace('_', " "), number(baseline.dev.get(name).copied()));
+            let _ = writeln!(text, "| `{set}` | {method} | {shown} | {dev} | {test:.4} | {time} |");
+        }
+    }
+    text
+}
+
+fn number(score: Option<f64>) -> String {
+    score.map_or_else(none, |score| format!("{score:.4}"))
+}
+
+/// What a cell without a number shows.
+fn none() -> String {
+    "–".to_owned()
+}
+
+fn duration(seconds: f64) -> String {
+    match seconds {
+        ..10.0 => format!("{seconds:.1} s"),
+        10.0..120.0 => format!("{seconds:.0} s"),
+        _ => format!("{:.1} min", seconds / 60.0),
+    }
+}
+
+fn stem(path: &Path) -> String {
+    path.with_extension("").file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn entries(dir: &Path) -> Result<Vec<PathBuf>, String> {
+    let wrong = |error| format!("cannot list {}: {error}", dir.display());
+    fs::read_dir(dir).map_err(wrong)?.map(|entry| entry.map(|entry| entry.path()).map_err(wrong)).collect()
+}
+
+fn parse<T: DeserializeOwned>(path: &Path) -> Result<T, String> {
+    serde_json::from_str(&read(path)?).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    let wrong = |error| format!("cannot write {}: {error}", path.display());
+    path.parent().map_or(Ok(()), fs::create_dir_all).map_err(wrong)?;
+    fs::write(path, text).map_err(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(seed: u64, score: f64) -> Run {
+        Run {
+            recipe: "pets".into(),
+            command: format!("locus train pets --seed {seed}"),
+            data_set: Some("cats".into()),
+            position: "rotary".into(),
+            backend: "ndarray".into(),
+            threads: 2,
+            seed,
+            n_params: 1234,
+            score_name: "macro_f1".into(),
+            part: "test".into(),
+            n_examples: 7,
+            score,
+            interval: Some([0.5, 0.75]),
+            dev_score: None,
+            difference: None,
+            train: Training { seconds: 300.0 },
+        }
+    }
+
+    fn baselines() -> Baselines {
+        let scores =
+            |macro_f1| BTreeMap::from([("macro_f1".to_owned(), macro_f1), ("micro_f1".to_owned(), 0.9)]);
+        let cats = Baseline { method: "guess".into(), dev: scores(0.25), test: scores(0.125), seconds: 3.0 };
+        Baselines { sets: BTreeMap::from([("cats".to_owned(), cats)]) }
+    }
+
+    #[test]
+    fn a_table_has_the_baseline_each_seed_and_a_command_per_variant() {
+        let interval = Interval { low: 0.0625, high: 0.25 };
+        let difference = Some(Difference { from: "none".into(), value: 0.125, interval });
+        let runs = vec![Run { difference, ..run(0, 0.625) }, run(3, 0.5)];
+        let runs = BTreeMap::from([("deep".to_owned(), runs)]);
+        assert_eq!(
+            table(&runs, &baselines()),
+            "| variant | position | parameters | seed | dev macro f1 | test macro f1 | 95 % interval | difference | training (threads) |\n\
+             |---|---|---|---|---|---|---|---|---|\n\
+             | baseline: guess | – | – | – | 0.2500 | 0.1250 | – | – | 3.0 s |\n\
+             | `deep` | rotary | 1234 | 0 | – | 0.6250 | 0.5000 – 0.7500 | +0.1250 (+0.0625 – +0.2500) from `none` | 5.0 min (2) |\n\
+             | `deep` | rotary | 1234 | 3 | – | 0.5000 | 0.5000 – 0.7500 | – | 5.0 min (2) |\n\n\
+             ```console\n$ locus train pets --seed 0\n```\n"
+        );
+    }
+
+    #[test]
+    fn tables_go_between_their_marks_and_nothing_else_changes() {
+        let page = "# R\n<!-- results a -->\nold\n<!-- end -->\ntext\n";
+        let tables = BTreeMap::from([("a", "new\n".to_owned()), ("b", "more\n".to_owned())]);
+        let once = with_tables(page, &tables).expect("marks are right");
+        let want = "# R\n<!-- results a -->\n\nnew\n\n<!-- end -->\ntext\n\n## `b`\n\n<!-- results b -->\n\nmore\n\n<!-- end -->\n";
+        assert_eq!(once, want);
+        assert_eq!(with_tables(&once, &tables).as_deref(), Ok(want), "a second time changes nothing");
+    }
+
+    #[test]
+    fn marks_without_end_or_results_are_errors() {
+        let tables = BTreeMap::from([("a", String::new())]);
+        assert!(with_tables("<!-- results a -->\n", &tables).is_err_and(|error| error.contains("lacks")));
+        assert!(
+            with_tables("<!-- results b -->\n<!-- end -->\n", &tables)
+                .is_err_and(|error| error.contains("'b'"))
+        );
+    }
+
+    #[test]
+    fn a_run_is_added_once_per_seed() {
+        let dir = std::env::temp_dir().join(format!("locus-results-{}", std::process::id()));
+        let report = |name: &str, run: &Run, right: [[u8; 2]; 3]| {
+            let mut report = serde_json::to_value(run).expect("serialises");
+            report["metrics"] = serde_json::json!({ "macro_f1": run.score });
+            let samples = serde_json::json!({ "formula": "mean", "counts": right });
+            write(&dir.join(name).join("report.json"), &report.to_string()).expect("writes");
+            write(&dir.join(name).join("samples.json"), &samples.to_string()).expect("writes");
+        };
+        let (results, ours, theirs) = (dir.join("results"), dir.join("ours"), dir.join("theirs"));
+        for added in [run(3, 0.5), run(0, 0.25), run(3, 0.75)] {
+            report("ours", &added, [[1, 1], [1, 1], [0, 1]]);
+            add(&results, &ours, None, None).expect("adds");
+        }
+        let runs = all_runs(&results).expect("reads");
+        assert_eq!(runs["pets"]["rotary"], [run(0, 0.25), run(3, 0.75)]);
+        assert!(add(&results, &ours, Some("../x"), None).is_err_and(|error| error.contains("'../x'")));
+
+        report("theirs", &Run { position: "none".into(), ..run(3, 0.5) }, [[1, 1], [0, 1], [0, 1]]);
+        add(&results, &ours, None, Some(&theirs)).expect("adds");
+        let runs = all_runs(&results).expect("reads");
+        let difference = runs["pets"]["rotary"][1].difference.clone().expect("is there");
+        assert_eq!((difference.from.as_str(), difference.value), ("none", 0.25));
+        assert_eq!((difference.interval.low, difference.interval.high), (0.0, 1.0));
+        report("theirs", &Run { n_examples: 8, ..run(3, 0.5) }, [[1, 1]; 3]);
+        assert!(
+            add(&results, &ours, None, Some(&theirs))
+                .is_err_and(|error| error.contains("different examples"))
+        );
+        fs::remove_dir_all(&dir).expect("removes");
+    }
+}
