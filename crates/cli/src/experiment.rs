@@ -19,6 +19,7 @@ use locus_pipeline::{Codec, Evaluation, TrainingSet, evaluate, in_units};
 use locus_train::{BatchSource, BoxError, FitReport, Interrupter, Resume, Stopped, Trainer};
 
 use crate::UsageError;
+use crate::init::fill_tables;
 use crate::report::Report;
 use crate::run_file::{RunFile, Task};
 use crate::samples;
@@ -53,6 +54,7 @@ pub(crate) enum Ended {
 impl Experiment {
     /// Runs it.
     pub(crate) fn run<B: AutodiffBackend>(mut self, device: &B::Device) -> anyhow::Result<Ended> {
+        self.find_files();
         let splits = self.read_data()?;
         if !splits.contains_key(&Part::Dev) {
             eprintln!("warning: there is no dev part, so the last model is kept, not the best");
@@ -65,7 +67,12 @@ impl Experiment {
         let codec = Arc::new(Codec::new(&config, tokenizer)?);
         let set = self.training_set(&codec, train)?;
         let model = self.model::<B>(&config, device)?;
+        let section = &self.run.model.init;
+        let (model, init) =
+            fill_tables(model, section, config.stack.init_std, &codec.tokenizer, set.token_ids())?;
         self.announce(&splits, &set, &config, model.num_params());
+        eprintln!("tokenizer  {}", codec.tokenizer.summary());
+        init.lines().iter().for_each(|line| eprintln!("init       {line}"));
         let fingerprint = self.fingerprint(&config, &codec, &set)?;
         // A run file that is there belongs to the run until its checkpoint has been accepted.
         let resumes = self.out.join("run.toml").exists();
@@ -88,11 +95,36 @@ impl Experiment {
         };
         let dev = scores(Part::Dev).transpose()?;
         let test = scores(Part::Test).transpose()?;
-        let tokenizer_json = codec.tokenizer.to_json()?;
-        save(&self.out.join("model"), &config, &fitted.best_model, tokenizer_json.as_bytes())?;
-        let report = Report::new(&self.run, self.backend, &fitted, dev, test);
+        save(&self.out.join("model"), &config, &fitted.best_model, &codec.tokenizer.files()?)?;
+        let report = Report::new(&self.run, self.backend, &fitted, dev, test).with_init(init);
         report.write(&self.out)?;
         Ok(Ended::Done(Box::new(report)))
+    }
+
+    /// All paths of the run file, absolute.
+    fn find_files(&mut self) {
+        let mut run = self.run.clone();
+        let data = &mut run.data;
+        let paths = [
+            &mut data.train,
+            &mut data.dev,
+            &mut data.test,
+            &mut run.tokenizer.file,
+            &mut run.model.from,
+            &mut run.model.init.word_vectors,
+        ];
+        for path in paths.into_iter().flatten() {
+            *path = self.find_absolute(path);
+        }
+        if let Some((path, _)) = self.run.model.init.position_source() {
+            run.model.init.set_position_path(&self.find_absolute(path));
+        }
+        self.run = run;
+    }
+
+    fn find_absolute(&self, path: &Path) -> PathBuf {
+        let found = self.find(path);
+        std::path::absolute(&found).unwrap_or(found)
     }
 
     fn read_data(&self) -> anyhow::Result<Splits> {
@@ -186,7 +218,9 @@ impl Experiment {
     /// trainer itself compares (epochs, learning rate, …) is left to it.
     fn fingerprint(&self, config: &ModelConfig, codec: &Codec, set: &TrainingSet) -> anyhow::Result<String> {
         let (data, train) = (&self.run.data, &self.run.train);
-        let settings = (data.token_dropout, train.batch_size, train.label_smoothing, &self.run.model.from);
+        let model = &self.run.model;
+        let settings =
+            (data.token_dropout, train.batch_size, train.label_smoothing, &model.from, &model.init);
         let key = Key::new(0)
             .named(&serde_json::to_string(config)?)
             .named(&codec.tokenizer.to_json()?)
@@ -290,12 +324,6 @@ impl Experiment {
         let data = &mut run.data;
         if data.set.is_some() {
             data.dir = self.data_dir().map(|dir| std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()));
-        }
-        let paths =
-            [&mut data.train, &mut data.dev, &mut data.test, &mut run.tokenizer.file, &mut run.model.from];
-        for path in paths.into_iter().flatten() {
-            let found = self.find(path);
-            *path = std::path::absolute(&found).unwrap_or(found);
         }
         std::fs::create_dir_all(&self.out)
             .with_context(|| format!("cannot create {}", self.out.display()))?;

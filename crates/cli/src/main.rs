@@ -5,6 +5,7 @@
 mod args;
 mod cmd;
 mod experiment;
+mod init;
 mod recipes;
 mod report;
 mod run_file;

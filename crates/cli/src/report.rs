@@ -9,6 +9,7 @@ use locus_pipeline::Evaluation;
 use locus_train::{FitReport, Stopped};
 use serde::Serialize;
 
+use crate::init::InitReport;
 use crate::run_file::RunFile;
 
 /// The report of a run. `metrics` and the tables are those of the test part where there is one, else of dev.
@@ -25,6 +26,9 @@ pub(crate) struct Report {
     dev_metrics: BTreeMap<String, f64>,
     #[serde(flatten)]
     tables: BTreeMap<&'static str, serde_json::Value>,
+    /// What the model began with.
+    #[serde(skip_serializing_if = "InitReport::is_empty")]
+    init: InitReport,
     train: Training,
     #[serde(skip)]
     text: String,
@@ -75,9 +79,15 @@ impl Report {
             metrics: last.as_ref().map(|last| last.metrics.clone()).unwrap_or_default(),
             dev_metrics,
             tables: last.map(tables).unwrap_or_default(),
+            init: InitReport::default(),
             train,
             text,
         }
+    }
+
+    /// The report with what the model began with.
+    pub(crate) fn with_init(self, init: InitReport) -> Self {
+        Self { init, ..self }
     }
 
     /// The report as a person reads it.

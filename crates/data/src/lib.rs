@@ -8,6 +8,8 @@
 //! 3. [`tokenizer`] turns text into ids; [`labels`] turns label names into ids; [`window`] cuts what is too long;
 //! 4. [`plan`] decides which items share a batch; [`batch`] pads them into a [`HostBatch`].
 //!
+//! [`vectors`] finds word vectors for the tokens of a tokenizer.
+//!
 //! Nothing here panics on what a user wrote: every problem is a [`DataError`] that names file and line, what was
 //! expected and what was found. The problems of one file are reported together.
 
@@ -25,6 +27,7 @@ pub mod split;
 pub mod stats;
 pub mod synthetic;
 pub mod tokenizer;
+pub mod vectors;
 pub mod window;
 
 pub use batch::{HostBatch, HostLabels, IGNORE, Item, ItemLabels, PadSide, collate};
@@ -45,4 +48,5 @@ pub use tokenizer::{
     Encoding, Frame, Framed, Specials, Tokenizer, TokenizerConfig, TokenizerKind, TokenizerProblem,
     UnicodeForm, WordEncoding, cjk_units, split_words,
 };
+pub use vectors::{TokenVectors, WordVectors};
 pub use window::{Window, windows};

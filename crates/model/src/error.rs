@@ -44,6 +44,14 @@ pub enum ModelError {
         /// Everything that is wrong.
         problems: Vec<String>,
     },
+    /// A file of tensors does not hold the table that is looked for.
+    #[error("{path}: {reason}")]
+    Table {
+        /// The file.
+        path: PathBuf,
+        /// What was expected and what there is.
+        reason: String,
+    },
 }
 
 fn list(problems: &[String]) -> String {

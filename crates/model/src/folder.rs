@@ -18,7 +18,8 @@ pub const WEIGHTS_FILE: &str = "model.safetensors";
 /// The tokenizer.
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
 
-/// Writes a model folder, in the place of an earlier one.
+/// Writes a model folder, in the place of an earlier one. The tokenizer is given as its files, name and content, of which
+/// one is `tokenizer.json`.
 ///
 /// # Errors
 /// If the disk is full or the folder cannot be written; then an earlier one is left as it was.
@@ -26,7 +27,7 @@ pub fn save<B: Backend>(
     dir: &Path,
     config: &ModelConfig,
     model: &TaskModel<B>,
-    tokenizer_json: &[u8],
+    tokenizer: &[(&str, String)],
 ) -> Result<(), ModelError> {
     let weights_path = dir.join(WEIGHTS_FILE);
     // `format: pt` is what Hugging Face's loader asks for. One entry only: burn-store writes several in random order, and
@@ -40,7 +41,7 @@ pub fn save<B: Backend>(
         .map_err(|error| ModelError::Config { path: dir.join(CONFIG_FILE), reason: error.to_string() })?;
     replace_dir(dir, |dir| {
         write_file(&dir.join(WEIGHTS_FILE), &weights)?;
-        write_file(&dir.join(TOKENIZER_FILE), tokenizer_json)?;
+        tokenizer.iter().try_for_each(|(name, text)| write_file(&dir.join(name), text.as_bytes()))?;
         write_file(&dir.join(CONFIG_FILE), &config_json)
     })
 }

@@ -50,6 +50,11 @@ impl TrainingSet {
         self.items.len()
     }
 
+    /// The tokens of all items.
+    pub fn token_ids(&self) -> impl Iterator<Item = u32> {
+        self.items.iter().flat_map(|item| item.ids.iter().copied())
+    }
+
     /// A key that depends on every item, so that two sets can be told apart.
     pub fn fingerprint(&self, key: Key) -> Key {
         self.items.iter().fold(key, |key, item| {

@@ -53,7 +53,7 @@ fn folder<B: AutodiffBackend>(
     let labels = LabelSet::from_training(examples).map(|labels| labels.names().to_vec()).unwrap_or_default();
     let config = ModelConfig::new(head, labels, tokenizer.vocab_size(), stack());
     let model = TaskModel::<B>::new(&config.head, &config.stack, config.vocab_size, 0.0, Key::new(4), device);
-    save(dir, &config, &model, tokenizer.to_json().unwrap().as_bytes()).unwrap();
+    save(dir, &config, &model, &tokenizer.files().unwrap()).unwrap();
     Codec::new(&config, tokenizer).unwrap()
 }
 

@@ -3,6 +3,7 @@
 //! Layers, each over the one before: the defaults of the code, the recipe or file, `--set key=value`. [`load`] reports
 //! every problem of all layers at once. The resolved file, with all defaults written out, is saved beside the run.
 
+mod init;
 mod layers;
 mod problems;
 
@@ -15,6 +16,7 @@ use locus_train::FitConfig;
 use serde::de::{DeserializeOwned, Deserializer, Error};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use init::{InitSection, PositionFit, VectorScale};
 pub(crate) use layers::{Source, load, read_options};
 pub(crate) use problems::{ConfigErrors, Problem};
 
@@ -135,6 +137,9 @@ pub(crate) struct ModelSection {
     /// The stack.
     #[serde(flatten)]
     pub(crate) stack: StackConfig,
+    /// Tables that do not begin at random.
+    #[serde(skip_serializing_if = "InitSection::is_default")]
+    pub(crate) init: InitSection,
 }
 
 /// The keys of a section that are not those of the configuration it contains.
@@ -144,26 +149,27 @@ struct ModelKeys {
     from: Option<PathBuf>,
     pooling: Pooling,
     tied: bool,
+    init: InitSection,
 }
 
 impl Default for ModelKeys {
     fn default() -> Self {
-        Self { from: None, pooling: Pooling::default(), tied: true }
+        Self { from: None, pooling: Pooling::default(), tied: true, init: InitSection::default() }
     }
 }
 
 impl Default for ModelSection {
     fn default() -> Self {
-        let ModelKeys { from, pooling, tied } = ModelKeys::default();
-        Self { from, pooling, tied, stack: StackConfig::default() }
+        let ModelKeys { from, pooling, tied, init } = ModelKeys::default();
+        Self { from, pooling, tied, stack: StackConfig::default(), init }
     }
 }
 
 impl<'de> Deserialize<'de> for ModelSection {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (ModelKeys { from, pooling, tied }, stack) =
-            split(deserializer, &["from", "pooling", "tied"], "`d_model`")?;
-        Ok(Self { from, pooling, tied, stack })
+        let (ModelKeys { from, pooling, tied, init }, stack) =
+            split(deserializer, &["from", "pooling", "tied", "init"], "`d_model`")?;
+        Ok(Self { from, pooling, tied, stack, init })
     }
 }
 
@@ -271,6 +277,10 @@ impl RunFile {
         problems.extend(
             of_stack.into_iter().map(|p| Problem::new(&format!("model.{}", p.key), p.found, &p.allowed)),
         );
+        // Which schemes there are can be told of a sound stack only.
+        if problems.is_empty() {
+            problems.extend(self.model.init.check(&self.model));
+        }
         let of_fit = self.train.fit.check();
         problems.extend(
             of_fit.into_iter().map(|p| Problem::new(&format!("train.{}", p.key), p.found, &p.allowed)),

@@ -5,9 +5,11 @@ use std::ops::Range;
 use tokenizers::{Encoding as HfEncoding, PostProcessor, Token, Tokenizer as HfTokenizer};
 
 use super::failed;
+use super::settings::{Role, Settings};
 use crate::DataError;
 
-/// Ids of the special tokens, found by their usual names; `None` where the tokenizer has none.
+/// Ids of the special tokens, as `special_tokens_map.json` or `tokenizer_config.json` beside the tokenizer name them, else
+/// found by their usual names; `None` where the tokenizer has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Specials {
     /// Padding.
@@ -93,25 +95,49 @@ pub fn fit_pair(first: usize, second: usize, max_len: usize) -> (usize, usize) {
     }
 }
 
-pub(super) fn find_specials(inner: &HfTokenizer) -> Specials {
-    let first = |names: &[&str]| names.iter().find_map(|name| inner.token_to_id(name));
-    Specials {
-        pad: first(&["[PAD]", "<pad>", "<|pad|>", "<|padding|>", "<|finetune_right_pad_id|>"]),
-        unk: first(&["[UNK]", "<unk>", "<|unk|>"]),
-        cls: first(&["[CLS]", "<cls>", "<s>"]),
-        sep: first(&["[SEP]", "<sep>", "</s>"]),
-        mask: first(&["[MASK]", "<mask>", "<|mask|>"]),
-        bos: first(&["[BOS]", "<bos>", "<s>", "<|begin_of_text|>", "<|startoftext|>", "<|endoftext|>"]),
-        eos: first(&[
-            "[EOS]",
-            "<eos>",
-            "</s>",
-            "<|end_of_text|>",
-            "<|endoftext|>",
-            "<|eot_id|>",
-            "<|im_end|>",
-        ]),
+/// Each role: its key in a Hugging Face folder, and its usual names, the likeliest first.
+const ROLES: [(&str, &[&str]); 7] = [
+    ("pad_token", &["[PAD]", "<pad>", "<|pad|>", "<|padding|>", "<|finetune_right_pad_id|>"]),
+    ("unk_token", &["[UNK]", "<unk>", "<|unk|>"]),
+    ("cls_token", &["[CLS]", "<cls>", "<s>"]),
+    ("sep_token", &["[SEP]", "<sep>", "</s>"]),
+    ("mask_token", &["[MASK]", "<mask>", "<|mask|>"]),
+    ("bos_token", &["[BOS]", "<bos>", "<s>", "<|begin_of_text|>", "<|startoftext|>", "<|endoftext|>"]),
+    (
+        "eos_token",
+        &["[EOS]", "<eos>", "</s>", "<|end_of_text|>", "<|endoftext|>", "<|eot_id|>", "<|im_end|>"],
+    ),
+];
+
+impl Specials {
+    fn from_roles(ids: [Option<u32>; 7]) -> Self {
+        let [pad, unk, cls, sep, mask, bos, eos] = ids;
+        Self { pad, unk, cls, sep, mask, bos, eos }
     }
+
+    /// Each role's key and id.
+    pub(super) fn roles(&self) -> [(&'static str, Option<u32>); 7] {
+        let ids = [self.pad, self.unk, self.cls, self.sep, self.mask, self.bos, self.eos];
+        std::array::from_fn(|at| (ROLES[at].0, ids[at]))
+    }
+}
+
+/// The special tokens as the settings name them, else by their usual names.
+pub(super) fn find_specials(inner: &HfTokenizer, settings: &Settings) -> Result<Specials, DataError> {
+    let mut missing = Vec::new();
+    let ids = ROLES.map(|(key, usual)| match settings.role(key) {
+        Role::Unsaid => usual.iter().find_map(|name| inner.token_to_id(name)),
+        Role::Without => None,
+        Role::Token(token) => {
+            let id = inner.token_to_id(token);
+            if id.is_none() {
+                missing.push((key, token));
+            }
+            id
+        }
+    });
+    settings.not_in_vocabulary(&missing)?;
+    Ok(Specials::from_roles(ids))
 }
 
 /// What the tokenizer's own post-processor puts around texts, seen by giving it texts of one token.

@@ -1,8 +1,8 @@
 //! Tokenizers from files: `tokenizer.json`, or the vocabularies that came before it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use tokenizers::models::bpe::BPE;
+use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
@@ -10,42 +10,59 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::{AddedToken, Tokenizer as HfTokenizer, decoders};
 
-use super::failed;
+use super::settings::{Role, Settings};
 use super::train::template;
+use super::{TOKENIZER_FILE, failed};
 use crate::DataError;
 use crate::error::{Problems, io, no_such_file};
 use crate::read::source::Source;
 
-pub(super) fn load(path: &Path) -> Result<HfTokenizer, DataError> {
+/// How a tokenizer that is in none of the formats becomes one that is.
+const CONVERT: &str = "convert it to tokenizer.json once, in Python: \
+    transformers.AutoTokenizer.from_pretrained(\"FOLDER\").save_pretrained(\"FOLDER\")";
+
+/// The file itself, or the one in a folder.
+pub(super) fn tokenizer_file(path: &Path) -> Result<PathBuf, DataError> {
+    const FILES: [&str; 4] = [TOKENIZER_FILE, "vocab.txt", "vocab.json", "merges.txt"];
     if !path.exists() {
         return Err(no_such_file(path));
     }
-    if path.is_dir() {
-        return load_folder(path);
+    if !path.is_dir() {
+        return Ok(path.to_owned());
     }
+    if let Some(found) = FILES.iter().map(|name| path.join(name)).find(|path| path.is_file()) {
+        return Ok(found);
+    }
+    let is_model = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "model");
+    let entries = path.read_dir().map_err(|error| io("read", path, error))?;
+    let sentencepiece = entries.flatten().map(|entry| entry.path()).filter(is_model).min();
+    Err(match sentencepiece {
+        Some(model) => not_ours(&model),
+        None => DataError::Format {
+            path: path.to_owned(),
+            message: format!(
+                "holds no tokenizer; expected {} or vocab.json with merges.txt",
+                FILES[..2].join(", ")
+            ),
+        },
+    })
+}
+
+pub(super) fn load(path: &Path, settings: &Settings) -> Result<HfTokenizer, DataError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     match name.as_ref() {
-        "vocab.json" | "merges.txt" => load_bpe(path),
+        "vocab.json" | "merges.txt" => load_bpe(path, settings),
         _ if name.ends_with(".json") => load_json(path),
-        _ if name.ends_with(".txt") => load_bert(path),
-        _ => Err(DataError::Format {
-            path: path.to_owned(),
-            message: "expected tokenizer.json, vocab.txt or vocab.json with merges.txt; \
-                      convert other tokenizers (sentencepiece .model) to tokenizer.json"
-                .into(),
-        }),
+        _ if name.ends_with(".txt") => load_bert(path, settings),
+        _ => Err(not_ours(path)),
     }
 }
 
-fn load_folder(folder: &Path) -> Result<HfTokenizer, DataError> {
-    const FILES: [&str; 3] = ["tokenizer.json", "vocab.txt", "vocab.json"];
-    match FILES.iter().map(|name| folder.join(name)).find(|path| path.is_file()) {
-        Some(path) => load(&path),
-        None => Err(DataError::Format {
-            path: folder.to_owned(),
-            message: format!("holds no tokenizer; expected one of {}", FILES.join(", ")),
-        }),
-    }
+fn not_ours(path: &Path) -> DataError {
+    let message = format!(
+        "expected tokenizer.json, vocab.txt or vocab.json with merges.txt; if this is a sentencepiece model, {CONVERT}"
+    );
+    DataError::Format { path: path.to_owned(), message }
 }
 
 fn load_json(path: &Path) -> Result<HfTokenizer, DataError> {
@@ -54,32 +71,53 @@ fn load_json(path: &Path) -> Result<HfTokenizer, DataError> {
 }
 
 /// BERT: one piece per line, its number is its id.
-fn load_bert(path: &Path) -> Result<HfTokenizer, DataError> {
+fn load_bert(path: &Path, settings: &Settings) -> Result<HfTokenizer, DataError> {
     let source = Source::open(path)?;
-    let lowercase = match configured_lowercase(path)? {
-        Some(lowercase) => lowercase,
-        None => !source.lines().any(|(_, piece)| piece.starts_with(|c: char| c.is_ascii_uppercase())),
+    let is_cased = || source.lines().any(|(_, piece)| piece.starts_with(|c: char| c.is_ascii_uppercase()));
+    let lowercase = settings.switch("do_lower_case").unwrap_or_else(|| !is_cased());
+    let vocab: Vocab = (0..).zip(source.text.lines()).map(|(id, piece)| (piece.to_owned(), id)).collect();
+
+    let [unk, cls, sep, pad, mask] = [
+        ("unk_token", "[UNK]"),
+        ("cls_token", "[CLS]"),
+        ("sep_token", "[SEP]"),
+        ("pad_token", "[PAD]"),
+        ("mask_token", "[MASK]"),
+    ]
+    .map(|(key, usual)| settings.role_or(key, usual));
+    let id = |token: Option<&str>| vocab.get(token?).copied();
+    let (Some(unk), Some((cls, cls_id)), Some((sep, sep_id))) =
+        (id(unk).and(unk), cls.zip(id(cls)), sep.zip(id(sep)))
+    else {
+        let names: Vec<&str> =
+            [unk, cls, sep].into_iter().flatten().filter(|name| !vocab.contains_key(*name)).collect();
+        let message = format!(
+            "expected a BERT vocabulary with tokens for unknown, start and end; {} not found; \
+             where they have other names, special_tokens_map.json beside it says which",
+            names.join(", ")
+        );
+        return Err(Problems::only(path, 0, message));
     };
-    let pieces: Vec<(String, u32)> =
-        (0..).zip(source.text.lines()).map(|(id, piece)| (piece.to_owned(), id)).collect();
-    let id = |name: &str| pieces.iter().find(|(piece, _)| piece == name).map(|(_, id)| *id);
-    let (Some(cls), Some(sep), Some(_)) = (id("[CLS]"), id("[SEP]"), id("[UNK]")) else {
-        return Err(Problems::only(path, 0, "expected a BERT vocabulary with [UNK], [CLS] and [SEP]"));
-    };
-    let special: Vec<AddedToken> = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    let special: Vec<AddedToken> = [pad, Some(unk), Some(cls), Some(sep), mask]
         .into_iter()
-        .filter(|name| id(name).is_some())
+        .flatten()
+        .filter(|name| vocab.contains_key(*name))
         .map(|name| AddedToken::from(name, true))
         .collect();
-    let template = template("[CLS]", cls, "[SEP]", sep)?;
-    let vocab: std::collections::HashMap<String, u32> = pieces.into_iter().collect();
+    let template = template(
+        &format!("{cls} $A {sep}"),
+        &format!("{cls} $A {sep} $B:1 {sep}:1"),
+        &[(cls, cls_id), (sep, sep_id)],
+    )?;
     let model = WordPiece::builder()
-        .vocab::<Vocab>(vocab.into_iter().collect())
-        .unk_token("[UNK]".to_owned())
+        .vocab::<Vocab>(vocab)
+        .unk_token(unk.to_owned())
         .build()
         .map_err(failed("cannot build a model"))?;
     let mut tokenizer = HfTokenizer::new(model);
-    tokenizer.with_normalizer(Some(BertNormalizer::new(true, true, None, lowercase)));
+    let split_chinese = settings.switch("tokenize_chinese_chars").unwrap_or(true);
+    let strip_accents = settings.switch("strip_accents");
+    tokenizer.with_normalizer(Some(BertNormalizer::new(true, split_chinese, strip_accents, lowercase)));
     tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
     tokenizer.with_decoder(Some(decoders::wordpiece::WordPiece::default()));
     tokenizer.add_special_tokens(&special);
@@ -87,43 +125,56 @@ fn load_bert(path: &Path) -> Result<HfTokenizer, DataError> {
     Ok(tokenizer)
 }
 
-type Vocab = tokenizers::models::bpe::Vocab;
-
-/// `do_lower_case` of a `tokenizer_config.json` beside the vocabulary.
-fn configured_lowercase(vocab: &Path) -> Result<Option<bool>, DataError> {
-    let path = vocab.with_file_name("tokenizer_config.json");
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let source = Source::open(&path)?;
-    let config: serde_json::Value = serde_json::from_str(&source.text)
-        .map_err(|error| Problems::only(&path, error.line(), format!("not JSON: {error}")))?;
-    Ok(config.get("do_lower_case").and_then(serde_json::Value::as_bool))
-}
-
 /// GPT-2 and RoBERTa: `vocab.json` and `merges.txt`.
-fn load_bpe(path: &Path) -> Result<HfTokenizer, DataError> {
+fn load_bpe(path: &Path, settings: &Settings) -> Result<HfTokenizer, DataError> {
     let (vocab, merges) = (path.with_file_name("vocab.json"), path.with_file_name("merges.txt"));
-    for file in [&vocab, &merges] {
-        if !file.is_file() {
-            return Err(no_such_file(file));
-        }
+    if let Some(missing) = [&vocab, &merges].into_iter().find(|file| !file.is_file()) {
+        let message = format!("no such file; {} needs it beside it", path.display());
+        return Err(DataError::Format { path: missing.clone(), message });
     }
     let model = BPE::from_file(&vocab.to_string_lossy(), &merges.to_string_lossy())
         .build()
         .map_err(failed(format!("cannot read {} with merges.txt", vocab.display())))?;
+    // The letter a at the end of a word, as CLIP and GPT-1 write it; byte-level vocabularies have every byte.
+    if model.get_vocab().contains_key("a</w>") {
+        let message = format!("the pieces end in </w>, so they are not byte-level; {CONVERT}");
+        return Err(DataError::Format { path: vocab, message });
+    }
     let mut tokenizer = HfTokenizer::new(model);
-    tokenizer.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)));
+    let prefix = settings.switch("add_prefix_space").unwrap_or(false);
+    tokenizer.with_pre_tokenizer(Some(ByteLevel::new(prefix, true, true)));
     tokenizer.with_decoder(Some(ByteLevel::default()));
-    let special: Vec<AddedToken> = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "<|endoftext|>"]
-        .into_iter()
+    let named = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+    let named = named.into_iter().filter_map(|key| match settings.role(key) {
+        Role::Token(token) => Some(token),
+        Role::Unsaid | Role::Without => None,
+    });
+    let special: Vec<AddedToken> = named
+        .chain(["<s>", "<pad>", "</s>", "<unk>", "<mask>", "<|endoftext|>"])
         .filter(|name| tokenizer.token_to_id(name).is_some())
         .map(|name| AddedToken::from(name, true))
         .collect();
     tokenizer.add_special_tokens(&special);
-    if let (Some(cls), Some(sep)) = (tokenizer.token_to_id("<s>"), tokenizer.token_to_id("</s>")) {
-        let frame = RobertaProcessing::new(("</s>".to_owned(), sep), ("<s>".to_owned(), cls));
-        tokenizer.with_post_processor(Some(frame.trim_offsets(false).add_prefix_space(false)));
+    let known =
+        |token: Option<&str>| token.and_then(|token| Some((token.to_owned(), tokenizer.token_to_id(token)?)));
+    let is_gpt2 = settings.text("tokenizer_class").is_some_and(|class| class.starts_with("GPT2"));
+    let (cls, sep) =
+        (known(settings.role_or("cls_token", "<s>")), known(settings.role_or("sep_token", "</s>")));
+    match (cls, sep) {
+        (Some(cls), Some(sep)) if !is_gpt2 => {
+            let frame = RobertaProcessing::new(sep, cls);
+            tokenizer.with_post_processor(Some(frame.trim_offsets(true).add_prefix_space(prefix)));
+        }
+        _ if settings.switch("add_bos_token") == Some(true) => {
+            if let Some((bos, id)) = known(settings.role_or("bos_token", "<|endoftext|>")) {
+                tokenizer.with_post_processor(Some(template(
+                    &format!("{bos} $A"),
+                    &format!("{bos} $A {bos} $B"),
+                    &[(&bos, id)],
+                )?));
+            }
+        }
+        _ => {}
     }
     Ok(tokenizer)
 }

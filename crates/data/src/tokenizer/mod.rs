@@ -8,6 +8,7 @@
 mod config;
 mod frame;
 mod load;
+mod settings;
 mod train;
 mod unigram;
 mod words;
@@ -24,10 +25,13 @@ use tokenizers::{
 
 use crate::DataError;
 use crate::error::io;
+use settings::Settings;
 
 pub use config::{TokenizerConfig, TokenizerKind, TokenizerProblem, UnicodeForm};
 pub use frame::{Frame, Framed, Specials, fit_pair};
 pub use words::{cjk_units, is_cjk, split_words};
+
+const TOKENIZER_FILE: &str = "tokenizer.json";
 
 /// The special tokens that a trained tokenizer starts with, in the order of their ids.
 pub const SPECIAL_TOKENS: [&str; 7] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[BOS]", "[EOS]"];
@@ -37,7 +41,7 @@ pub const SPECIAL_TOKENS: [&str; 7] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MAS
 pub struct Encoding {
     /// One id for each token.
     pub ids: Vec<u32>,
-    /// The bytes of the text that each token stands for.
+    /// The bytes of the text that each token stands for; never a part of a character.
     pub offsets: Vec<Range<usize>>,
     /// The word (as the tokenizer splits words) of each token.
     pub words: Vec<Option<usize>>,
@@ -117,18 +121,21 @@ impl Tokenizer {
         config: &TokenizerConfig,
         texts: impl IntoIterator<Item = S>,
     ) -> Result<Self, DataError> {
-        Self::from_inner(train::train(config, texts)?)
+        Self::from_inner(train::train(config, texts)?, &Settings::default())
     }
 
-    /// Loads `tokenizer.json`, a BERT `vocab.txt`, a GPT-2 `vocab.json` with `merges.txt` beside it, or a folder with any
-    /// of these.
+    /// Loads `tokenizer.json`, a BERT `vocab.txt`, a GPT-2 or RoBERTa `vocab.json` with `merges.txt` beside it, or a folder
+    /// with any of these.
     ///
-    /// Whether a `vocab.txt` lowercases is read from `tokenizer_config.json` beside it, else told from its words.
+    /// `tokenizer_config.json` and `special_tokens_map.json` beside it say which special tokens there are and how a
+    /// vocabulary normalises. Where nothing says whether a `vocab.txt` lowercases, its words tell.
     ///
     /// # Errors
-    /// If the file is missing or is none of these.
+    /// If the file is missing, is none of these, or a named special token is not in the vocabulary.
     pub fn from_file(path: &Path) -> Result<Self, DataError> {
-        Self::from_inner(load::load(path)?)
+        let path = load::tokenizer_file(path)?;
+        let settings = Settings::beside(&path)?;
+        Self::from_inner(load::load(&path, &settings)?, &settings)
     }
 
     /// Loads from the bytes of a `tokenizer.json`.
@@ -136,20 +143,23 @@ impl Tokenizer {
     /// # Errors
     /// If they are not one.
     pub fn from_json(json: &[u8]) -> Result<Self, DataError> {
-        Self::from_inner(HfTokenizer::from_bytes(json).map_err(failed("cannot read tokenizer.json"))?)
+        let inner = HfTokenizer::from_bytes(json).map_err(failed("cannot read tokenizer.json"))?;
+        Self::from_inner(inner, &Settings::default())
     }
 
-    fn from_inner(mut inner: HfTokenizer) -> Result<Self, DataError> {
+    fn from_inner(mut inner: HfTokenizer, settings: &Settings) -> Result<Self, DataError> {
         // Windows and batches decide lengths here, not the file.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(failed("cannot lift truncation"))?;
         inner.set_encode_special_tokens(true);
         guard_specials(&mut inner)?;
-        let specials = frame::find_specials(&inner);
+        let specials = frame::find_specials(&inner, settings)?;
+        // Where one token is both unknown and the end (GPT-2), it is rather the end.
+        let shown = specials.unk.filter(|_| specials.unk != specials.eos);
         let hidden = inner
             .get_added_tokens_decoder()
             .into_iter()
-            .filter(|(id, token)| token.special && Some(*id) != specials.unk)
+            .filter(|(id, token)| token.special && Some(*id) != shown)
             .map(|(id, _)| id)
             .collect();
         let vocab_size = inner.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1);
@@ -158,14 +168,34 @@ impl Tokenizer {
         Ok(Self { inner, parsing: OnceLock::new(), specials, frame, hidden, vocab_size, spaced })
     }
 
-    /// Writes `tokenizer.json` whole or not at all: to a file beside it, flushed to disk, then renamed.
+    /// Writes `tokenizer.json`, and the other [files](Self::files) beside it. Each is written whole or not at all: to a
+    /// file beside it, flushed to disk, then renamed.
     ///
     /// # Errors
     /// If the system refuses.
     pub fn save(&self, path: &Path) -> Result<(), DataError> {
-        let mut json = self.to_json()?;
-        json.push('\n');
-        write_atomic(path, json.as_bytes())
+        for (name, text) in self.files()? {
+            let path = if name == TOKENIZER_FILE { path.to_owned() } else { path.with_file_name(name) };
+            write_atomic(&path, text.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// The files of this tokenizer, name and content: `tokenizer.json`, and `special_tokens_map.json` where special tokens
+    /// have other names than the usual.
+    ///
+    /// # Errors
+    /// If the tokenizer cannot be written as JSON.
+    pub fn files(&self) -> Result<Vec<(&'static str, String)>, DataError> {
+        let mut files = vec![(TOKENIZER_FILE, self.to_json()? + "\n")];
+        if frame::find_specials(&self.inner, &Settings::default())? != self.specials {
+            let roles =
+                self.specials.roles().map(|(key, id)| (key.to_owned(), id.and_then(|id| self.token(id))));
+            let map: serde_json::Map<_, _> =
+                roles.into_iter().map(|(key, token)| (key, token.into())).collect();
+            files.push((settings::SPECIALS_FILE, format!("{:#}\n", serde_json::Value::Object(map))));
+        }
+        Ok(files)
     }
 
     /// The text of `tokenizer.json`.
@@ -181,7 +211,10 @@ impl Tokenizer {
     /// # Errors
     /// If the text has a word that is not in the vocabulary and there is no unknown token.
     pub fn encode(&self, text: &str) -> Result<Encoding, DataError> {
-        Ok(encoding(&self.inner.encode(text, false).map_err(failed("cannot encode text"))?))
+        Ok(encoding(
+            text,
+            &self.inner.encode_char_offsets(text, false).map_err(failed("cannot encode text"))?,
+        ))
     }
 
     /// Ids of a text in which special tokens such as `[MASK]` are meant as such.
@@ -194,7 +227,7 @@ impl Tokenizer {
             parsing.set_encode_special_tokens(false);
             Box::new(parsing)
         });
-        Ok(encoding(&parsing.encode(text, false).map_err(failed("cannot encode text"))?))
+        Ok(encoding(text, &parsing.encode_char_offsets(text, false).map_err(failed("cannot encode text"))?))
     }
 
     /// Ids of given words. A word that normalises to nothing becomes the unknown token.
@@ -292,6 +325,35 @@ impl Tokenizer {
         self.inner.id_to_token(id)
     }
 
+    /// One line about it: kind, size, and which tokens it works with.
+    ///
+    /// ```
+    /// use locus_data::{Tokenizer, TokenizerKind};
+    /// # fn main() -> Result<(), locus_data::DataError> {
+    /// let tokenizer = Tokenizer::train(TokenizerKind::Word, 50, true, ["a b"])?;
+    /// assert_eq!(tokenizer.summary(), "word, 9 tokens; unknown [UNK], start [CLS], end [SEP], padding [PAD]");
+    /// # Ok(()) }
+    /// ```
+    pub fn summary(&self) -> String {
+        let token = |id: Option<u32>| id.and_then(|id| self.token(id));
+        let names = |ids: &[u32]| ids.iter().filter_map(|&id| self.token(id)).collect::<Vec<_>>().join(" ");
+        let Frame { before, after, .. } = &self.frame;
+        let unknown = token(self.specials.unk).unwrap_or_else(|| "none".to_owned());
+        let mut text = format!("{}, {} tokens; unknown {unknown}", self.kind(), self.vocab_size);
+        for (what, ids) in [("start", before), ("end", after)] {
+            if !ids.is_empty() {
+                text += &format!(", {what} {}", names(ids));
+            }
+        }
+        match token(self.specials.pad) {
+            Some(pad) => text + &format!(", padding {pad}"),
+            None => {
+                let fill = token(Some(self.specials.fill())).unwrap_or_default();
+                text + &format!(", no padding token: {fill} fills short rows, masked out")
+            }
+        }
+    }
+
     /// What its pieces are.
     pub fn kind(&self) -> TokenizerKind {
         match self.inner.get_model() {
@@ -311,10 +373,13 @@ fn failed(what: impl Into<String>) -> impl FnOnce(tokenizers::Error) -> DataErro
     move |source| DataError::Tokenizer { what: what.into(), source: Some(source) }
 }
 
-fn encoding(found: &HfEncoding) -> Encoding {
+/// Offsets come in characters: those in bytes lie within characters where byte-level tokens do.
+fn encoding(text: &str, found: &HfEncoding) -> Encoding {
+    let starts: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+    let byte = |at: usize| starts.get(at).copied().unwrap_or(text.len());
     Encoding {
         ids: found.get_ids().to_vec(),
-        offsets: found.get_offsets().iter().map(|&(start, end)| start..end).collect(),
+        offsets: found.get_offsets().iter().map(|&(start, end)| byte(start)..byte(end)).collect(),
         words: found.get_word_ids().iter().map(|word| word.map(|word| word as usize)).collect(),
     }
 }

@@ -47,28 +47,26 @@ pub(super) fn train<S: AsRef<str>>(
     tokenizer.with_normalizer(steps.normalizer);
     tokenizer.with_pre_tokenizer(steps.pre_tokenizer);
     tokenizer.add_special_tokens(&specials());
-    tokenizer.with_post_processor(Some(template("[CLS]", 2, "[SEP]", 3)?));
+    let frame = template("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", &[("[CLS]", 2), ("[SEP]", 3)])?;
+    tokenizer.with_post_processor(Some(frame));
     Ok(tokenizer)
 }
 
-/// `[CLS] A [SEP]` and `[CLS] A [SEP] B [SEP]`, the second text in segment 1.
+/// The tokens around one text, such as `[CLS] $A [SEP]`, and around two.
 pub(super) fn template(
-    cls: &str,
-    cls_id: u32,
-    sep: &str,
-    sep_id: u32,
+    single: &str,
+    pair: &str,
+    specials: &[(&str, u32)],
 ) -> Result<TemplateProcessing, DataError> {
-    let built = TemplateProcessing::builder()
-        .try_single(format!("{cls} $A {sep}"))
-        .and_then(|builder| builder.try_pair(format!("{cls} $A {sep} $B:1 {sep}:1")))
-        .map(|builder| {
-            builder.special_tokens(vec![(cls.to_owned(), cls_id), (sep.to_owned(), sep_id)]).build()
-        });
-    match built {
-        Ok(Ok(template)) => Ok(template),
-        Ok(Err(error)) => Err(failed("cannot build the template")(error.to_string().into())),
-        Err(error) => Err(failed("cannot build the template")(error.into())),
-    }
+    let wrong = |error: String| failed("cannot build the template")(error.into());
+    let specials: Vec<(String, u32)> = specials.iter().map(|&(token, id)| (token.to_owned(), id)).collect();
+    TemplateProcessing::builder()
+        .try_single(single)
+        .and_then(|builder| builder.try_pair(pair))
+        .map_err(wrong)?
+        .special_tokens(specials)
+        .build()
+        .map_err(|error| wrong(error.to_string()))
 }
 
 pub(super) fn specials() -> Vec<AddedToken> {

@@ -1,0 +1,94 @@
+//! What a Hugging Face folder says beside the vocabulary: `tokenizer_config.json` and `special_tokens_map.json`.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use crate::DataError;
+use crate::error::Problems;
+use crate::read::source::Source;
+
+/// The file that says which token has which role.
+pub(super) const SPECIALS_FILE: &str = "special_tokens_map.json";
+/// In the order in which they are asked.
+const FILES: [&str; 2] = ["tokenizer_config.json", SPECIALS_FILE];
+
+/// The settings beside a vocabulary; empty where there are none.
+#[derive(Debug, Default)]
+pub(super) struct Settings {
+    files: Vec<(PathBuf, Map<String, Value>)>,
+}
+
+/// The token of a role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role<'a> {
+    /// Nothing is said.
+    Unsaid,
+    /// There is none.
+    Without,
+    /// This one.
+    Token(&'a str),
+}
+
+impl Settings {
+    /// Reads the settings in the folder of `vocab`.
+    pub(super) fn beside(vocab: &Path) -> Result<Self, DataError> {
+        let paths = FILES.map(|name| vocab.with_file_name(name));
+        let read = |path: PathBuf| {
+            let source = Source::open(&path)?;
+            match serde_json::from_str(&source.text) {
+                Ok(Value::Object(map)) => Ok((path, map)),
+                Ok(_) => Err(Problems::only(&path, 1, "expected an object, {…}")),
+                Err(error) => Err(Problems::only(&path, error.line(), format!("not JSON: {error}"))),
+            }
+        };
+        let files = paths.into_iter().filter(|path| path.is_file()).map(read);
+        Ok(Self { files: files.collect::<Result<_, _>>()? })
+    }
+
+    /// The value of a switch such as `do_lower_case`.
+    pub(super) fn switch(&self, key: &str) -> Option<bool> {
+        self.value(key).and_then(Value::as_bool)
+    }
+
+    /// The value of a text such as `tokenizer_class`.
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
+        self.value(key).and_then(Value::as_str)
+    }
+
+    /// The token under a key such as `pad_token`: a string, or an object with `content`.
+    pub(super) fn role(&self, key: &str) -> Role<'_> {
+        let Some(value) = self.value(key) else { return Role::Unsaid };
+        match value.get("content").unwrap_or(value).as_str() {
+            Some(token) => Role::Token(token),
+            None => Role::Without,
+        }
+    }
+
+    /// The token under a key, or `usual`.
+    pub(super) fn role_or<'a>(&'a self, key: &str, usual: &'a str) -> Option<&'a str> {
+        match self.role(key) {
+            Role::Token(token) => Some(token),
+            Role::Unsaid => Some(usual),
+            Role::Without => None,
+        }
+    }
+
+    /// The error for tokens that are named here and not in the vocabulary.
+    pub(super) fn not_in_vocabulary(&self, roles: &[(&str, &str)]) -> Result<(), DataError> {
+        for (path, map) in &self.files {
+            let mut problems = Problems::new(path);
+            for (key, token) in roles.iter().filter(|(key, _)| map.contains_key(*key)) {
+                problems.at(0, format!("{key} is `{token}`, but the vocabulary has no such token"));
+            }
+            if !problems.is_empty() {
+                return problems.finish(());
+            }
+        }
+        Ok(())
+    }
+
+    fn value(&self, key: &str) -> Option<&Value> {
+        self.files.iter().find_map(|(_, map)| map.get(key))
+    }
+}
