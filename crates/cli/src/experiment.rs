@@ -10,12 +10,13 @@ use burn::tensor::backend::AutodiffBackend;
 use locus_backend::rng::Key;
 use locus_data::split::split;
 use locus_data::{
-    Examples, Kind, LabelSet, Part, Place, ReadOptions, Shares, Splits, Tokenizer, TokenizerConfig, read,
+    Examples, Kind, LabelSet, Part, Place, ReadOptions, Scored, Shares, Splits, Tokenizer, TokenizerConfig,
+    read,
 };
 use locus_encoder::StackConfig;
-use locus_heads::{HeadConfig, TaskBatch, TaskModel};
+use locus_heads::{HeadConfig, LossOptions, TaskBatch, TaskModel};
 use locus_model::{ModelConfig, load, load_config, save};
-use locus_pipeline::{Codec, Evaluation, TrainingSet, evaluate, in_units};
+use locus_pipeline::{Codec, Evaluation, Thresholds, TrainingSet, evaluate, in_units};
 use locus_train::{BatchSource, BoxError, FitReport, Interrupter, Resume, Stopped, Trainer};
 
 use crate::UsageError;
@@ -60,13 +61,17 @@ impl Experiment {
             eprintln!("warning: there is no dev part, so the last model is kept, not the best");
         }
         let Some(train) = splits.get(&Part::Train) else { bail!("there is nothing to train on") };
-        let (config, tokenizer) = self.plan(train)?;
+        let (mut config, tokenizer) = self.plan(train)?;
         // Where the model comes from a folder, so do its sizes.
         self.run.model.stack = config.stack.clone();
         refuse_unknown_labels(&config, &splits)?;
-        let codec = Arc::new(Codec::new(&config, tokenizer)?);
+        let mut codec = Codec::new(&config, tokenizer)?;
+        if splits.contains_key(&Part::Dev) {
+            codec.thresholds = Thresholds::Tuned(self.run.model.thresholds);
+        }
+        let codec = Arc::new(codec);
         let set = self.training_set(&codec, train)?;
-        let model = self.model::<B>(&config, device)?;
+        let model = self.model::<B>(&config, device)?.with_loss(self.losses(&codec, train)?);
         let section = &self.run.model.init;
         let (model, init) =
             fill_tables(model, section, config.stack.init_std, &codec.tokenizer, set.token_ids())?;
@@ -87,14 +92,20 @@ impl Experiment {
         if fitted.stopped == Stopped::Interrupted {
             return Ok(Ended::Interrupted { steps: fitted.steps });
         }
-        let scores = |part| {
+        let scores = |part, codec: &Codec| {
             let examples: Option<&Examples> = splits.get(&part);
-            examples.map(|examples| {
-                evaluate(&fitted.best_model, &codec, examples, self.run.train.eval_batch_size)
-            })
+            let score =
+                |examples| evaluate(&fitted.best_model, codec, examples, self.run.train.eval_batch_size);
+            examples.map(score).transpose()
         };
-        let dev = scores(Part::Dev).transpose()?;
-        let test = scores(Part::Test).transpose()?;
+        let dev = scores(Part::Dev, &codec)?;
+        // What was chosen on dev holds from here on, first of all for test.
+        let mut codec = Arc::unwrap_or_clone(codec);
+        if let Some(thresholds) = dev.as_ref().and_then(|dev| dev.thresholds.clone()) {
+            config.thresholds.clone_from(&thresholds);
+            codec.thresholds = Thresholds::Given(thresholds);
+        }
+        let test = scores(Part::Test, &codec)?;
         save(&self.out.join("model"), &config, &fitted.best_model, &codec.tokenizer.files()?)?;
         let report = Report::new(&self.run, self.backend, &fitted, dev, test).with_init(init);
         report.write(&self.out)?;
@@ -136,6 +147,8 @@ impl Experiment {
         let kind = match self.run.task {
             Task::Ner => Kind::Tagged,
             Task::Classify => Kind::Labelled,
+            Task::Multilabel => Kind::MultiLabelled,
+            Task::Regression => Kind::Scored,
             Task::Lm => Kind::Text,
             Task::Seq2seq => Kind::Pairs,
         };
@@ -171,10 +184,15 @@ impl Experiment {
     /// The model's configuration and tokenizer: new ones, or those of the folder it starts from.
     fn plan(&self, train: &Examples) -> anyhow::Result<(ModelConfig, Tokenizer)> {
         let labels = match self.run.task {
-            Task::Ner | Task::Classify => LabelSet::from_training(&as_trained(train))?.names().to_vec(),
-            Task::Lm | Task::Seq2seq => Vec::new(),
+            Task::Ner | Task::Classify | Task::Multilabel => {
+                LabelSet::from_training(&as_trained(train))?.names().to_vec()
+            }
+            Task::Regression | Task::Lm | Task::Seq2seq => Vec::new(),
         };
-        let head = self.run.head(labels.len());
+        let mut head = self.run.head(labels.len());
+        if let (HeadConfig::Regression { mean, std, .. }, Examples::Scored(rows)) = (&mut head, train) {
+            (*mean, *std) = mean_and_std(rows)?;
+        }
         if let Some(from) = &self.run.model.from {
             let config = load_config(from)?;
             if std::mem::discriminant(&config.head) != std::mem::discriminant(&head) {
@@ -186,8 +204,14 @@ impl Experiment {
                 return Err(UsageError(message).into());
             }
             let tokenizer = Tokenizer::from_file(&from.join(locus_model::TOKENIZER_FILE))?;
-            // A classifier of other labels keeps its encoder.
-            let head = if labels == config.labels { config.head } else { head };
+            let head = match config.head {
+                // How tags are decoded is a matter of this run.
+                HeadConfig::TokenClassification { .. } => head,
+                // Numbers keep the scale they were learned in.
+                kept if labels == config.labels => kept,
+                // A classifier of other labels keeps its encoder.
+                _ => head,
+            };
             // Sizes and scheme are the folder's; dropout is a matter of this training.
             let StackConfig { dropout, attention_dropout, .. } = self.run.model.stack;
             let stack = StackConfig { dropout, attention_dropout, ..config.stack };
@@ -219,8 +243,9 @@ impl Experiment {
     fn fingerprint(&self, config: &ModelConfig, codec: &Codec, set: &TrainingSet) -> anyhow::Result<String> {
         let (data, train) = (&self.run.data, &self.run.train);
         let model = &self.run.model;
+        let losses = (train.label_smoothing, train.focal_gamma, &train.class_weights);
         let settings =
-            (data.token_dropout, train.batch_size, train.label_smoothing, &model.from, &model.init);
+            (data.token_dropout, train.batch_size, losses, &model.from, &model.init, model.thresholds);
         let key = Key::new(0)
             .named(&serde_json::to_string(config)?)
             .named(&codec.tokenizer.to_json()?)
@@ -246,14 +271,23 @@ impl Experiment {
         )?)
     }
 
+    fn losses(&self, codec: &Codec, train: &Examples) -> anyhow::Result<LossOptions> {
+        let section = &self.run.train;
+        let class_weights = match (&section.class_weights, &codec.labels) {
+            (Some(weights), Some(labels)) => Some(weights.resolve(labels, &as_trained(train))?),
+            _ => None,
+        };
+        let (label_smoothing, focal_gamma) = (section.label_smoothing, section.focal_gamma);
+        Ok(LossOptions { label_smoothing, focal_gamma, class_weights })
+    }
+
     fn model<B: AutodiffBackend>(
         &self,
         config: &ModelConfig,
         device: &B::Device,
     ) -> anyhow::Result<TaskModel<B>> {
         let key = Key::new(self.run.train.fit.seed).named("weights");
-        let smoothing = self.run.train.label_smoothing;
-        let new = TaskModel::<B>::new(&config.head, &config.stack, config.vocab_size, smoothing, key, device);
+        let new = TaskModel::<B>::new(&config.head, &config.stack, config.vocab_size, key, device);
         let Some(from) = &self.run.model.from else { return Ok(new) };
         let (loaded_config, loaded) = load::<B>(from, device)?;
         let keeps_head = loaded_config.labels == config.labels;
@@ -262,6 +296,7 @@ impl Experiment {
                 new.encoder = loaded.encoder;
                 if keeps_head {
                     new.classifier = loaded.classifier;
+                    new.crf = new.crf.map(|crf| loaded.crf.unwrap_or(crf));
                 }
                 TaskModel::TokenClassifier(new)
             }
@@ -307,10 +342,8 @@ impl Experiment {
             fit.seed
         );
         eprintln!("run        {}", self.out.display());
-        let blind = matches!(
-            config.head,
-            HeadConfig::TokenClassification { .. } | HeadConfig::SequenceClassification { .. }
-        ) && config.stack.schemes().0.iter().all(|scheme| scheme.name() == "none");
+        let blind = !matches!(config.head, HeadConfig::CausalLm { .. } | HeadConfig::Seq2Seq { .. })
+            && config.stack.schemes().0.iter().all(|scheme| scheme.name() == "none");
         if blind {
             eprintln!(
                 "warning: without positions an encoder cannot tell the order of words; use this as a control"
@@ -374,6 +407,21 @@ fn cut_dev(mut splits: Splits) -> anyhow::Result<Splits> {
     }
     splits.entry(Part::Train).or_insert(train);
     Ok(splits)
+}
+
+/// Mean and standard deviation of the training numbers, which the model learns in units of them.
+fn mean_and_std(rows: &[Scored]) -> anyhow::Result<(f64, f64)> {
+    let n = rows.len().max(1) as f64;
+    let mean = rows.iter().map(|row| row.label / n).sum::<f64>();
+    let std = rows.iter().map(|row| (row.label - mean).powi(2) / n).sum::<f64>().sqrt();
+    if std.is_finite() && std > 0.0 {
+        return Ok((mean, std));
+    }
+    bail!(
+        "the {} training numbers have the mean {mean} and the standard deviation {std}: a regression needs finite numbers \
+         that differ",
+        rows.len()
+    )
 }
 
 /// The examples as a model sees them: of tagged words, the units.

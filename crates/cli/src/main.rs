@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 the run failed, 2 bad usage or configuration.
 
 mod args;
+mod class_weights;
 mod cmd;
 mod experiment;
 mod init;

@@ -24,6 +24,8 @@ pub(crate) const RECIPES: &[Recipe] = recipes![
     "first-stories",
     "ner",
     "classify",
+    "multilabel",
+    "regression",
     "lm",
     "reverse",
     "slots-snips"

@@ -115,6 +115,7 @@ fn tables(evaluation: Evaluation) -> BTreeMap<&'static str, serde_json::Value> {
         ("entity_report", evaluation.entity_report),
         ("token_report", evaluation.token_report),
         ("class_report", evaluation.class_report),
+        ("label_report", evaluation.label_report),
     ];
     let present = tables.into_iter().filter_map(|(name, table)| Some((name, table?)));
     present.filter_map(|(name, table)| Some((name, serde_json::to_value(table).ok()?))).collect()

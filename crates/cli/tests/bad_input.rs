@@ -129,6 +129,42 @@ fn sizes_that_cannot_be() {
 }
 
 #[test]
+fn losses_that_cannot_be() {
+    let place = Place::new();
+    let check = |recipe: &str, sets: &[&str], parts: &[&str]| {
+        let sets = sets.iter().flat_map(|set| ["--set", *set]);
+        let args: Vec<&str> = ["config", "check", recipe].into_iter().chain(sets).collect();
+        place.run(&args).says(2, parts);
+    };
+    check(
+        "first-reviews",
+        &["train.focal_gamma=-1", "train.class_weights=[1, -2]", "train.label_smoothing=1"],
+        &["3 problems", "train.focal_gamma = -1", "train.class_weights = -2", "train.label_smoothing = 1"],
+    );
+    check("first-reviews", &["train.class_weights=balanced"], &["train.class_weights", "\"auto\", a list"]);
+    check(
+        "first-news",
+        &["train.focal_gamma=2", "train.label_smoothing=0.1"],
+        &["train.focal_gamma = 2", "train.label_smoothing"],
+    );
+    check(
+        "first-stories",
+        &["train.focal_gamma=2", "train.class_weights=auto"],
+        &["train.focal_gamma = 2", "train.class_weights", "only ner, classify and multilabel"],
+    );
+    check(
+        "first-news",
+        &["model.decoding=crf", "train.class_weights=auto", "train.focal_gamma=1"],
+        &["2 problems", "train.class_weights", "train.focal_gamma = 1", "model.decoding is crf"],
+    );
+    check("first-news", &["model.decoding=viterbi"], &["model.decoding", "well_formed", "crf"]);
+    let train = |set: &str| place.train(&["first-reviews", "--out", "out", "--set", set]);
+    train("train.class_weights=[1, 2, 3]").says(1, &["train.class_weights has 3 weights", "2 labels"]);
+    train("train.class_weights={ postive = 2 }").says(1, &["train.class_weights", "positive"]);
+    assert!(!place.path("out").exists(), "nothing was started");
+}
+
+#[test]
 fn usage_is_answered_with_two() {
     let place = Place::new();
     place.run(&["train", "first-nws"]).says(2, &["did you mean the recipe 'first-news'"]);

@@ -57,6 +57,165 @@ fn classification_reports_by_class() {
     assert!(report["class_report"].as_array().unwrap().len() >= 4);
 }
 
+/// Texts whose words tell their labels, some of them none, and how many there are.
+fn rows(row: impl Fn(&str, &[&str]) -> String) -> String {
+    let words = [("sun", "joy"), ("rose", "love"), ("storm", "fear")];
+    let texts = (0..48).map(|idx| {
+        let some: Vec<_> = (0..3).filter(|bit| idx >> bit & 1 == 1).map(|bit| words[bit]).collect();
+        let text: Vec<&str> = ["the", "day"].into_iter().chain(some.iter().map(|(word, _)| *word)).collect();
+        row(&text.join(" "), &some.iter().map(|(_, label)| *label).collect::<Vec<_>>())
+    });
+    texts.collect()
+}
+
+const AWKWARD: [&str; 5] = ["", "Mira 北京 \u{7} 👩‍👧", "\t", "rose ", "last without end"];
+
+/// One answer per line, whatever the line.
+fn answers(place: &Place, model: &str) -> Vec<serde_json::Value> {
+    let mut lines = AWKWARD.map(str::to_owned);
+    lines[3] = "rose ".repeat(500);
+    place.write("lines.txt", lines.join("\n"));
+    let run = place.run(&["predict", "--model", model, "--input", "lines.txt", "--json"]);
+    let text = run.succeeds().stdout();
+    let answers: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(answers.iter().map(|answer| answer["text"].as_str().unwrap()).eq(lines.iter()));
+    answers
+}
+
+#[test]
+fn several_labels_are_chosen_by_thresholds_tuned_on_dev() {
+    let place = Place::new();
+    place.write(
+        "rows.csv",
+        "text,labels\n".to_owned() + &rows(|text, labels| format!("{text},\"{}\"\n", labels.join(","))),
+    );
+    let run = |out: &str, more: &[&str]| {
+        let files =
+            ["--set", "data.train=rows.csv", "--set", "data.dev=rows.csv", "--set", "data.test=rows.csv"];
+        let long =
+            ["--set", "train.epochs=15", "--set", "train.learning_rate=1e-2", "--set", "train.patience=15"];
+        let args = [&["multilabel", "--out", out], &files[..], &long[..], more].concat();
+        place.train(&args).succeeds().stdout()
+    };
+    let text = run("out", &["--set", "model.thresholds=per_label"]);
+    assert!(text.contains("samples avg") && text.contains("micro_f1"), "{text}");
+    let report = json(&place.path("out/report.json"));
+    for key in ["macro_f1", "micro_f1", "subset_accuracy", "hamming_loss", "loss"] {
+        assert!(report["metrics"][key].is_number() && report["dev_metrics"][key].is_number(), "{key}");
+    }
+    assert!(report["metrics"]["macro_f1"].as_f64() > Some(0.95), "{report}");
+    assert!(report["label_report"].as_array().unwrap().iter().any(|row| row["label"] == "joy"));
+    let thresholds = |out: &str| json(&place.path(&format!("{out}/model/config.json")))["thresholds"].clone();
+    assert_eq!(thresholds("out").as_array().unwrap().len(), 3);
+
+    // The saved model evaluates to the same scores with the same thresholds.
+    let eval =
+        place.run(&["eval", "--model", "out/model", "--data", "rows.csv", "--json"]).succeeds().stdout();
+    let eval: serde_json::Value = serde_json::from_str(&eval).unwrap();
+    assert_eq!((&eval["metrics"], &eval["thresholds"]), (&report["metrics"], &thresholds("out")));
+
+    assert_eq!(answers(&place, "out/model").len(), AWKWARD.len());
+    place.write("in.txt", "the day rose sun\nthe day\n");
+    let said = place.run(&["predict", "--model", "out/model", "--input", "in.txt"]).succeeds().stdout();
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines[0].contains("joy ") && lines[0].contains("love ") && !lines[0].contains("fear"), "{said}");
+    assert_eq!(lines[1], "-\tthe day");
+
+    run("global", &[]);
+    let global = thresholds("global");
+    assert!(global.as_array().unwrap().iter().all(|threshold| *threshold == global[0]), "{global}");
+}
+
+#[test]
+fn losses_are_chosen_in_the_run_file() {
+    let place = Place::new();
+    let loss_of_step_one = |out: &str, recipe: &str, sets: &[&str]| {
+        let sets = sets.iter().flat_map(|set| ["--set", *set]);
+        let first = [recipe, "--out", out, "--set", "train.log_every_steps=1", "--set", "train.max_steps=1"];
+        place.train(&first.into_iter().chain(sets).collect::<Vec<_>>()).succeeds();
+        let events = place.read(&format!("{out}/events.jsonl"));
+        let step = events.lines().find(|line| line.contains("\"loss\"")).unwrap().to_owned();
+        serde_json::from_str::<serde_json::Value>(&step).unwrap()["loss"].as_f64().unwrap()
+    };
+    let plain = loss_of_step_one("plain", "first-news", &[]);
+    for (out, set) in [
+        ("auto", "train.class_weights=auto"),
+        ("table", "train.class_weights={ O = 0.1 }"),
+        ("focal", "train.focal_gamma=2"),
+        ("smooth", "train.label_smoothing=0.3"),
+    ] {
+        assert!((loss_of_step_one(out, "first-news", &[set]) - plain).abs() > 1e-3, "{set}");
+    }
+    // The resolved file keeps them.
+    place.run(&["config", "check", "table/run.toml"]).succeeds();
+    assert!(place.read("table/run.toml").contains("O = 0.1"));
+}
+
+#[test]
+fn a_tagger_learns_what_follows_what() {
+    let place = Place::new();
+    let run = |out: &str, sets: &[&str]| {
+        let sets = sets.iter().flat_map(|set| ["--set", *set]);
+        place.train(&["first-news", "--out", out].into_iter().chain(sets).collect::<Vec<_>>()).succeeds();
+        json(&place.path(&format!("{out}/report.json")))
+    };
+    let report = run("out", &["model.decoding=crf"]);
+    assert!(report["metrics"]["entity_f1"].is_number() && report["metrics"]["loss"].as_f64() > Some(0.0));
+    place.write("test.conll", include_bytes!("../../../datasets/first-news/test.conll"));
+    let eval = place.run(&["eval", "--model", "out/model", "--data", "test.conll", "--json"]);
+    let eval: serde_json::Value = serde_json::from_str(&eval.succeeds().stdout()).unwrap();
+    assert_eq!(eval["metrics"], report["metrics"]);
+    for answer in answers(&place, "out/model") {
+        let tags: Vec<&str> =
+            answer["tags"].as_array().unwrap().iter().map(|t| t.as_str().unwrap()).collect();
+        for (idx, kind) in
+            tags.iter().enumerate().filter_map(|(idx, tag)| Some((idx, tag.strip_prefix("I-")?)))
+        {
+            let before = idx.checked_sub(1).and_then(|before| tags[before].split_once('-'));
+            assert!(before.is_some_and(|(_, before)| before == kind), "{tags:?}");
+        }
+    }
+    // Another model may start from it, with the transitions or without.
+    for (out, from, decoding) in
+        [("again", "out", "crf"), ("plain", "out", "independent"), ("learned", "plain", "crf")]
+    {
+        run(out, &[&format!("model.decoding={decoding}"), &format!("model.from={from}/model")]);
+        let head = json(&place.path(&format!("{out}/model/config.json")))["head"].clone();
+        assert_eq!(head["token_classification"]["decoding"], decoding);
+    }
+}
+
+#[test]
+fn a_regression_answers_in_the_unit_of_the_file() {
+    let place = Place::new();
+    place.write(
+        "rows.tsv",
+        "text\tscore\n".to_owned() + &rows(|text, labels| format!("{text}\t{}\n", 1000 + 100 * labels.len())),
+    );
+    let files = ["--set", "data.train=rows.tsv", "--set", "data.dev=rows.tsv"];
+    let long = ["--set", "train.epochs=25", "--set", "train.learning_rate=1e-2"];
+    place.train(&[&["regression", "--out", "out"], &files[..], &long[..]].concat()).succeeds();
+    let report = json(&place.path("out/report.json"));
+    for key in ["loss", "mse", "rmse", "mae", "r2", "pearson", "spearman"] {
+        assert!(report["metrics"][key].is_number(), "{key}");
+    }
+    assert!(report["metrics"]["pearson"].as_f64() > Some(0.9), "{report}");
+    let eval =
+        place.run(&["eval", "--model", "out/model", "--data", "rows.tsv", "--json"]).succeeds().stdout();
+    let eval: serde_json::Value = serde_json::from_str(&eval).unwrap();
+    assert_eq!(eval["metrics"], report["metrics"]);
+    assert!(answers(&place, "out/model").iter().all(|answer| answer["value"].as_f64() > Some(500.0)));
+    let head = &json(&place.path("out/model/config.json"))["head"]["regression"];
+    assert_eq!(head["mean"], 1150.0);
+
+    place.write("same.tsv", "text\tscore\na b\t3\nc d\t3\n");
+    let same = ["--set", "data.train=same.tsv", "--set", "data.dev=same.tsv"];
+    place
+        .train(&[&["regression", "--out", "same"], &same[..]].concat())
+        .says(1, &["deviation 0", "numbers that differ"]);
+}
+
 #[test]
 fn a_language_model_reports_perplexity_and_writes() {
     let place = Place::new();

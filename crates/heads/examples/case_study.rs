@@ -30,8 +30,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         ..StackConfig::default()
     };
     let (vocab_size, n_labels) = (100, 5);
-    let head = HeadConfig::TokenClassification { n_labels };
-    let model = TaskModel::<Backend>::new(&head, &stack, vocab_size, 0.0, Key::new(42), &device);
+    let head = HeadConfig::TokenClassification { n_labels, decoding: Default::default() };
+    let model = TaskModel::<Backend>::new(&head, &stack, vocab_size, Key::new(42), &device);
 
     // One sentence of ten tokens, each with a label.
     let ids = vec![12, 7, 99, 3, 41, 58, 7, 23, 64, 5];

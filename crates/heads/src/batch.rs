@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Tensor, backend::Backend};
-use locus_backend::ops::{self, IGNORE, Targets};
+use locus_backend::ops::{self, BinaryTargets, IGNORE, Targets};
 use locus_backend::rng::Key;
 use locus_embedding::Tokens;
 
@@ -27,6 +27,10 @@ pub enum Labels {
     PerToken(Vec<i32>),
     /// A label per row, `[batch]`.
     PerRow(Vec<i32>),
+    /// For every label whether a row has it, 1 or 0, `[batch · n_labels]`.
+    MultiHot(Vec<i32>),
+    /// A number per row, `[batch]`.
+    Values(Vec<f32>),
     /// A target text: what the decoder reads, and what it should say next, `[batch · target seq]`.
     Target {
         /// The decoder's input.
@@ -42,6 +46,8 @@ impl Labels {
             Self::None => "no labels",
             Self::PerToken(_) => "a label per token",
             Self::PerRow(_) => "a label per row",
+            Self::MultiHot(_) => "a yes or no per row and label",
+            Self::Values(_) => "a number per row",
             Self::Target { .. } => "a target text",
         }
     }
@@ -64,8 +70,8 @@ pub trait Trainable<B: Backend>: Module<B> {
     /// What it is trained on.
     type Batch: Send + 'static;
 
-    /// The loss of a batch. With a `key` it is the loss to train on: dropout is drawn from the key, and labels are smoothed
-    /// where the model says so. Without, it is the plain loss to evaluate by.
+    /// The loss of a batch. With a `key` it is the loss to train on: dropout is drawn from the key, and the model's
+    /// [`LossOptions`] hold. Without, it is the plain loss to evaluate by.
     ///
     /// # Errors
     /// If the batch does not fit the model.
@@ -75,25 +81,87 @@ pub trait Trainable<B: Backend>: Module<B> {
     fn n_tokens(batch: &Self::Batch) -> usize;
 }
 
-/// Labels are smoothed in training only: a smoothed loss is no perplexity.
-pub(crate) fn smoothing(label_smoothing: f64, key: Option<Key>) -> f64 {
-    if key.is_some() { label_smoothing } else { 0.0 }
+/// What the loss to train on has beside the plain one. The loss to evaluate by has none of it: a smoothed or weighted
+/// loss is no likelihood.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LossOptions {
+    /// Label smoothing: this share of a class's target is spread over all (arXiv:1512.00567, §7); where a row has
+    /// several labels, a yes is `1 − s/2` and a no `s/2`.
+    pub label_smoothing: f64,
+    /// Focusing: what is predicted well counts less, `(1 − p)^γ` (arXiv:1708.02002).
+    pub focal_gamma: f64,
+    /// A weight per class; where a row has several labels, the weight of each label's yes.
+    pub class_weights: Option<Vec<f32>>,
+}
+
+impl LossOptions {
+    /// Those of the loss that a key asks for.
+    pub(crate) fn with(&self, key: Option<Key>) -> Self {
+        if key.is_some() { self.clone() } else { Self::default() }
+    }
+
+    fn check(&self, n_labels: usize) -> Result<(), HeadError> {
+        match self.class_weights.as_ref().map_or(n_labels, Vec::len) {
+            found if found != n_labels => Err(HeadError::WrongWeightCount { expected: n_labels, found }),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The cross-entropy of logits `[rows, classes]`, with the labels checked.
 pub(crate) fn classification_loss<B: Backend>(
     logits: Tensor<B, 2>,
     labels: &[i32],
-    smoothing: f64,
+    options: LossOptions,
 ) -> Result<LossSum<B>, HeadError> {
     let [rows, n_labels] = logits.dims();
-    if labels.len() != rows {
-        return Err(HeadError::WrongLabelCount { expected: rows, found: labels.len() });
-    }
+    check_count(rows, labels.len())?;
+    options.check(n_labels)?;
     if let Some(idx) = labels.iter().position(|&l| l != IGNORE && !(0..n_labels as i32).contains(&l)) {
         return Err(HeadError::LabelOutOfRange { label: labels[idx], idx, n_labels });
     }
-    let targets = Targets { smoothing: smoothing as f32, ..Targets::new(labels.to_vec()) };
+    let targets = Targets {
+        classes: labels.to_vec(),
+        smoothing: options.label_smoothing as f32,
+        class_weights: options.class_weights,
+        focal_gamma: options.focal_gamma as f32,
+    };
     let weight = targets.weight();
     Ok(LossSum { sum: ops::cross_entropy(logits, targets), weight })
+}
+
+/// The binary cross-entropy of logits `[rows, n_labels]`, with the labels checked.
+pub(crate) fn multi_label_loss<B: Backend>(
+    logits: Tensor<B, 2>,
+    cells: &[i32],
+    options: LossOptions,
+) -> Result<LossSum<B>, HeadError> {
+    let [rows, n_labels] = logits.dims();
+    check_count(rows * n_labels, cells.len())?;
+    options.check(n_labels)?;
+    if let Some(idx) = cells.iter().position(|cell| ![0, 1, IGNORE].contains(cell)) {
+        return Err(HeadError::LabelOutOfRange { label: cells[idx], idx, n_labels: 2 });
+    }
+    let targets = BinaryTargets {
+        cells: cells.to_vec(),
+        n_labels,
+        smoothing: options.label_smoothing as f32,
+        pos_weight: options.class_weights,
+        focal_gamma: options.focal_gamma as f32,
+    };
+    Ok(LossSum { sum: ops::binary_cross_entropy(logits, &targets), weight: targets.weight() })
+}
+
+/// The squared error of predictions `[rows]`.
+pub(crate) fn regression_loss<B: Backend>(
+    predictions: Tensor<B, 1>,
+    values: &[f32],
+) -> Result<LossSum<B>, HeadError> {
+    let [rows] = predictions.dims();
+    check_count(rows, values.len())?;
+    Ok(LossSum { sum: ops::squared_error(predictions, values), weight: rows as f64 })
+}
+
+fn check_count(expected: usize, found: usize) -> Result<(), HeadError> {
+    if expected == found { Ok(()) } else { Err(HeadError::WrongLabelCount { expected, found }) }
 }

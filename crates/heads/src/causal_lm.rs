@@ -8,9 +8,9 @@ use locus_embedding::position::{Position, PositionScheme};
 use locus_embedding::{TokenBatch, Tokens};
 use locus_encoder::{KvCache, Linear, Stack};
 
-use crate::batch::{classification_loss, smoothing};
+use crate::batch::classification_loss;
 use crate::tag::count_tokens;
-use crate::{HeadError, Labels, LossSum, TaskBatch, Trainable};
+use crate::{HeadError, Labels, LossOptions, LossSum, TaskBatch, Trainable};
 
 /// A decoder with scores for every token of the vocabulary.
 #[derive(Module, Debug)]
@@ -20,7 +20,8 @@ pub struct CausalLm<B: Backend, P = Position<B>> {
     /// `[d_model, vocab_size]`; absent where the token table serves as output too (Press and Wolf, arXiv:1608.05859).
     pub lm_head: Option<Linear<B>>,
     pub(crate) vocab_size: usize,
-    pub(crate) label_smoothing: f64,
+    #[module(skip)]
+    pub(crate) loss: LossOptions,
 }
 
 impl<B: Backend, P: PositionScheme<B>> CausalLm<B, P> {
@@ -42,7 +43,7 @@ impl<B: Backend, P: PositionScheme<B>> CausalLm<B, P> {
     /// # fn main() -> Result<(), locus_heads::HeadError> {
     /// let stack = StackConfig { d_model: 8, n_heads: 2, ..StackConfig::default() };
     /// let head = HeadConfig::CausalLm { tied: true };
-    /// let model = TaskModel::<NdArray>::new(&head, &stack, 9, 0.0, Key::new(1), &Default::default());
+    /// let model = TaskModel::<NdArray>::new(&head, &stack, 9, Key::new(1), &Default::default());
     /// let TaskModel::CausalLm(model) = model else { unreachable!() };
     /// let tokens = Tokens::new([1, 3], vec![1, 8, 2], vec![true; 3], None)?;
     /// assert_eq!(model.logits(&tokens, None, None)?.dims(), [1, 3, 9]);
@@ -112,7 +113,7 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for CausalLm<B, P> {
             return Err(HeadError::WrongLabels { head: "language modelling", expected, found });
         };
         let logits = self.logits(&batch.tokens, None, key)?;
-        classification_loss(logits.flatten(0, 1), labels, smoothing(self.label_smoothing, key))
+        classification_loss(logits.flatten(0, 1), labels, self.loss.with(key))
     }
 
     fn n_tokens(batch: &TaskBatch) -> usize {

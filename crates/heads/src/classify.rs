@@ -1,4 +1,5 @@
-//! Sequence classification: a label for every row (sentiment, intent, topic).
+//! Sequence classification: a label for every row (sentiment, intent, topic), any number of labels (emotions), or a
+//! number (similarity, rating).
 
 use burn::module::Module;
 use burn::tensor::{Tensor, TensorData, backend::Backend};
@@ -9,9 +10,9 @@ use locus_embedding::{TokenBatch, Tokens};
 use locus_encoder::{Linear, Stack};
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{classification_loss, smoothing};
+use crate::batch::{classification_loss, multi_label_loss, regression_loss};
 use crate::tag::count_tokens;
-use crate::{HeadError, Labels, LossSum, TaskBatch, Trainable};
+use crate::{HeadError, Labels, LossOptions, LossSum, TaskBatch, Trainable};
 
 /// How the vectors of a row become one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +27,35 @@ pub enum Pooling {
     Last,
 }
 
+/// What the outputs of a row mean, and so which loss they are trained with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Objective {
+    /// One class of several: cross-entropy of the softmax.
+    Class,
+    /// Any number of labels: binary cross-entropy of the sigmoid of each.
+    Labels,
+    /// A number, the only output: squared error.
+    Number,
+}
+
+impl Objective {
+    fn task(self) -> &'static str {
+        match self {
+            Self::Class => "sequence classification",
+            Self::Labels => "multi-label classification",
+            Self::Number => "regression",
+        }
+    }
+
+    fn labels(self) -> Labels {
+        match self {
+            Self::Class => Labels::PerRow(Vec::new()),
+            Self::Labels => Labels::MultiHot(Vec::new()),
+            Self::Number => Labels::Values(Vec::new()),
+        }
+    }
+}
+
 /// An encoder with a linear layer on the pooled row.
 #[derive(Module, Debug)]
 pub struct SequenceClassifier<B: Backend, P = Position<B>> {
@@ -33,14 +63,17 @@ pub struct SequenceClassifier<B: Backend, P = Position<B>> {
     pub encoder: Stack<B, P>,
     /// `[d_model, n_labels]`.
     pub classifier: Linear<B>,
+    #[module(skip)]
+    pub(crate) objective: Objective,
     pub(crate) vocab_size: usize,
     pub(crate) pooling: usize,
     pub(crate) dropout: f64,
-    pub(crate) label_smoothing: f64,
+    #[module(skip)]
+    pub(crate) loss: LossOptions,
 }
 
 impl<B: Backend, P: PositionScheme<B>> SequenceClassifier<B, P> {
-    /// The scores of all labels for every row.
+    /// The scores of all labels for every row; in regression its number, as [`HeadConfig`](crate::HeadConfig) scales it.
     ///
     /// # Shapes
     /// - tokens: `[batch, seq]`; output: `[batch, n_labels]`
@@ -58,7 +91,7 @@ impl<B: Backend, P: PositionScheme<B>> SequenceClassifier<B, P> {
     /// # fn main() -> Result<(), locus_heads::HeadError> {
     /// let stack = StackConfig { d_model: 8, n_heads: 2, ..StackConfig::default() };
     /// let head = HeadConfig::SequenceClassification { n_labels: 5, pooling: Default::default() };
-    /// let model = TaskModel::<NdArray>::new(&head, &stack, 9, 0.0, Key::new(1), &Default::default());
+    /// let model = TaskModel::<NdArray>::new(&head, &stack, 9, Key::new(1), &Default::default());
     /// let TaskModel::SequenceClassifier(model) = model else { unreachable!() };
     /// let tokens = Tokens::new([1, 3], vec![1, 8, 2], vec![true; 3], None)?;
     /// assert_eq!(model.logits(&tokens, None)?.dims(), [1, 5]);
@@ -97,11 +130,18 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for SequenceClassifier<B, P>
     type Batch = TaskBatch;
 
     fn loss(&self, batch: &TaskBatch, key: Option<Key>) -> Result<LossSum<B>, HeadError> {
-        let Labels::PerRow(labels) = &batch.labels else {
-            let (expected, found) = (Labels::PerRow(Vec::new()).kind(), batch.labels.kind());
-            return Err(HeadError::WrongLabels { head: "sequence classification", expected, found });
-        };
-        classification_loss(self.logits(&batch.tokens, key)?, labels, smoothing(self.label_smoothing, key))
+        let logits = || self.logits(&batch.tokens, key); // [batch, n_labels]
+        let options = self.loss.with(key);
+        match (self.objective, &batch.labels) {
+            (Objective::Class, Labels::PerRow(labels)) => classification_loss(logits()?, labels, options),
+            (Objective::Labels, Labels::MultiHot(cells)) => multi_label_loss(logits()?, cells, options),
+            (Objective::Number, Labels::Values(values)) => regression_loss(logits()?.squeeze_dim(1), values),
+            (objective, labels) => Err(HeadError::WrongLabels {
+                head: objective.task(),
+                expected: objective.labels().kind(),
+                found: labels.kind(),
+            }),
+        }
     }
 
     fn n_tokens(batch: &TaskBatch) -> usize {

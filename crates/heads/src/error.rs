@@ -30,6 +30,14 @@ pub enum HeadError {
         /// How many labels there are.
         n_labels: usize,
     },
+    /// A number of class weights that does not fit the labels.
+    #[error("expected {expected} class weights, found {found}")]
+    WrongWeightCount {
+        /// How many there should be.
+        expected: usize,
+        /// How many there are.
+        found: usize,
+    },
     /// Sampling options out of range.
     #[error("{0}")]
     Sampling(String),

@@ -2,8 +2,8 @@
 //!
 //! | head | stack | labels |
 //! |---|---|---|
-//! | [`TokenClassifier`] | encoder | one per token (NER, slot filling) |
-//! | [`SequenceClassifier`] | encoder | one per row (sentiment, intent) |
+//! | [`TokenClassifier`] | encoder | one per token (NER, slot filling), with a [`Crf`] where asked for |
+//! | [`SequenceClassifier`] | encoder | per row one (sentiment, intent), any number (emotions), or a number (rating) |
 //! | [`CausalLm`] | decoder | the next token |
 //! | [`Seq2Seq`] | encoder–decoder | the next target token |
 //!
@@ -12,17 +12,21 @@
 
 mod batch;
 mod causal_lm;
+mod chain;
 mod classify;
+mod crf;
 mod error;
 pub mod generate;
 mod seq2seq;
 mod tag;
 mod task;
 
-pub use batch::{Labels, LossSum, TaskBatch, Trainable};
+pub use batch::{Labels, LossOptions, LossSum, TaskBatch, Trainable};
 pub use causal_lm::CausalLm;
-pub use classify::{Pooling, SequenceClassifier};
+pub use chain::Chain;
+pub use classify::{Objective, Pooling, SequenceClassifier};
+pub use crf::Crf;
 pub use error::HeadError;
 pub use seq2seq::Seq2Seq;
-pub use tag::TokenClassifier;
+pub use tag::{TagDecoding, TokenClassifier};
 pub use task::{HeadConfig, TaskModel};

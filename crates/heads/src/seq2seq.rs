@@ -7,10 +7,10 @@ use locus_embedding::position::{Position, PositionScheme};
 use locus_embedding::{TokenBatch, Tokens};
 use locus_encoder::{EncoderDecoder, KvCache, Linear, Memory};
 
-use crate::batch::{classification_loss, smoothing};
+use crate::batch::classification_loss;
 use crate::causal_lm::{last_scores, vocab_scores};
 use crate::tag::count_tokens;
-use crate::{HeadError, Labels, LossSum, TaskBatch, Trainable};
+use crate::{HeadError, Labels, LossOptions, LossSum, TaskBatch, Trainable};
 
 /// An encoder–decoder with scores for every token of the vocabulary.
 #[derive(Module, Debug)]
@@ -20,7 +20,8 @@ pub struct Seq2Seq<B: Backend, P = Position<B>> {
     /// `[d_model, vocab_size]`; absent where the decoder's token table serves as output too.
     pub lm_head: Option<Linear<B>>,
     pub(crate) vocab_size: usize,
-    pub(crate) label_smoothing: f64,
+    #[module(skip)]
+    pub(crate) loss: LossOptions,
 }
 
 impl<B: Backend, P: PositionScheme<B>> Seq2Seq<B, P> {
@@ -50,7 +51,7 @@ impl<B: Backend, P: PositionScheme<B>> Seq2Seq<B, P> {
     /// # fn main() -> Result<(), locus_heads::HeadError> {
     /// let stack = StackConfig { d_model: 8, n_heads: 2, ..StackConfig::default() };
     /// let head = HeadConfig::Seq2Seq { tied: true };
-    /// let model = TaskModel::<NdArray>::new(&head, &stack, 9, 0.0, Key::new(1), &Default::default());
+    /// let model = TaskModel::<NdArray>::new(&head, &stack, 9, Key::new(1), &Default::default());
     /// let TaskModel::Seq2Seq(model) = model else { unreachable!() };
     /// let tokens = Tokens::new([1, 3], vec![1, 8, 2], vec![true; 3], None)?;
     /// assert_eq!(model.logits(&tokens, &model.encode(&tokens, None)?, None, None)?.dims(), [1, 3, 9]);
@@ -100,7 +101,7 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for Seq2Seq<B, P> {
         };
         let memory = self.encode(&batch.tokens, key)?;
         let logits = self.logits(tokens, &memory, None, key)?;
-        classification_loss(logits.flatten(0, 1), labels, smoothing(self.label_smoothing, key))
+        classification_loss(logits.flatten(0, 1), labels, self.loss.with(key))
     }
 
     fn n_tokens(batch: &TaskBatch) -> usize {

@@ -7,9 +7,23 @@ use locus_backend::rng::Key;
 use locus_embedding::position::{Position, PositionScheme};
 use locus_embedding::{TokenBatch, Tokens};
 use locus_encoder::{Linear, Stack};
+use serde::{Deserialize, Serialize};
 
-use crate::batch::{classification_loss, smoothing};
-use crate::{HeadError, Labels, LossSum, TaskBatch, Trainable};
+use crate::batch::classification_loss;
+use crate::{Crf, HeadError, Labels, LossOptions, LossSum, TaskBatch, Trainable};
+
+/// How the scores of words become labels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TagDecoding {
+    /// The best label of each word, whatever stands beside it.
+    Independent,
+    /// The best sequence in which no tag contradicts the one before it.
+    #[default]
+    WellFormed,
+    /// Likewise, with learned scores of each label after each other: a [`Crf`].
+    Crf,
+}
 
 /// An encoder with a linear layer on every token.
 #[derive(Module, Debug)]
@@ -18,9 +32,15 @@ pub struct TokenClassifier<B: Backend, P = Position<B>> {
     pub encoder: Stack<B, P>,
     /// `[d_model, n_labels]`.
     pub classifier: Linear<B>,
+    /// The scores of steps from label to label, where they are learned.
+    pub crf: Option<Crf<B>>,
+    /// How labels are decoded.
+    #[module(skip)]
+    pub decoding: TagDecoding,
     pub(crate) vocab_size: usize,
     pub(crate) dropout: f64,
-    pub(crate) label_smoothing: f64,
+    #[module(skip)]
+    pub(crate) loss: LossOptions,
 }
 
 impl<B: Backend, P: PositionScheme<B>> TokenClassifier<B, P> {
@@ -41,8 +61,8 @@ impl<B: Backend, P: PositionScheme<B>> TokenClassifier<B, P> {
     /// use locus_heads::{HeadConfig, TaskModel};
     /// # fn main() -> Result<(), locus_heads::HeadError> {
     /// let stack = StackConfig { d_model: 8, n_heads: 2, ..StackConfig::default() };
-    /// let head = HeadConfig::TokenClassification { n_labels: 5 };
-    /// let model = TaskModel::<NdArray>::new(&head, &stack, 9, 0.0, Key::new(1), &Default::default());
+    /// let head = HeadConfig::TokenClassification { n_labels: 5, decoding: Default::default() };
+    /// let model = TaskModel::<NdArray>::new(&head, &stack, 9, Key::new(1), &Default::default());
     /// let TaskModel::TokenClassifier(model) = model else { unreachable!() };
     /// let tokens = Tokens::new([1, 3], vec![1, 8, 2], vec![true; 3], None)?;
     /// assert_eq!(model.logits(&tokens, None)?.dims(), [1, 3, 5]);
@@ -65,8 +85,11 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for TokenClassifier<B, P> {
             let (expected, found) = (Labels::PerToken(Vec::new()).kind(), batch.labels.kind());
             return Err(HeadError::WrongLabels { head: "token classification", expected, found });
         };
-        let logits = self.logits(&batch.tokens, key)?;
-        classification_loss(logits.flatten(0, 1), labels, smoothing(self.label_smoothing, key))
+        let logits = self.logits(&batch.tokens, key)?; // [batch, seq, n_labels]
+        match &self.crf {
+            Some(crf) => crf.loss(logits, labels),
+            None => classification_loss(logits.flatten(0, 1), labels, self.loss.with(key)),
+        }
     }
 
     fn n_tokens(batch: &TaskBatch) -> usize {

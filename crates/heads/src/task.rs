@@ -7,8 +7,10 @@ use locus_embedding::position::{Form, Position, PositionScheme};
 use locus_encoder::{ConfigProblem, EncoderDecoder, Linear, Stack, StackConfig, StackShape};
 use serde::{Deserialize, Serialize};
 
+use crate::classify::Objective;
 use crate::{
-    CausalLm, HeadError, LossSum, Pooling, Seq2Seq, SequenceClassifier, TaskBatch, TokenClassifier, Trainable,
+    CausalLm, Crf, HeadError, LossOptions, LossSum, Pooling, Seq2Seq, SequenceClassifier, TagDecoding,
+    TaskBatch, TokenClassifier, Trainable,
 };
 
 /// Which head, and its parameters.
@@ -19,6 +21,9 @@ pub enum HeadConfig {
     TokenClassification {
         /// Number of labels.
         n_labels: usize,
+        /// How scores of words become labels.
+        #[serde(default)]
+        decoding: TagDecoding,
     },
     /// A label per row.
     SequenceClassification {
@@ -26,6 +31,22 @@ pub enum HeadConfig {
         n_labels: usize,
         /// How the vectors of a row become one.
         pooling: Pooling,
+    },
+    /// Any number of labels per row.
+    MultiLabelClassification {
+        /// Number of labels.
+        n_labels: usize,
+        /// How the vectors of a row become one.
+        pooling: Pooling,
+    },
+    /// A number per row: `mean + std · output`, so that the output is of order 1.
+    Regression {
+        /// How the vectors of a row become one.
+        pooling: Pooling,
+        /// The mean of the training numbers.
+        mean: f64,
+        /// Their standard deviation.
+        std: f64,
     },
     /// The next token.
     CausalLm {
@@ -43,9 +64,22 @@ impl HeadConfig {
     /// The forms of attention that the head's stacks use.
     pub fn forms(&self) -> &'static [Form] {
         match self {
-            Self::TokenClassification { .. } | Self::SequenceClassification { .. } => &[Form::Bidirectional],
+            Self::TokenClassification { .. }
+            | Self::SequenceClassification { .. }
+            | Self::MultiLabelClassification { .. }
+            | Self::Regression { .. } => &[Form::Bidirectional],
             Self::CausalLm { .. } => &[Form::Causal],
             Self::Seq2Seq { .. } => &[Form::Bidirectional, Form::Causal],
+        }
+    }
+
+    /// The number of labels that have names; none where labels are tokens or numbers.
+    pub fn n_labels(&self) -> Option<usize> {
+        match *self {
+            Self::TokenClassification { n_labels, .. }
+            | Self::SequenceClassification { n_labels, .. }
+            | Self::MultiLabelClassification { n_labels, .. } => Some(n_labels),
+            Self::Regression { .. } | Self::CausalLm { .. } | Self::Seq2Seq { .. } => None,
         }
     }
 
@@ -57,11 +91,19 @@ impl HeadConfig {
                 problems.push(problem);
             }
         }
-        if let Self::TokenClassification { n_labels: 0 } | Self::SequenceClassification { n_labels: 0, .. } =
-            self
-        {
-            let (key, found, allowed) = ("n_labels".to_owned(), "0".to_owned(), "at least 1".to_owned());
-            problems.push(ConfigProblem { key, found, allowed });
+        let mut problem = |key: &str, found: String, allowed: &str| {
+            problems.push(ConfigProblem { key: key.to_owned(), found, allowed: allowed.to_owned() });
+        };
+        if self.n_labels() == Some(0) {
+            problem("n_labels", "0".to_owned(), "at least 1");
+        }
+        if let Self::Regression { mean, std, .. } = self {
+            if !mean.is_finite() {
+                problem("mean", mean.to_string(), "a finite number");
+            }
+            if !(std.is_finite() && *std > 0.0) {
+                problem("std", std.to_string(), "a finite number above 0");
+            }
         }
         // The scheme instances are made only of a stack that can be.
         if !problems.is_empty() {
@@ -90,7 +132,7 @@ impl HeadConfig {
 pub enum TaskModel<B: Backend, P: Module<B> = Position<B>> {
     /// A label per token.
     TokenClassifier(TokenClassifier<B, P>),
-    /// A label per row.
+    /// A label, labels or a number per row.
     SequenceClassifier(SequenceClassifier<B, P>),
     /// The next token.
     CausalLm(CausalLm<B, P>),
@@ -99,12 +141,11 @@ pub enum TaskModel<B: Backend, P: Module<B> = Position<B>> {
 }
 
 impl<B: Backend> TaskModel<B> {
-    /// Makes a model with new weights, drawn from the key. Check the configuration first.
+    /// Makes a model with new weights, drawn from the key, and the plain loss. Check the configuration first.
     pub fn new(
         head: &HeadConfig,
         stack: &StackConfig,
         vocab_size: usize,
-        label_smoothing: f64,
         key: Key,
         device: &B::Device,
     ) -> Self {
@@ -116,37 +157,63 @@ impl<B: Backend> TaskModel<B> {
         let linear = |d_out, bias| {
             Linear::new([stack.d_model, d_out], bias, stack.init_std, key.named("head"), device)
         };
-        match *head {
-            HeadConfig::TokenClassification { n_labels } => Self::TokenClassifier(TokenClassifier {
+        let of_rows = |objective, d_out, pooling: Pooling| {
+            Self::SequenceClassifier(SequenceClassifier {
                 encoder: body(Form::Bidirectional),
-                classifier: linear(n_labels, true),
+                classifier: linear(d_out, true),
+                objective,
                 vocab_size,
+                pooling: pooling as usize,
                 dropout,
-                label_smoothing,
-            }),
-            HeadConfig::SequenceClassification { n_labels, pooling } => {
-                Self::SequenceClassifier(SequenceClassifier {
+                loss: LossOptions::default(),
+            })
+        };
+        match *head {
+            HeadConfig::TokenClassification { n_labels, decoding } => {
+                Self::TokenClassifier(TokenClassifier {
                     encoder: body(Form::Bidirectional),
                     classifier: linear(n_labels, true),
+                    crf: (decoding == TagDecoding::Crf).then(|| Crf::new(n_labels, device)),
+                    decoding,
                     vocab_size,
-                    pooling: pooling as usize,
                     dropout,
-                    label_smoothing,
+                    loss: LossOptions::default(),
                 })
             }
+            HeadConfig::SequenceClassification { n_labels, pooling } => {
+                of_rows(Objective::Class, n_labels, pooling)
+            }
+            HeadConfig::MultiLabelClassification { n_labels, pooling } => {
+                of_rows(Objective::Labels, n_labels, pooling)
+            }
+            HeadConfig::Regression { pooling, .. } => of_rows(Objective::Number, 1, pooling),
             HeadConfig::CausalLm { tied } => Self::CausalLm(CausalLm {
                 decoder: body(Form::Causal),
                 lm_head: (!tied).then(|| linear(vocab_size, false)),
                 vocab_size,
-                label_smoothing,
+                loss: LossOptions::default(),
             }),
             HeadConfig::Seq2Seq { tied } => Self::Seq2Seq(Seq2Seq {
                 body: EncoderDecoder::new(stack, vocab_size, key.named("stack"), device),
                 lm_head: (!tied).then(|| linear(vocab_size, false)),
                 vocab_size,
-                label_smoothing,
+                loss: LossOptions::default(),
             }),
         }
+    }
+}
+
+impl<B: Backend, P: Module<B>> TaskModel<B, P> {
+    /// The same model with these options in the loss to train on. In regression there are none.
+    #[must_use]
+    pub fn with_loss(mut self, options: LossOptions) -> Self {
+        *match &mut self {
+            Self::TokenClassifier(model) => &mut model.loss,
+            Self::SequenceClassifier(model) => &mut model.loss,
+            Self::CausalLm(model) => &mut model.loss,
+            Self::Seq2Seq(model) => &mut model.loss,
+        } = options;
+        self
     }
 }
 

@@ -42,7 +42,7 @@ fn config(position: &str) -> StackConfig {
 fn causal_lm<B: Backend>(config: &StackConfig, device: &B::Device) -> CausalLm<B> {
     let head = HeadConfig::CausalLm { tied: false };
     assert_eq!(head.check(config), []);
-    match TaskModel::new(&head, config, VOCAB, 0.0, Key::new(3), device) {
+    match TaskModel::new(&head, config, VOCAB, Key::new(3), device) {
         TaskModel::CausalLm(model) => model,
         _ => unreachable!("the head is a causal language model"),
     }
@@ -51,7 +51,7 @@ fn causal_lm<B: Backend>(config: &StackConfig, device: &B::Device) -> CausalLm<B
 fn seq2seq<B: Backend>(config: &StackConfig, vocab_size: usize, device: &B::Device) -> Seq2Seq<B> {
     let head = HeadConfig::Seq2Seq { tied: false };
     assert_eq!(head.check(config), []);
-    match TaskModel::new(&head, config, vocab_size, 0.0, Key::new(3), device) {
+    match TaskModel::new(&head, config, vocab_size, Key::new(3), device) {
         TaskModel::Seq2Seq(model) => model,
         _ => unreachable!("the head is sequence to sequence"),
     }

@@ -7,7 +7,7 @@ use burn::tensor::backend::AutodiffBackend;
 use locus_backend::rng::Key;
 use locus_embedding::Tokens;
 use locus_encoder::StackConfig;
-use locus_heads::{HeadConfig, Labels, Pooling, TaskBatch, TaskModel, Trainable};
+use locus_heads::{HeadConfig, Labels, LossOptions, Pooling, TagDecoding, TaskBatch, TaskModel, Trainable};
 use locus_testkit::on_backends;
 
 fn tokens(rows: &[&[u32]]) -> Tokens {
@@ -27,7 +27,7 @@ fn learn<B: AutodiffBackend>(head: HeadConfig, batch: TaskBatch, device: &B::Dev
         ..StackConfig::default()
     };
     assert_eq!(head.check(&config), []);
-    let mut model = TaskModel::<B>::new(&head, &config, 11, 0.0, Key::new(1), device);
+    let mut model = TaskModel::<B>::new(&head, &config, 11, Key::new(1), device);
     let mut optimizer = AdamWConfig::new().init();
     let mean = |model: &TaskModel<B>| {
         let loss = model.loss(&batch, None).unwrap();
@@ -50,7 +50,9 @@ use burn::tensor::ElementConversion;
 fn token_classifier<B: AutodiffBackend>(device: &B::Device) {
     let labels = Labels::PerToken(vec![0, 1, 2, -100, 2, 0, 1, -100]);
     let batch = TaskBatch { tokens: tokens(&[&[1, 2, 3, 0], &[3, 4, 5, 0]]), labels };
-    learn::<B>(HeadConfig::TokenClassification { n_labels: 3 }, batch, device);
+    for decoding in [TagDecoding::Independent, TagDecoding::Crf] {
+        learn::<B>(HeadConfig::TokenClassification { n_labels: 3, decoding }, batch.clone(), device);
+    }
 }
 
 fn sequence_classifier<B: AutodiffBackend>(device: &B::Device) {
@@ -58,6 +60,79 @@ fn sequence_classifier<B: AutodiffBackend>(device: &B::Device) {
         TaskBatch { tokens: tokens(&[&[1, 2, 3, 0], &[3, 4, 5, 7]]), labels: Labels::PerRow(vec![1, 0]) };
     for pooling in [Pooling::Mean, Pooling::First, Pooling::Last] {
         learn::<B>(HeadConfig::SequenceClassification { n_labels: 2, pooling }, batch.clone(), device);
+    }
+}
+
+fn multi_label_classifier<B: AutodiffBackend>(device: &B::Device) {
+    // The second row has no label, and one cell of the third does not count.
+    let labels = Labels::MultiHot(vec![1, 1, 0, 0, 0, 0, 0, 1, -100]);
+    let batch = TaskBatch { tokens: tokens(&[&[1, 2, 3, 0], &[3, 4, 5, 7], &[6, 2, 0, 0]]), labels };
+    let head = HeadConfig::MultiLabelClassification { n_labels: 3, pooling: Pooling::Mean };
+    learn::<B>(head, batch, device);
+}
+
+fn regressor<B: AutodiffBackend>(device: &B::Device) {
+    let labels = Labels::Values(vec![1.5, -0.5, 0.25]);
+    let batch = TaskBatch { tokens: tokens(&[&[1, 2, 3, 0], &[3, 4, 5, 7], &[6, 2, 0, 0]]), labels };
+    learn::<B>(HeadConfig::Regression { pooling: Pooling::Mean, mean: 3.0, std: 2.0 }, batch, device);
+}
+
+fn labels_of_another_kind_are_refused<B: AutodiffBackend>(device: &B::Device) {
+    let head = HeadConfig::MultiLabelClassification { n_labels: 2, pooling: Pooling::Mean };
+    let model = TaskModel::<B>::new(&head, &StackConfig::default(), 11, Key::new(1), device);
+    let error = |labels| {
+        let batch = TaskBatch { tokens: tokens(&[&[1, 2, 3]]), labels };
+        model.loss(&batch, None).unwrap_err().to_string()
+    };
+    let wrong = error(Labels::PerRow(vec![1]));
+    assert_eq!(
+        wrong,
+        "multi-label classification needs a yes or no per row and label, found a label per row"
+    );
+    assert_eq!(error(Labels::MultiHot(vec![1])), "expected 2 labels, found 1");
+    assert!(error(Labels::MultiHot(vec![1, 2])).starts_with("label 2 at index 1"));
+    for (mean, std) in [(f64::NAN, 1.0), (0.0, 0.0), (0.0, f64::INFINITY)] {
+        let head = HeadConfig::Regression { pooling: Pooling::Mean, mean, std };
+        assert_eq!(head.check(&StackConfig::default()).len(), 1, "{mean} {std}");
+    }
+}
+
+/// Smoothing, weights and focusing are for the loss to train on, which has a key, and not for the one to evaluate by.
+fn loss_options_hold_in_training<B: AutodiffBackend>(device: &B::Device) {
+    let stack = StackConfig { dropout: 0.0, attention_dropout: 0.0, ..StackConfig::default() };
+    let weights = Some(vec![0.5, 3.0]);
+    let options = [
+        LossOptions { label_smoothing: 0.2, ..LossOptions::default() },
+        LossOptions { focal_gamma: 2.0, ..LossOptions::default() },
+        LossOptions { class_weights: weights, ..LossOptions::default() },
+    ];
+    let (n_labels, pooling) = (2, Pooling::Mean);
+    let cases = [
+        (HeadConfig::SequenceClassification { n_labels, pooling }, Labels::PerRow(vec![1, 1])),
+        (HeadConfig::MultiLabelClassification { n_labels, pooling }, Labels::MultiHot(vec![1, 1, 1, 0])),
+        (
+            HeadConfig::TokenClassification { n_labels, decoding: Default::default() },
+            Labels::PerToken(vec![1, 1, -100, -100]),
+        ),
+    ];
+    for (head, labels) in cases {
+        let batch = TaskBatch { tokens: tokens(&[&[1, 2], &[3, 4]]), labels };
+        let model = TaskModel::<B>::new(&head, &stack, 11, Key::new(1), device);
+        let loss = |model: &TaskModel<B>, key| {
+            let loss = model.loss(&batch, key).unwrap();
+            (loss.sum.into_scalar().elem::<f32>(), loss.weight)
+        };
+        let key = Some(Key::new(5));
+        let plain = loss(&model, None);
+        assert_eq!(plain, loss(&model, key));
+        for options in &options {
+            let with = model.clone().with_loss(options.clone());
+            assert_eq!(loss(&with, None), plain, "{options:?}");
+            assert!((loss(&with, key).0 - plain.0).abs() > 1e-3, "{head:?} {options:?}");
+        }
+        let two = LossOptions { class_weights: Some(vec![1.0; 3]), ..LossOptions::default() };
+        let error = model.with_loss(two).loss(&batch, key).unwrap_err().to_string();
+        assert_eq!(error, "expected 2 class weights, found 3");
     }
 }
 
@@ -74,4 +149,13 @@ fn seq2seq<B: AutodiffBackend>(device: &B::Device) {
     learn::<B>(HeadConfig::Seq2Seq { tied: true }, batch, device);
 }
 
-on_backends!(token_classifier, sequence_classifier, causal_lm, seq2seq);
+on_backends!(
+    token_classifier,
+    sequence_classifier,
+    multi_label_classifier,
+    regressor,
+    labels_of_another_kind_are_refused,
+    loss_options_hold_in_training,
+    causal_lm,
+    seq2seq,
+);

@@ -20,6 +20,9 @@ pub struct ModelConfig {
     /// The names of the labels, in the order of their numbers; empty for language models.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
+    /// The probability from which each label is given, in their order, where a row may have several; 0.5 where empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub thresholds: Vec<f64>,
     /// Number of tokens.
     pub vocab_size: usize,
     /// The stack.
@@ -34,6 +37,7 @@ impl ModelConfig {
             format_version: FORMAT_VERSION,
             head,
             labels,
+            thresholds: Vec::new(),
             vocab_size,
             stack,
         }
@@ -56,11 +60,19 @@ impl ModelConfig {
             version,
         );
         unless(self.vocab_size > 0, "vocab_size", "0".to_owned(), "at least 1".to_owned());
-        if let HeadConfig::TokenClassification { n_labels }
-        | HeadConfig::SequenceClassification { n_labels, .. } = self.head
-        {
+        if let Some(n_labels) = self.head.n_labels() {
             let allowed = format!("{n_labels} names, as many as the head has labels");
             unless(self.labels.len() == n_labels, "labels", format!("{} names", self.labels.len()), allowed);
+        }
+        if !self.thresholds.is_empty() {
+            let n = self.thresholds.len();
+            let multi =
+                matches!(self.head, HeadConfig::MultiLabelClassification { n_labels, .. } if n_labels == n);
+            let allowed = "one per label of a multi-label head".to_owned();
+            unless(multi, "thresholds", format!("{n} thresholds"), allowed);
+            let outside = self.thresholds.iter().find(|&&p| !(0.0..=1.0).contains(&p));
+            let allowed = "probabilities from 0 to 1".to_owned();
+            unless(outside.is_none(), "thresholds", format!("{}", outside.unwrap_or(&0.0)), allowed);
         }
         problems
     }

@@ -92,8 +92,7 @@ pub fn load<B: Backend>(dir: &Path, device: &B::Device) -> Result<(ModelConfig, 
     if !foreign.is_empty() {
         return Err(weights(foreign));
     }
-    let mut model =
-        TaskModel::<B>::new(&config.head, &config.stack, config.vocab_size, 0.0, Key::new(0), device);
+    let mut model = TaskModel::<B>::new(&config.head, &config.stack, config.vocab_size, Key::new(0), device);
     let applied = model.load_from(&mut store).map_err(|error| weights(vec![error.to_string()]))?;
     let mut problems: Vec<String> = applied.errors.iter().map(ToString::to_string).collect();
     problems.extend(applied.missing.iter().map(|(name, _)| format!("{name} is missing")));

@@ -25,7 +25,12 @@ fn config(position: &str) -> ModelConfig {
         ..StackConfig::default()
     };
     let labels = ["O", "B-X", "I-X"].map(str::to_owned).to_vec();
-    ModelConfig::new(HeadConfig::TokenClassification { n_labels: 3 }, labels, 7, stack)
+    ModelConfig::new(
+        HeadConfig::TokenClassification { n_labels: 3, decoding: Default::default() },
+        labels,
+        7,
+        stack,
+    )
 }
 
 fn logits<B: Backend>(model: &TaskModel<B>) -> Vec<f32> {
@@ -35,7 +40,7 @@ fn logits<B: Backend>(model: &TaskModel<B>) -> Vec<f32> {
 }
 
 fn written<B: Backend>(dir: &Path, config: &ModelConfig, device: &B::Device) -> TaskModel<B> {
-    let model = TaskModel::<B>::new(&config.head, &config.stack, config.vocab_size, 0.0, Key::new(3), device);
+    let model = TaskModel::<B>::new(&config.head, &config.stack, config.vocab_size, Key::new(3), device);
     save(dir, config, &model, &[("tokenizer.json", "{}".to_owned())]).unwrap();
     model
 }

@@ -1,12 +1,14 @@
 //! Text to numbers and back, for one model.
 
-use locus_data::{Examples, HostBatch, HostLabels, IGNORE, Item, ItemLabels, LabelSet, PadSide, Tokenizer};
+use locus_data::{
+    Examples, HostBatch, HostLabels, IGNORE, Item, ItemLabels, Kind, LabelSet, PadSide, Row, Tokenizer,
+};
 use locus_data::{collate, lm_blocks, windows};
 use locus_embedding::Tokens;
 use locus_heads::{HeadConfig, Labels, TaskBatch};
 use locus_model::ModelConfig;
 
-use crate::{PipelineError, in_units};
+use crate::{PipelineError, Thresholds, in_units};
 
 /// A tokenizer, the labels and the sizes of one model.
 #[derive(Clone, Debug)]
@@ -15,6 +17,8 @@ pub struct Codec {
     pub tokenizer: Tokenizer,
     /// The labels; none for language models.
     pub labels: Option<LabelSet>,
+    /// From which probability on a label is given, where a text may have several.
+    pub thresholds: Thresholds,
     head: HeadConfig,
     max_seq_len: usize,
 }
@@ -56,6 +60,10 @@ impl Codec {
             labels: (!config.labels.is_empty())
                 .then(|| LabelSet::new(config.labels.iter().cloned()))
                 .transpose()?,
+            thresholds: Thresholds::Given(match &config.thresholds[..] {
+                [] => vec![0.5; config.labels.len()],
+                thresholds => thresholds.to_vec(),
+            }),
             head: config.head.clone(),
             max_seq_len: config.stack.max_seq_len,
         })
@@ -66,8 +74,22 @@ impl Codec {
         match self.head {
             HeadConfig::TokenClassification { .. } => "token classification",
             HeadConfig::SequenceClassification { .. } => "sequence classification",
+            HeadConfig::MultiLabelClassification { .. } => "multi-label classification",
+            HeadConfig::Regression { .. } => "regression",
             HeadConfig::CausalLm { .. } => "language modelling",
             HeadConfig::Seq2Seq { .. } => "sequence to sequence",
+        }
+    }
+
+    /// The examples that the model takes.
+    pub fn kind(&self) -> Kind {
+        match self.head {
+            HeadConfig::TokenClassification { .. } => Kind::Tagged,
+            HeadConfig::SequenceClassification { .. } => Kind::Labelled,
+            HeadConfig::MultiLabelClassification { .. } => Kind::MultiLabelled,
+            HeadConfig::Regression { .. } => Kind::Scored,
+            HeadConfig::CausalLm { .. } => Kind::Text,
+            HeadConfig::Seq2Seq { .. } => Kind::Pairs,
         }
     }
 
@@ -87,12 +109,19 @@ impl Codec {
                 }
             }
             (HeadConfig::SequenceClassification { .. }, Examples::Labelled(rows)) => {
-                for row in rows {
-                    let (mut item, truncated) = self.row(&row.text, row.pair.as_deref())?;
-                    item.labels = ItemLabels::Row(self.label(&row.label)?);
-                    encoded.n_truncated += usize::from(truncated);
-                    encoded.items.push(item);
-                }
+                encoded = self.rows(rows, |label| Ok(ItemLabels::Row(self.label(label)?)))?;
+            }
+            (HeadConfig::MultiLabelClassification { n_labels, .. }, Examples::MultiLabelled(rows)) => {
+                encoded = self.rows(rows, |labels| {
+                    let mut cells = vec![0.0; *n_labels];
+                    for label in labels {
+                        cells[self.label_idx(label)?] = 1.0;
+                    }
+                    Ok(ItemLabels::MultiHot(cells))
+                })?;
+            }
+            (HeadConfig::Regression { mean, std, .. }, Examples::Scored(rows)) => {
+                encoded = self.rows(rows, |number| Ok(ItemLabels::Value(((number - mean) / std) as f32)))?;
             }
             (HeadConfig::CausalLm { .. }, Examples::Text(documents)) => {
                 encoded.items = lm_blocks(&self.stream(documents)?, self.max_seq_len);
@@ -112,12 +141,30 @@ impl Codec {
                     expected: match self.head {
                         HeadConfig::TokenClassification { .. } => "words with tags",
                         HeadConfig::SequenceClassification { .. } => "texts with labels",
+                        HeadConfig::MultiLabelClassification { .. } => "texts with any number of labels",
+                        HeadConfig::Regression { .. } => "texts with numbers",
                         HeadConfig::CausalLm { .. } => "plain text",
                         HeadConfig::Seq2Seq { .. } => "pairs of source and target",
                     },
                     found: examples.kind().to_string(),
                 });
             }
+        }
+        Ok(encoded)
+    }
+
+    /// Rows with what `label` makes of their labels.
+    fn rows<L>(
+        &self,
+        rows: &[Row<L>],
+        label: impl Fn(&L) -> Result<ItemLabels, PipelineError>,
+    ) -> Result<Encoded, PipelineError> {
+        let mut encoded = Encoded::default();
+        for row in rows {
+            let (mut item, truncated) = self.row(&row.text, row.pair.as_deref())?;
+            item.labels = label(&row.label)?;
+            encoded.n_truncated += usize::from(truncated);
+            encoded.items.push(item);
         }
         Ok(encoded)
     }
@@ -251,6 +298,17 @@ impl Codec {
         self.labels.as_ref().and_then(|labels| labels.name(idx)).unwrap_or_default()
     }
 
+    /// The number that an output of a regression head stands for.
+    pub(crate) fn number(&self, output: f32) -> f64 {
+        let (mean, std) = self.scale();
+        mean + std * f64::from(output)
+    }
+
+    /// Mean and standard deviation of the training numbers.
+    pub(crate) fn scale(&self) -> (f64, f64) {
+        if let HeadConfig::Regression { mean, std, .. } = self.head { (mean, std) } else { (0.0, 1.0) }
+    }
+
     /// How many tokens of text fit beside the frame.
     fn room(&self, pair: bool) -> usize {
         self.max_seq_len.saturating_sub(self.tokenizer.frame().n_tokens(pair)).max(1)
@@ -264,13 +322,8 @@ fn task_batch(host: HostBatch) -> Result<TaskBatch, PipelineError> {
         HostLabels::None => Labels::None,
         HostLabels::PerToken(labels) => Labels::PerToken(labels),
         HostLabels::PerRow(labels) => Labels::PerRow(labels),
-        HostLabels::MultiHot(_) | HostLabels::Values(_) => {
-            return Err(PipelineError::WrongExamples {
-                task: "classification",
-                expected: "one label for each row",
-                found: "label sets or numbers".to_owned(),
-            });
-        }
+        HostLabels::MultiHot(cells) => Labels::MultiHot(cells.into_iter().map(|cell| cell as i32).collect()),
+        HostLabels::Values(values) => Labels::Values(values),
         HostLabels::Target { ids, keep, labels, seq } => Labels::Target {
             tokens: Tokens::new([host.batch, seq], ids, keep, None).map_err(from_embedding)?,
             labels,

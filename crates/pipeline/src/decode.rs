@@ -1,101 +1,79 @@
-//! Constrained decoding: the most probable tag sequence among those that are well formed.
+//! Which tags contradict each other, by the names of the labels.
 //!
 //! A token classifier scores words one by one, so its best tags may contradict each other (`I-PER` after `O`). The best
-//! sequence under the rule "`I-X` follows `B-X` or `I-X`" is found by the Viterbi algorithm (Forney 1973).
+//! sequence without contradictions is found by [`Chain::best`](locus_heads::Chain::best).
 
-/// For each label, the labels that may stand before it; at the start only labels that need nothing before them.
+/// The rules of a set of tags. With any `E-` or `S-` they are those of BIOES: `B-X` and `I-X` must go on, as `I-X` or
+/// `E-X`, and nothing else may. Otherwise they are those of IOB2: `I-X` follows `B-X` or `I-X`.
 #[derive(Debug)]
-pub(crate) struct Transitions {
-    /// The type that an `I-` label continues.
-    continues: Vec<Option<String>>,
-    /// The type that a label is of.
-    kind: Vec<Option<String>>,
+pub(crate) struct Rules<'a> {
+    /// Prefix and type of each label.
+    labels: Vec<(&'a str, &'a str)>,
+    closes: bool,
 }
 
-impl Transitions {
-    /// The rules of IOB2 for these labels.
-    pub(crate) fn iob2<'a>(labels: impl Iterator<Item = &'a str>) -> Self {
-        let (mut continues, mut kind) = (Vec::new(), Vec::new());
-        for label in labels {
-            let parts = label.split_once('-');
-            continues.push(parts.filter(|(prefix, _)| *prefix == "I").map(|(_, kind)| kind.to_owned()));
-            kind.push(parts.map(|(_, kind)| kind.to_owned()));
-        }
-        Self { continues, kind }
+impl<'a> Rules<'a> {
+    pub(crate) fn of(labels: &'a [String]) -> Self {
+        let labels: Vec<_> =
+            labels.iter().map(|label| label.split_once('-').unwrap_or((label, ""))).collect();
+        let closes = labels.iter().any(|(prefix, _)| ["E", "S"].contains(prefix));
+        Self { labels, closes }
     }
 
-    fn allows(&self, before: Option<usize>, label: usize) -> bool {
-        match &self.continues[label] {
-            None => true,
-            wanted => before.is_some_and(|before| self.kind[before] == *wanted),
-        }
-    }
-
-    /// The best well-formed sequence for these log-probabilities, `[words][labels]`.
-    pub(crate) fn best(&self, log_probs: &[&[f64]]) -> Vec<usize> {
-        let n_labels = self.kind.len();
-        let mut scores: Vec<f64> = Vec::new();
-        let mut came_from: Vec<Vec<usize>> = Vec::with_capacity(log_probs.len());
-        for (word, log_probs) in log_probs.iter().enumerate() {
-            let mut next = vec![f64::NEG_INFINITY; n_labels];
-            let mut from = vec![0; n_labels];
-            for label in 0..n_labels {
-                let before = (0..n_labels).filter(|&before| word > 0 && self.allows(Some(before), label));
-                let best = before.max_by(|&a, &b| scores[a].total_cmp(&scores[b]).then(b.cmp(&a)));
-                match best {
-                    Some(best) => (next[label], from[label]) = (scores[best] + log_probs[label], best),
-                    None if word == 0 && self.allows(None, label) => next[label] = log_probs[label],
-                    None => {}
-                }
-            }
-            scores = next;
-            came_from.push(from);
-        }
-        let last = (0..scores.len()).max_by(|&a, &b| scores[a].total_cmp(&scores[b]).then(b.cmp(&a)));
-        let mut label = last.unwrap_or(0);
-        let mut best: Vec<usize> = came_from
-            .iter()
-            .rev()
-            .map(|from| {
-                let before = from[label];
-                std::mem::replace(&mut label, before)
-            })
-            .collect();
-        best.reverse();
-        best
+    /// Whether `to` may not follow `from`; `None` stands for the start and the end.
+    pub(crate) fn forbid(&self, from: Option<usize>, to: Option<usize>) -> bool {
+        // The type that is open after `from`, and the one that `to` goes on with.
+        let of = |label: Option<usize>, prefixes: [&str; 2]| {
+            let (prefix, kind) = self.labels[label?];
+            prefixes.contains(&prefix).then_some(kind)
+        };
+        let open = of(from, ["B", "I"]);
+        let goes_on = of(to, ["I", "E"]);
+        let may_close = !self.closes && goes_on.is_none();
+        open != goes_on && !may_close
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Transitions;
+    use locus_metrics::tags::{Span, TagScheme, encode, spans};
 
-    const LABELS: [&str; 5] = ["O", "B-A", "I-A", "B-B", "I-B"];
+    use super::Rules;
 
-    fn well_formed(tags: &[usize]) -> bool {
-        let t = Transitions::iob2(LABELS.into_iter());
-        (0..tags.len()).all(|i| t.allows(i.checked_sub(1).map(|b| tags[b]), tags[i]))
+    /// Every sequence of these labels, and whether it is allowed.
+    fn sequences(labels: &[&str], len: usize) -> Vec<(Vec<String>, bool)> {
+        let names: Vec<String> = labels.iter().map(|&label| label.to_owned()).collect();
+        let rules = Rules::of(&names);
+        let n = names.len();
+        let all = (0..n.pow(len as u32)).map(|idx| {
+            let sequence: Vec<usize> = (0..len).map(|place| idx / n.pow(place as u32) % n).collect();
+            let steps = sequence.windows(2).map(|pair| (Some(pair[0]), Some(pair[1])));
+            let ends = [(None, Some(sequence[0])), (Some(sequence[len - 1]), None)];
+            let allowed = ends.into_iter().chain(steps).all(|(from, to)| !rules.forbid(from, to));
+            (sequence.iter().map(|&label| names[label].clone()).collect(), allowed)
+        });
+        all.collect()
     }
 
-    #[test]
-    fn it_is_the_best_of_all_well_formed_sequences() {
-        let t = Transitions::iob2(LABELS.into_iter());
-        let key = locus_backend::rng::Key::new(1);
-        for case in 0..40 {
-            let cell = |w: u64, l: u64| -key.child(case).uniform(w * 5 + l) * 3.0;
-            let rows: Vec<Vec<f64>> = (0..4).map(|w| (0..5).map(|l| cell(w, l)).collect()).collect();
-            let rows: Vec<&[f64]> = rows.iter().map(Vec::as_slice).collect();
-            let score = |tags: &[usize]| tags.iter().zip(&rows).map(|(&l, row)| row[l]).sum::<f64>();
-            let all = (0..5_usize.pow(4)).map(|n| [n / 125, n / 25 % 5, n / 5 % 5, n % 5]);
-            let want = all.filter(|tags| well_formed(tags)).map(|tags| score(&tags)).fold(f64::MIN, f64::max);
-            let got = t.best(&rows);
-            assert!(well_formed(&got), "{got:?}");
-            assert!((score(&got) - want).abs() < 1e-12);
+    /// What may be said is just what a scheme writes for some entities.
+    fn are_what_is_written(labels: &[&str], scheme: TagScheme) {
+        let sequences = sequences(labels, 4);
+        for (sequence, allowed) in &sequences {
+            let found: Vec<Span> = spans(sequence, scheme);
+            let written = encode(&found, sequence.len(), scheme).expect("spans that were read");
+            assert_eq!(*allowed, *sequence == written, "{sequence:?}");
         }
+        assert!(sequences.iter().any(|(_, allowed)| *allowed));
     }
 
     #[test]
-    fn no_words_have_no_tags() {
-        assert!(Transitions::iob2(LABELS.into_iter()).best(&[]).is_empty());
+    fn iob2() {
+        are_what_is_written(&["O", "B-A", "I-A", "B-B", "I-B"], TagScheme::Iob2);
+    }
+
+    #[test]
+    fn bioes() {
+        let labels = ["O", "B-A", "I-A", "E-A", "S-A", "B-B", "I-B", "E-B", "S-B"];
+        are_what_is_written(&labels, TagScheme::Bioes);
     }
 }

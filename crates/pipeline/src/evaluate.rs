@@ -1,5 +1,7 @@
 //! Scores of a model on examples, with the metrics of its task.
 
+mod rows;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::ControlFlow;
@@ -12,8 +14,8 @@ use locus_metrics::tags::{TagScheme, spans};
 use locus_metrics::{confusion::ConfusionMatrix, entity::EntityScorer, lm::LmScorer, report::ClassReport};
 use serde::Serialize;
 
-use crate::classify::classify;
-use crate::tagging::tag;
+use crate::classify::outputs;
+use crate::tagging::{best, tag};
 use crate::units::Units;
 use crate::write::{WriteOptions, translate_texts};
 use crate::{Codec, Encoded, PipelineError};
@@ -36,6 +38,12 @@ pub struct Evaluation {
     /// Classes, likewise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class_report: Option<ClassReport>,
+    /// Labels of which a text may have several, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_report: Option<ClassReport>,
+    /// The thresholds with which those labels were given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thresholds: Option<Vec<f64>>,
 }
 
 impl Evaluation {
@@ -47,6 +55,8 @@ impl Evaluation {
             entity_report: None,
             token_report: None,
             class_report: None,
+            label_report: None,
+            thresholds: None,
         }
     }
 
@@ -67,6 +77,7 @@ impl fmt::Display for Evaluation {
             ("entities", &self.entity_report),
             ("tags", &self.token_report),
             ("classes", &self.class_report),
+            ("labels", &self.label_report),
         ];
         for (what, report) in tables {
             if let Some(report) = report {
@@ -100,6 +111,12 @@ pub fn evaluate<B: Backend, P: PositionScheme<B>>(
         }
         (TaskModel::SequenceClassifier(model), Examples::Labelled(examples)) => {
             classes(model, codec, examples, &items, batch_size)
+        }
+        (TaskModel::SequenceClassifier(model), Examples::MultiLabelled(examples)) => {
+            rows::labels(model, codec, examples, &items, batch_size)
+        }
+        (TaskModel::SequenceClassifier(model), Examples::Scored(examples)) => {
+            rows::numbers(model, codec, examples, &items, batch_size)
         }
         (TaskModel::CausalLm(model), Examples::Text(texts)) => {
             language(model, codec, texts, &items, batch_size)
@@ -153,10 +170,10 @@ fn classes<B: Backend, P: PositionScheme<B>>(
     items: &[Item],
     batch_size: usize,
 ) -> Result<Evaluation, PipelineError> {
-    let predicted = classify(model, codec, items, batch_size)?;
+    let predicted = outputs(model, codec, items, batch_size)?;
     let mut confusion = ConfusionMatrix::new();
     let mut nats = 0.0;
-    for (gold, label) in examples.iter().zip(&predicted) {
+    for (gold, label) in examples.iter().zip(predicted.iter().map(|logits| best(logits))) {
         nats -= label.log_probs[codec.label_idx(&gold.label)?];
         confusion.add(&gold.label, codec.label_name(label.label));
     }

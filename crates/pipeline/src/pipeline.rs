@@ -6,16 +6,17 @@ use std::path::Path;
 
 use burn::tensor::backend::Backend;
 use locus_data::{Examples, Item, Tokenizer, split_words};
-use locus_heads::TaskModel;
 use locus_heads::generate::Generated;
+use locus_heads::{HeadConfig, SequenceClassifier, TaskModel};
 use locus_metrics::tags::{TagScheme, spans};
 use locus_model::{ModelConfig, TOKENIZER_FILE, load};
 use serde::Serialize;
 
-use crate::classify::classify;
-use crate::tagging::tag;
+use crate::classify::{outputs, sigmoid};
+use crate::tagging::{best, tag};
+use crate::thresholds::HALF;
 use crate::write::{StreamDecoder, WriteOptions, continue_texts, translate_texts};
-use crate::{Codec, Evaluation, PipelineError, evaluate};
+use crate::{Codec, Evaluation, PipelineError, Thresholds, evaluate};
 
 /// A model with everything it needs to answer in text.
 #[derive(Debug)]
@@ -56,6 +57,22 @@ pub enum Prediction {
         /// The probability of every label.
         scores: BTreeMap<String, f64>,
     },
+    /// The labels of a text, of which it may have several or none.
+    Labels {
+        /// The text.
+        text: String,
+        /// The labels whose probability reaches their threshold, the most probable first.
+        labels: Vec<ScoredLabel>,
+        /// The probability of every label.
+        scores: BTreeMap<String, f64>,
+    },
+    /// The number of a text.
+    Number {
+        /// The text.
+        text: String,
+        /// The number.
+        value: f64,
+    },
     /// A text made from a text.
     Text {
         /// What was given.
@@ -80,6 +97,15 @@ pub struct Entity {
     pub score: f64,
 }
 
+/// A label with its probability.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ScoredLabel {
+    /// The label.
+    pub label: String,
+    /// Its probability.
+    pub score: f64,
+}
+
 impl Prediction {
     /// The answer as one line of JSON.
     pub fn to_json(&self) -> String {
@@ -99,29 +125,14 @@ impl<B: Backend> Pipeline<B> {
         Ok(Self { config, codec, model, batch_size: 16 })
     }
 
-    /// One answer per text, in their order: entities, a label, or generated text.
+    /// One answer per text, in their order: entities, a label, labels, a number, or generated text.
     ///
     /// # Errors
     /// If a text cannot be tokenised or the model cannot take it.
     pub fn predict<S: AsRef<str>>(&self, texts: &[S]) -> Result<Vec<Prediction>, PipelineError> {
         match &self.model {
             TaskModel::TokenClassifier(_) => self.entities(texts),
-            TaskModel::SequenceClassifier(model) => {
-                let texts = texts.iter().map(AsRef::as_ref);
-                let items: Vec<(&str, Item)> = texts
-                    .map(|text| Ok((text, self.codec.row(text, None)?.0)))
-                    .collect::<Result<_, PipelineError>>()?;
-                let rows: Vec<Item> = items.iter().map(|(_, item)| item.clone()).collect();
-                let labels = classify(model, &self.codec, &rows, self.batch_size)?;
-                let name = |idx| self.codec.label_name(idx).to_owned();
-                let answers = items.iter().zip(labels).map(|((text, _), best)| Prediction::Label {
-                    text: (*text).to_owned(),
-                    label: name(best.label),
-                    score: best.probability,
-                    scores: best.log_probs.iter().enumerate().map(|(idx, p)| (name(idx), p.exp())).collect(),
-                });
-                Ok(answers.collect())
-            }
+            TaskModel::SequenceClassifier(model) => self.rows(model, texts),
             TaskModel::CausalLm(_) | TaskModel::Seq2Seq(_) => {
                 let texts = texts.iter().map(|text| text.as_ref().to_owned());
                 texts
@@ -199,6 +210,62 @@ impl<B: Backend> Pipeline<B> {
             TaskModel::Seq2Seq(model) => translate_texts(model, &self.codec, prompts, options, on_token),
             _ => Err(PipelineError::WrongTask { task: self.codec.task(), asked: "generate text" }),
         }
+    }
+
+    fn rows<S: AsRef<str>>(
+        &self,
+        model: &SequenceClassifier<B>,
+        texts: &[S],
+    ) -> Result<Vec<Prediction>, PipelineError> {
+        let items: Vec<Item> = texts
+            .iter()
+            .map(|text| Ok(self.codec.row(text.as_ref(), None)?.0))
+            .collect::<Result<_, PipelineError>>()?;
+        let outputs = outputs(model, &self.codec, &items, self.batch_size)?;
+        let answers = texts.iter().zip(outputs).map(|(text, outputs)| {
+            let text = text.as_ref().to_owned();
+            match self.config.head {
+                HeadConfig::MultiLabelClassification { .. } => self.labels(text, &sigmoid(&outputs)),
+                HeadConfig::Regression { .. } => {
+                    Prediction::Number { text, value: self.codec.number(outputs[0]) }
+                }
+                _ => {
+                    let best = best(&outputs);
+                    let probabilities: Vec<f64> = best.log_probs.iter().map(|p| p.exp()).collect();
+                    let label = self.codec.label_name(best.label).to_owned();
+                    Prediction::Label {
+                        text,
+                        label,
+                        score: best.probability,
+                        scores: self.named(&probabilities),
+                    }
+                }
+            }
+        });
+        Ok(answers.collect())
+    }
+
+    fn labels(&self, text: String, probabilities: &[f64]) -> Prediction {
+        let thresholds = match &self.codec.thresholds {
+            Thresholds::Given(thresholds) => &thresholds[..],
+            Thresholds::Tuned(_) => &[],
+        };
+        let reaches = |&idx: &usize| probabilities[idx] >= thresholds.get(idx).copied().unwrap_or(HALF);
+        let mut given: Vec<usize> = (0..probabilities.len()).filter(reaches).collect();
+        given.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]));
+        let scored =
+            |idx| ScoredLabel { label: self.codec.label_name(idx).to_owned(), score: probabilities[idx] };
+        Prediction::Labels {
+            text,
+            labels: given.into_iter().map(scored).collect(),
+            scores: self.named(probabilities),
+        }
+    }
+
+    /// Probabilities by the names of their labels.
+    fn named(&self, probabilities: &[f64]) -> BTreeMap<String, f64> {
+        let names = probabilities.iter().enumerate();
+        names.map(|(idx, &p)| (self.codec.label_name(idx).to_owned(), p)).collect()
     }
 
     fn entities<S: AsRef<str>>(&self, texts: &[S]) -> Result<Vec<Prediction>, PipelineError> {

@@ -1,12 +1,12 @@
-//! Tags for word sequences of any length, well formed where the labels are IOB2 tags.
+//! Tags for word sequences of any length, well formed where the labels are tags and the model does not say otherwise.
 
 use burn::tensor::backend::Backend;
-use locus_data::Item;
+use locus_data::{Item, LabelSet};
 use locus_embedding::position::PositionScheme;
-use locus_heads::TokenClassifier;
+use locus_heads::{Chain, TagDecoding, TokenClassifier};
 use locus_metrics::tags::is_tag_set;
 
-use crate::decode::Transitions;
+use crate::decode::Rules;
 use crate::{Codec, PipelineError};
 
 /// The tag of one word.
@@ -14,9 +14,9 @@ use crate::{Codec, PipelineError};
 pub struct TaggedWord {
     /// The number of the label.
     pub label: usize,
-    /// Its probability.
+    /// Its probability; with a CRF its share of all sequences.
     pub probability: f64,
-    /// The log-probabilities of all labels.
+    /// The log-probabilities of all labels, likewise.
     pub log_probs: Vec<f64>,
 }
 
@@ -30,7 +30,7 @@ pub fn tag<B: Backend, P: PositionScheme<B>>(
     sentences: &[Vec<String>],
     batch_size: usize,
 ) -> Result<Vec<Vec<TaggedWord>>, PipelineError> {
-    let mut tagged: Vec<Vec<Option<TaggedWord>>> =
+    let mut scores: Vec<Vec<Option<Vec<f32>>>> =
         sentences.iter().map(|words| vec![None; words.len()]).collect();
     let mut windows = Vec::new();
     for (sentence, words) in sentences.iter().enumerate() {
@@ -47,28 +47,61 @@ pub fn tag<B: Backend, P: PositionScheme<B>>(
         for (row, (sentence, window)) in chunk.iter().enumerate() {
             for &(word, column) in &window.columns {
                 let start = (row * seq + column) * n_labels;
-                tagged[*sentence][word] = Some(best(&logits[start..start + n_labels]));
+                scores[*sentence][word] = Some(logits[start..start + n_labels].to_vec());
             }
         }
     }
     let missing = || unreachable!("every word has one owner among the windows");
-    let tagged =
-        tagged.into_iter().map(|words| words.into_iter().map(|word| word.unwrap_or_else(missing)).collect());
-    let Some(labels) = codec.labels.as_ref().filter(|labels| is_tag_set(labels.names())) else {
-        return Ok(tagged.collect());
-    };
-    let transitions = Transitions::iob2(labels.names().iter().map(String::as_str));
-    Ok(tagged.map(|words| well_formed(words, &transitions)).collect())
+    let scored = scores.into_iter().map(|words| words.into_iter().map(|word| word.unwrap_or_else(missing)));
+    let decoder = Decoder::of(model, codec);
+    Ok(scored.map(|words| decoder.decode(words.collect())).collect())
 }
 
-/// The same words with the best tags that do not contradict each other.
-fn well_formed(mut words: Vec<TaggedWord>, transitions: &Transitions) -> Vec<TaggedWord> {
-    let log_probs: Vec<&[f64]> = words.iter().map(|word| &word.log_probs[..]).collect();
-    for (word, label) in transitions.best(&log_probs).into_iter().enumerate() {
-        words[word].label = label;
-        words[word].probability = words[word].log_probs[label].exp();
+/// How the scores of a sentence become its tags.
+struct Decoder {
+    /// None where words are decoded one by one.
+    chain: Option<Chain>,
+    /// Whether the probabilities are those of the chain.
+    is_learned: bool,
+}
+
+impl Decoder {
+    fn of<B: Backend, P: PositionScheme<B>>(model: &TokenClassifier<B, P>, codec: &Codec) -> Self {
+        let labels = codec.labels.as_ref().map(LabelSet::names).unwrap_or_default();
+        let mut chain = match (&model.crf, model.decoding) {
+            (Some(crf), _) => Some(crf.chain()),
+            (None, TagDecoding::Independent) => None,
+            (None, _) => is_tag_set(labels).then(|| Chain::free(labels.len())),
+        };
+        if let Some(chain) = chain.as_mut().filter(|_| is_tag_set(labels)) {
+            let rules = Rules::of(labels);
+            chain.forbid(|from, to| rules.forbid(from, to));
+        }
+        Self { chain, is_learned: model.crf.is_some() }
     }
-    words
+
+    /// The tags of a sentence from the logits of its words.
+    fn decode(&self, logits: Vec<Vec<f32>>) -> Vec<TaggedWord> {
+        let mut words: Vec<TaggedWord> = logits.iter().map(|logits| best(logits)).collect();
+        let Some(chain) = &self.chain else { return words };
+        let scores: Vec<f64> = if self.is_learned {
+            logits.iter().flatten().map(|&x| f64::from(x)).collect()
+        } else {
+            words.iter().flat_map(|word| word.log_probs.iter().copied()).collect()
+        };
+        if self.is_learned {
+            let marginals = chain.marginals(&scores);
+            for (word, marginals) in words.iter_mut().zip(marginals.chunks(chain.start.len())) {
+                // A label that is ruled out, or next to it, keeps a finite loss.
+                word.log_probs = marginals.iter().map(|p| p.max(f64::MIN_POSITIVE).ln()).collect();
+            }
+        }
+        for (word, label) in words.iter_mut().zip(chain.best(&scores)) {
+            word.label = label;
+            word.probability = word.log_probs[label].exp();
+        }
+        words
+    }
 }
 
 /// The best label of a row of logits.

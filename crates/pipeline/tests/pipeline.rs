@@ -1,18 +1,24 @@
 //! From examples to a folder and back: every task answers every input, whatever it looks like.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::backend::AutodiffBackend;
 use locus_backend::rng::Key;
-use locus_data::{Examples, ItemLabels, LabelSet, Labelled, Pair, Tagged, Tokenizer, TokenizerKind};
+use locus_data::{
+    Examples, ItemLabels, LabelSet, Labelled, MultiLabelled, Pair, Scored, Tagged, Tokenizer, TokenizerKind,
+};
 use locus_encoder::StackConfig;
 use locus_heads::generate::Sampling;
-use locus_heads::{HeadConfig, Labels, Pooling, TaskModel, Trainable};
+use locus_heads::{HeadConfig, Labels, Pooling, TagDecoding, TaskModel, Trainable};
 use locus_model::{ModelConfig, save};
-use locus_pipeline::{Codec, Pipeline, PipelineError, Prediction, TrainingSet, WriteOptions, evaluate};
+use locus_pipeline::{
+    Codec, Pipeline, PipelineError, Prediction, ScoredLabel, Thresholds, TrainingSet, Tuning, WriteOptions,
+    evaluate,
+};
 use locus_testkit::on_backends;
 
 const SENTENCE: &str = "Mira Tolland visited Lisbon , 王 小明 too .";
@@ -52,7 +58,7 @@ fn folder<B: AutodiffBackend>(
     let tokenizer = Tokenizer::train(kind, 300, false, examples.texts()).unwrap();
     let labels = LabelSet::from_training(examples).map(|labels| labels.names().to_vec()).unwrap_or_default();
     let config = ModelConfig::new(head, labels, tokenizer.vocab_size(), stack());
-    let model = TaskModel::<B>::new(&config.head, &config.stack, config.vocab_size, 0.0, Key::new(4), device);
+    let model = TaskModel::<B>::new(&config.head, &config.stack, config.vocab_size, Key::new(4), device);
     save(dir, &config, &model, &tokenizer.files().unwrap()).unwrap();
     Codec::new(&config, tokenizer).unwrap()
 }
@@ -75,12 +81,18 @@ fn awkward() -> Vec<String> {
 }
 
 fn entities_for_every_input<B: AutodiffBackend>(device: &B::Device) {
+    for decoding in [TagDecoding::Independent, TagDecoding::WellFormed, TagDecoding::Crf] {
+        entities_with::<B>(decoding, device);
+    }
+}
+
+fn entities_with<B: AutodiffBackend>(decoding: TagDecoding, device: &B::Device) {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path().join("m");
     let examples = tagged_examples();
     folder::<B>(
         &dir,
-        HeadConfig::TokenClassification { n_labels: 4 },
+        HeadConfig::TokenClassification { n_labels: 4, decoding },
         TokenizerKind::WordPiece,
         &examples,
         device,
@@ -129,6 +141,91 @@ fn labels_for_every_input<B: AutodiffBackend>(device: &B::Device) {
     assert!(wrong.contains("texts with labels"), "{wrong}");
 }
 
+fn any_number_of_labels_for_every_input<B: AutodiffBackend>(device: &B::Device) {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("m");
+    let row = |text: &str, labels: &[&str]| MultiLabelled {
+        text: text.to_owned(),
+        pair: None,
+        label: labels.iter().map(|&label| label.to_owned()).collect(),
+        line: 1,
+    };
+    let rows = vec![row("good 好", &["joy", "love"]), row("bad", &["fear"]), row("so", &[])];
+    let examples = Examples::MultiLabelled(rows);
+    let head = HeadConfig::MultiLabelClassification { n_labels: 3, pooling: Pooling::Mean };
+    folder::<B>(&dir, head, TokenizerKind::Word, &examples, device);
+    let mut pipeline = Pipeline::<B::InnerBackend>::from_dir(&dir, device).unwrap();
+    let labels_of = |pipeline: &Pipeline<B::InnerBackend>| -> Vec<(Vec<ScoredLabel>, BTreeMap<String, f64>)> {
+        let texts = awkward();
+        let answers = pipeline.predict(&texts).unwrap();
+        let answers = answers.into_iter().zip(&texts).map(|(answer, given)| match answer {
+            Prediction::Labels { text, labels, scores } if text == *given => (labels, scores),
+            other => panic!("{other:?}"),
+        });
+        answers.collect()
+    };
+    let n = awkward().len();
+    pipeline.codec.thresholds = Thresholds::Given(vec![0.0, 1.0, 0.4]);
+    let answers = labels_of(&pipeline);
+    assert_eq!(answers.len(), n);
+    for (labels, scores) in &answers {
+        assert_eq!(scores.keys().collect::<Vec<_>>(), ["fear", "joy", "love"]);
+        // Every label from its threshold on, and no other; the most probable first.
+        let given: BTreeMap<&str, f64> =
+            labels.iter().map(|label| (label.label.as_str(), label.score)).collect();
+        assert!(given.contains_key("fear") && !given.contains_key("joy"));
+        assert_eq!(given.contains_key("love"), scores["love"] >= 0.4);
+        assert!(given.iter().all(|(label, score)| scores[*label] == *score));
+        assert!(labels.is_sorted_by(|a, b| a.score >= b.score));
+    }
+    pipeline.codec.thresholds = Thresholds::Given(vec![1.0; 3]);
+    assert!(labels_of(&pipeline).iter().all(|(labels, _)| labels.is_empty()), "an answer without labels");
+
+    // The loss is that of training; thresholds that were tuned are told and do at least as well as others.
+    let items = pipeline.codec.encode(&examples).unwrap().items;
+    let batch = pipeline.codec.batch(&items.iter().collect::<Vec<_>>()).unwrap();
+    let loss = pipeline.model.loss(&batch, None).unwrap();
+    assert_eq!(loss.weight, 9.0);
+    let mean = loss.sum.into_data().iter::<f64>().sum::<f64>() / loss.weight;
+    let given = pipeline.evaluate(&examples).unwrap();
+    assert!((mean - given.metrics["loss"]).abs() < 1e-5);
+    for tuning in [Tuning::Global, Tuning::PerLabel] {
+        pipeline.codec.thresholds = Thresholds::Tuned(tuning);
+        let tuned = pipeline.evaluate(&examples).unwrap();
+        assert!(tuned.score() >= given.score() && tuned.score() > 0.0, "{tuned}");
+        assert_eq!(tuned.thresholds.as_ref().unwrap().len(), 3);
+        assert_eq!(tuned.label_report.as_ref().unwrap().labels().len(), 3);
+    }
+    let wrong = pipeline.evaluate(&tagged_examples()).unwrap_err().to_string();
+    assert!(wrong.contains("texts with any number of labels"), "{wrong}");
+}
+
+fn a_number_for_every_input<B: AutodiffBackend>(device: &B::Device) {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("m");
+    let row = |text: &str, label| Scored { text: text.to_owned(), pair: None, label, line: 1 };
+    let examples = Examples::Scored(vec![row("good 好", 110.0), row("bad", 90.0), row("so", 101.0)]);
+    let head = HeadConfig::Regression { pooling: Pooling::Mean, mean: 100.0, std: 8.0 };
+    folder::<B>(&dir, head, TokenizerKind::Word, &examples, device);
+    let pipeline = Pipeline::<B::InnerBackend>::from_dir(&dir, device).unwrap();
+    let texts = awkward();
+    let answers = pipeline.predict(&texts).unwrap();
+    assert_eq!(answers.len(), texts.len());
+    for (answer, given) in answers.iter().zip(&texts) {
+        let Prediction::Number { text, value } = answer else { panic!("{answer:?}") };
+        // An untrained output is small, so the number is near the mean, in its own unit.
+        assert!(text == given && (80.0..120.0).contains(value), "{answer:?}");
+    }
+    let items = pipeline.codec.encode(&examples).unwrap().items;
+    assert_eq!(items[1].labels, ItemLabels::Value(-1.25));
+    let batch = pipeline.codec.batch(&items.iter().collect::<Vec<_>>()).unwrap();
+    let loss = pipeline.model.loss(&batch, None).unwrap();
+    let mean = loss.sum.into_data().iter::<f64>().sum::<f64>() / loss.weight;
+    let metrics = pipeline.evaluate(&examples).unwrap().metrics;
+    assert!((mean - metrics["loss"]).abs() < 1e-5 && (metrics["mse"] / 64.0 - mean).abs() < 1e-5);
+    assert!(metrics.contains_key("spearman") && metrics["rmse"] > 0.0);
+}
+
 fn text_streams_whole<B: AutodiffBackend>(device: &B::Device) {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path().join("m");
@@ -167,7 +264,7 @@ fn a_label_stands_on_each_word_once<B: AutodiffBackend>(device: &B::Device) {
     let dir = tempfile::tempdir().unwrap();
     let text = vec!["Lisbon"; 50].join(" ");
     let examples = Examples::Tagged(vec![tagged(&text, &vec!["B-LOC"; 50].join(" "))]);
-    let head = HeadConfig::TokenClassification { n_labels: 2 };
+    let head = HeadConfig::TokenClassification { n_labels: 2, decoding: Default::default() };
     let codec = folder::<B>(&dir.path().join("m"), head, TokenizerKind::Char, &examples, device);
     let items = codec.encode(&examples).unwrap().items;
     let n: usize = items
@@ -186,7 +283,7 @@ fn training_batches_are_a_function_of_seed_epoch_and_index<B: AutodiffBackend>(d
     let examples = Examples::Tagged(
         (0..23).map(|i| tagged(&vec!["x"; i % 5 + 1].join(" "), &vec!["O"; i % 5 + 1].join(" "))).collect(),
     );
-    let head = HeadConfig::TokenClassification { n_labels: 1 };
+    let head = HeadConfig::TokenClassification { n_labels: 1, decoding: Default::default() };
     let codec = Arc::new(folder::<B>(&dir.path().join("m"), head, TokenizerKind::Word, &examples, device));
     let set = |seed, dropout| {
         let items = codec.encode(&examples).unwrap().items;
@@ -215,7 +312,7 @@ fn evaluation_loss_is_the_training_loss<B: AutodiffBackend>(device: &B::Device) 
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path().join("m");
     let examples = tagged_examples();
-    let head = HeadConfig::TokenClassification { n_labels: 4 };
+    let head = HeadConfig::TokenClassification { n_labels: 4, decoding: Default::default() };
     let codec = folder::<B>(&dir, head, TokenizerKind::Word, &examples, device);
     let pipeline = Pipeline::<B::InnerBackend>::from_dir(&dir, device).unwrap();
     let items = codec.encode(&examples).unwrap().items;
@@ -231,7 +328,7 @@ fn a_folder_with_another_tokenizer_is_refused<B: AutodiffBackend>(device: &B::De
     let dir = dir.path().join("m");
     folder::<B>(
         &dir,
-        HeadConfig::TokenClassification { n_labels: 4 },
+        HeadConfig::TokenClassification { n_labels: 4, decoding: Default::default() },
         TokenizerKind::Word,
         &tagged_examples(),
         device,
@@ -245,6 +342,8 @@ fn a_folder_with_another_tokenizer_is_refused<B: AutodiffBackend>(device: &B::De
 on_backends!(
     entities_for_every_input,
     labels_for_every_input,
+    any_number_of_labels_for_every_input,
+    a_number_for_every_input,
     text_streams_whole,
     targets_are_scored,
     a_label_stands_on_each_word_once,

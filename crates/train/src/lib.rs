@@ -38,7 +38,7 @@
 //! # let run = tempfile::tempdir()?;
 //! let stack = StackConfig { d_model: 8, n_heads: 2, n_layers: 1, ..StackConfig::default() };
 //! let head = HeadConfig::CausalLm { tied: true };
-//! let model = TaskModel::<Autodiff<NdArray>>::new(&head, &stack, 7, 0.0, Key::new(1), &Default::default());
+//! let model = TaskModel::<Autodiff<NdArray>>::new(&head, &stack, 7, Key::new(1), &Default::default());
 //! let evaluate = |_: &TaskModel<NdArray>| Ok::<_, BoxError>(Evaluation { score: 0.5, ..Default::default() });
 //!
 //! let trainer = Trainer::new(FitConfig { epochs: 2, ..Default::default() }, run.path()).console(ConsoleMode::Quiet);

@@ -172,12 +172,11 @@ fn another_run_is_refused_with_all_reasons() {
     let wider = {
         let config =
             locus_encoder::StackConfig { d_model: 20, n_heads: 2, n_layers: 2, ..Default::default() };
-        let head = locus_heads::HeadConfig::TokenClassification { n_labels: 3 };
+        let head = locus_heads::HeadConfig::TokenClassification { n_labels: 3, decoding: Default::default() };
         locus_heads::TaskModel::<B>::new(
             &head,
             &config,
             11,
-            0.0,
             locus_backend::rng::Key::new(1),
             &Default::default(),
         )

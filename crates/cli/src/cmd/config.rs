@@ -22,7 +22,7 @@ pub(crate) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
 }
 
 /// The keys without a default.
-const OPTIONAL: [&str; 19] = [
+const OPTIONAL: [&str; 20] = [
     "data.set",
     "data.dir",
     "data.train",
@@ -36,6 +36,7 @@ const OPTIONAL: [&str; 19] = [
     "model.d_head",
     "model.d_ff",
     "model.layer_positions",
+    "train.class_weights",
     "train.max_steps",
     "train.patience",
     "train.eval_every_steps",

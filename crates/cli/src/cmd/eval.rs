@@ -2,8 +2,7 @@
 
 use burn::tensor::backend::AutodiffBackend;
 use locus_backend::device::{Job, run_on};
-use locus_data::{Kind, ReadOptions, read};
-use locus_heads::HeadConfig;
+use locus_data::{ReadOptions, read};
 use locus_pipeline::{Evaluation, Pipeline};
 
 use super::data::options;
@@ -22,13 +21,7 @@ impl Job for Eval<'_> {
 
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Out {
         let pipeline = Pipeline::<B::InnerBackend>::from_dir(&self.0.model, &device)?;
-        let kind = match pipeline.config.head {
-            HeadConfig::TokenClassification { .. } => Kind::Tagged,
-            HeadConfig::SequenceClassification { .. } => Kind::Labelled,
-            HeadConfig::CausalLm { .. } => Kind::Text,
-            HeadConfig::Seq2Seq { .. } => Kind::Pairs,
-        };
-        let options = ReadOptions { kind: Some(kind), ..options(&self.0.read)? };
+        let options = ReadOptions { kind: Some(pipeline.codec.kind()), ..options(&self.0.read)? };
         let examples = read(&self.0.data, &options)?;
         Ok(pipeline.evaluate(&examples)?)
     }

@@ -87,6 +87,11 @@ fn shown(prediction: &Prediction) -> String {
             format!("{text}\t{}", if entities.is_empty() { "-".to_owned() } else { entities.join("; ") })
         }
         Prediction::Label { text, label, score, .. } => format!("{label} {score:.2}\t{text}"),
+        Prediction::Labels { text, labels, .. } => {
+            let labels: Vec<String> = labels.iter().map(|l| format!("{} {:.2}", l.label, l.score)).collect();
+            format!("{}\t{text}", if labels.is_empty() { "-".to_owned() } else { labels.join("; ") })
+        }
+        Prediction::Number { text, value } => format!("{value:.4}\t{text}"),
         Prediction::Text { text, generated } => format!("{text}\t{}", generated.replace('\n', "\\n")),
     }
 }

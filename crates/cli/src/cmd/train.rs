@@ -120,7 +120,9 @@ fn next_steps(task: Task, out: &Path) -> String {
     let (model, run) = (path("model"), path("run.toml"));
     let usage = match task {
         Task::Ner => format!("echo 'Mira Tolland visited Lisbon.' | locus predict --model {model}"),
-        Task::Classify => format!("echo 'It works very well.' | locus predict --model {model}"),
+        Task::Classify | Task::Multilabel | Task::Regression => {
+            format!("echo 'It works very well.' | locus predict --model {model}")
+        }
         Task::Lm => format!("locus generate --model {model} --prompt 'The '"),
         Task::Seq2seq => format!("locus generate --model {model} --prompt 'a b c' --temperature 0"),
     };

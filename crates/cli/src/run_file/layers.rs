@@ -254,7 +254,9 @@ mod tests {
     #[test]
     fn the_resolved_file_reads_back_as_itself() {
         let source = Source { origin: String::new(), text: FILE.to_owned() };
-        let run = load(&source, &["model.n_heads=2".to_owned()]).expect("fits");
+        let sets =
+            ["model.n_heads=2", "train.class_weights.B-X=2", "train.class_weights.O=0.5"].map(str::to_owned);
+        let run = load(&source, &sets).expect("fits");
         let text = toml::to_string(&run).expect("written");
         assert_eq!(load(&Source { origin: String::new(), text }, &[]).expect("fits"), run);
     }

@@ -11,10 +11,13 @@ use std::path::PathBuf;
 
 use locus_data::{ReadOptions, TokenizerConfig};
 use locus_encoder::StackConfig;
-use locus_heads::Pooling;
+use locus_heads::{Pooling, TagDecoding};
+use locus_pipeline::Tuning;
 use locus_train::FitConfig;
 use serde::de::{DeserializeOwned, Deserializer, Error};
 use serde::{Deserialize, Serialize};
+
+use crate::class_weights::ClassWeights;
 
 pub(crate) use init::{InitSection, PositionFit, VectorScale};
 pub(crate) use layers::{Source, load, read_options};
@@ -29,6 +32,10 @@ pub(crate) enum Task {
     Ner,
     /// A label for every text.
     Classify,
+    /// Any number of labels for every text.
+    Multilabel,
+    /// A number for every text.
+    Regression,
     /// The next token.
     Lm,
     /// A text from a text.
@@ -130,8 +137,12 @@ pub(crate) struct ModelSection {
     /// A model folder whose weights, tokenizer and sizes are taken over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) from: Option<PathBuf>,
+    /// How a tagger's scores of words become tags.
+    pub(crate) decoding: TagDecoding,
     /// How a classifier makes one vector of a row.
     pub(crate) pooling: Pooling,
+    /// How it is decided on dev from which probability on a label is given, where a text may have several.
+    pub(crate) thresholds: Tuning,
     /// Whether a language model's token table serves as output too.
     pub(crate) tied: bool,
     /// The stack.
@@ -147,29 +158,44 @@ pub(crate) struct ModelSection {
 #[serde(default, deny_unknown_fields)]
 struct ModelKeys {
     from: Option<PathBuf>,
+    decoding: TagDecoding,
     pooling: Pooling,
+    thresholds: Tuning,
     tied: bool,
     init: InitSection,
 }
 
 impl Default for ModelKeys {
     fn default() -> Self {
-        Self { from: None, pooling: Pooling::default(), tied: true, init: InitSection::default() }
+        Self {
+            from: None,
+            decoding: TagDecoding::default(),
+            pooling: Pooling::default(),
+            thresholds: Tuning::default(),
+            tied: true,
+            init: InitSection::default(),
+        }
+    }
+}
+
+impl ModelSection {
+    fn new(own: ModelKeys, stack: StackConfig) -> Self {
+        let ModelKeys { from, decoding, pooling, thresholds, tied, init } = own;
+        Self { from, decoding, pooling, thresholds, tied, stack, init }
     }
 }
 
 impl Default for ModelSection {
     fn default() -> Self {
-        let ModelKeys { from, pooling, tied, init } = ModelKeys::default();
-        Self { from, pooling, tied, stack: StackConfig::default(), init }
+        Self::new(ModelKeys::default(), StackConfig::default())
     }
 }
 
 impl<'de> Deserialize<'de> for ModelSection {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (ModelKeys { from, pooling, tied, init }, stack) =
-            split(deserializer, &["from", "pooling", "tied", "init"], "`d_model`")?;
-        Ok(Self { from, pooling, tied, stack, init })
+        let own = ["from", "decoding", "pooling", "thresholds", "tied", "init"];
+        let (own, stack) = split(deserializer, &own, "`d_model`")?;
+        Ok(Self::new(own, stack))
     }
 }
 
@@ -182,6 +208,11 @@ pub(crate) struct TrainSection {
     pub(crate) eval_batch_size: usize,
     /// Label smoothing.
     pub(crate) label_smoothing: f64,
+    /// How much less counts what is predicted well.
+    pub(crate) focal_gamma: f64,
+    /// How much each label counts; all the same where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) class_weights: Option<ClassWeights>,
     /// Schedule, optimizer, checkpoints.
     #[serde(flatten)]
     pub(crate) fit: FitConfig,
@@ -193,26 +224,40 @@ struct TrainKeys {
     batch_size: usize,
     eval_batch_size: usize,
     label_smoothing: f64,
+    focal_gamma: f64,
+    class_weights: Option<ClassWeights>,
 }
 
 impl Default for TrainKeys {
     fn default() -> Self {
-        Self { batch_size: 16, eval_batch_size: 32, label_smoothing: 0.0 }
+        Self {
+            batch_size: 16,
+            eval_batch_size: 32,
+            label_smoothing: 0.0,
+            focal_gamma: 0.0,
+            class_weights: None,
+        }
+    }
+}
+
+impl TrainSection {
+    fn new(own: TrainKeys, fit: FitConfig) -> Self {
+        let TrainKeys { batch_size, eval_batch_size, label_smoothing, focal_gamma, class_weights } = own;
+        Self { batch_size, eval_batch_size, label_smoothing, focal_gamma, class_weights, fit }
     }
 }
 
 impl Default for TrainSection {
     fn default() -> Self {
-        let TrainKeys { batch_size, eval_batch_size, label_smoothing } = TrainKeys::default();
-        Self { batch_size, eval_batch_size, label_smoothing, fit: FitConfig::default() }
+        Self::new(TrainKeys::default(), FitConfig::default())
     }
 }
 
 impl<'de> Deserialize<'de> for TrainSection {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (TrainKeys { batch_size, eval_batch_size, label_smoothing }, fit) =
-            split(deserializer, &["batch_size", "eval_batch_size", "label_smoothing"], "`epochs`")?;
-        Ok(Self { batch_size, eval_batch_size, label_smoothing, fit })
+        let own = ["batch_size", "eval_batch_size", "label_smoothing", "focal_gamma", "class_weights"];
+        let (own, fit) = split(deserializer, &own, "`epochs`")?;
+        Ok(Self::new(own, fit))
     }
 }
 
@@ -262,8 +307,34 @@ impl RunFile {
             data.token_dropout.to_string(),
             "0 or more and below 1",
         );
-        let smoothing = self.train.label_smoothing;
-        unless(share(smoothing), "train.label_smoothing", smoothing.to_string(), "0 or more and below 1");
+        let TrainSection { label_smoothing: smoothing, focal_gamma: gamma, class_weights, .. } = &self.train;
+        unless(share(*smoothing), "train.label_smoothing", smoothing.to_string(), "0 or more and below 1");
+        let is_exponent = gamma.is_finite() && *gamma >= 0.0;
+        unless(is_exponent, "train.focal_gamma", gamma.to_string(), "0 or more; 2 is usual");
+        for weight in class_weights.iter().flat_map(ClassWeights::out_of_range) {
+            unless(false, "train.class_weights", weight.to_string(), "weights of 0 or more");
+        }
+        let (focal, smooth) = (*gamma > 0.0, *smoothing > 0.0);
+        match self.task {
+            Task::Multilabel => {}
+            Task::Ner if self.model.decoding == TagDecoding::Crf => {
+                let allowed = "none where model.decoding is crf, whose loss is that of whole sequences";
+                unless(!focal, "train.focal_gamma", gamma.to_string(), allowed);
+                unless(!smooth, "train.label_smoothing", smoothing.to_string(), allowed);
+                unless(class_weights.is_none(), "train.class_weights", "weights".to_owned(), allowed);
+            }
+            Task::Ner | Task::Classify => {
+                let allowed = "0 where train.label_smoothing is not: the two contradict each other";
+                unless(!(focal && smooth), "train.focal_gamma", gamma.to_string(), allowed);
+            }
+            Task::Regression | Task::Lm | Task::Seq2seq => {
+                let allowed = "none: only ner, classify and multilabel have it";
+                unless(!focal, "train.focal_gamma", gamma.to_string(), allowed);
+                unless(class_weights.is_none(), "train.class_weights", "weights".to_owned(), allowed);
+                let smooth = smooth && self.task == Task::Regression;
+                unless(!smooth, "train.label_smoothing", smoothing.to_string(), "0: numbers are no labels");
+            }
+        }
         for (key, size) in [
             ("train.batch_size", self.train.batch_size),
             ("train.eval_batch_size", self.train.eval_batch_size),
@@ -296,9 +367,12 @@ impl RunFile {
     /// The head for a number of labels.
     pub(crate) fn head(&self, n_labels: usize) -> locus_heads::HeadConfig {
         use locus_heads::HeadConfig;
+        let pooling = self.model.pooling;
         match self.task {
-            Task::Ner => HeadConfig::TokenClassification { n_labels },
-            Task::Classify => HeadConfig::SequenceClassification { n_labels, pooling: self.model.pooling },
+            Task::Ner => HeadConfig::TokenClassification { n_labels, decoding: self.model.decoding },
+            Task::Classify => HeadConfig::SequenceClassification { n_labels, pooling },
+            Task::Multilabel => HeadConfig::MultiLabelClassification { n_labels, pooling },
+            Task::Regression => HeadConfig::Regression { pooling, mean: 0.0, std: 1.0 },
             Task::Lm => HeadConfig::CausalLm { tied: self.model.tied },
             Task::Seq2seq => HeadConfig::Seq2Seq { tied: self.model.tied },
         }

@@ -83,9 +83,9 @@ pub(crate) fn model(dropout: f64) -> Model {
         init_std: 0.1,
         ..StackConfig::default()
     };
-    let head = HeadConfig::TokenClassification { n_labels: N_LABELS as usize };
+    let head = HeadConfig::TokenClassification { n_labels: N_LABELS as usize, decoding: Default::default() };
     assert_eq!(head.check(&config), []);
-    TaskModel::new(&head, &config, VOCAB as usize, 0.0, Key::new(1), &Default::default())
+    TaskModel::new(&head, &config, VOCAB as usize, Key::new(1), &Default::default())
 }
 
 pub(crate) fn config() -> FitConfig {
