@@ -29,6 +29,10 @@ use crate::samples;
 pub(crate) struct Experiment {
     /// The resolved run file.
     pub(crate) run: RunFile,
+    /// What the recipe or run file is called, for the report.
+    pub(crate) recipe: String,
+    /// The command that repeats the run, for the report.
+    pub(crate) command: String,
     /// The run folder.
     pub(crate) out: PathBuf,
     /// Where data sets lie.
@@ -75,7 +79,8 @@ impl Experiment {
         let section = &self.run.model.init;
         let (model, init) =
             fill_tables(model, section, config.stack.init_std, &codec.tokenizer, set.token_ids())?;
-        self.announce(&splits, &set, &config, model.num_params());
+        let n_params = model.num_params();
+        self.announce(&splits, &set, &config, n_params);
         eprintln!("tokenizer  {}", codec.tokenizer.summary());
         init.lines().iter().for_each(|line| eprintln!("init       {line}"));
         let fingerprint = self.fingerprint(&config, &codec, &set)?;
@@ -107,7 +112,7 @@ impl Experiment {
         }
         let test = scores(Part::Test, &codec)?;
         save(&self.out.join("model"), &config, &fitted.best_model, &codec.tokenizer.files()?)?;
-        let report = Report::new(&self.run, self.backend, &fitted, dev, test).with_init(init);
+        let report = Report::new(&self, n_params, &fitted, dev, test).with_init(init);
         report.write(&self.out)?;
         Ok(Ended::Done(Box::new(report)))
     }

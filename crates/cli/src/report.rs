@@ -1,4 +1,4 @@
-//! `report.json` and `report.txt`: what a run came to.
+//! `report.json`, `samples.json` and `report.txt`: what a run came to.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,16 +9,25 @@ use locus_pipeline::Evaluation;
 use locus_train::{FitReport, Stopped};
 use serde::Serialize;
 
+use crate::experiment::Experiment;
 use crate::init::InitReport;
-use crate::run_file::RunFile;
 
 /// The report of a run. `metrics` and the tables are those of the test part where there is one, else of dev.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
+    recipe: String,
     description: String,
+    /// What repeats the run, without the folders of this machine.
+    command: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_set: Option<String>,
     position: String,
+    n_params: usize,
     backend: &'static str,
+    threads: usize,
     seed: u64,
+    #[serde(flatten)]
+    score: Option<Score>,
     /// Which part `metrics` and the tables are of.
     #[serde(skip_serializing_if = "Option::is_none")]
     part: Option<&'static str>,
@@ -30,8 +39,22 @@ pub(crate) struct Report {
     #[serde(skip_serializing_if = "InitReport::is_empty")]
     init: InitReport,
     train: Training,
+    /// What the score was computed from.
+    #[serde(skip)]
+    samples: Option<serde_json::Value>,
     #[serde(skip)]
     text: String,
+}
+
+/// The metric that decides, on `part`.
+#[derive(Debug, Serialize)]
+struct Score {
+    score_name: &'static str,
+    score: f64,
+    /// 95 %, by the bootstrap over examples.
+    interval: Option<[f64; 2]>,
+    n_examples: usize,
+    dev_score: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -49,12 +72,13 @@ struct Training {
 
 impl Report {
     pub(crate) fn new<I>(
-        run: &RunFile,
-        backend: &'static str,
+        experiment: &Experiment,
+        n_params: usize,
         fitted: &FitReport<I>,
         dev: Option<Evaluation>,
         test: Option<Evaluation>,
     ) -> Self {
+        let run = &experiment.run;
         let train = Training {
             steps: fitted.steps,
             epochs: fitted.epochs,
@@ -66,18 +90,36 @@ impl Report {
             best_step: fitted.best_step,
             stopped: fitted.stopped,
         };
+        let (dev, test) = match test {
+            Some(test) => (dev, Some(test.with_interval())),
+            None => (dev.map(Evaluation::with_interval), None),
+        };
         let text = text(&train, dev.as_ref(), test.as_ref());
+        let dev_score = dev.as_ref().map(Evaluation::value);
         let dev_metrics = dev.as_ref().map(|dev| dev.metrics.clone()).unwrap_or_default();
         let part = if test.is_some() { Some("test") } else { dev.is_some().then_some("dev") };
         let last = test.or(dev);
         Self {
+            recipe: experiment.recipe.clone(),
             description: run.description.clone(),
+            command: experiment.command.clone(),
+            data_set: run.data.set.clone(),
             position: positions(&run.model.stack),
-            backend,
+            n_params,
+            backend: experiment.backend,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            score: last.as_ref().map(|last| Score {
+                score_name: last.score_name,
+                score: last.value(),
+                interval: last.interval.map(Into::into),
+                n_examples: last.n_examples,
+                dev_score,
+            }),
             seed: run.train.fit.seed,
             part,
             metrics: last.as_ref().map(|last| last.metrics.clone()).unwrap_or_default(),
             dev_metrics,
+            samples: last.as_ref().and_then(|last| serde_json::to_value(last.samples.as_ref()?).ok()),
             tables: last.map(tables).unwrap_or_default(),
             init: InitReport::default(),
             train,
@@ -95,10 +137,13 @@ impl Report {
         &self.text
     }
 
-    /// Writes both files.
+    /// Writes all files.
     pub(crate) fn write(&self, dir: &Path) -> anyhow::Result<()> {
         let json = serde_json::to_vec_pretty(self)?;
         locus_model::write_file(&dir.join("report.json"), &json)?;
+        if let Some(samples) = &self.samples {
+            locus_model::write_file(&dir.join("samples.json"), &serde_json::to_vec(samples)?)?;
+        }
         Ok(locus_model::write_file(&dir.join("report.txt"), self.text.as_bytes())?)
     }
 }

@@ -13,7 +13,7 @@ fn the_run_folder_holds_what_the_book_says() {
     let place = Place::new();
     let run = place.train(&["first-news", "--out", "out", "--seed", "7"]);
     assert!(run.succeeds().stdout().contains("entity_f1"));
-    for name in ["run.toml", "events.jsonl", "checkpoints", "report.txt", "report.json"] {
+    for name in ["run.toml", "events.jsonl", "checkpoints", "report.txt", "report.json", "samples.json"] {
         assert!(place.path("out").join(name).exists(), "{name}");
     }
     for name in ["config.json", "model.safetensors", "tokenizer.json"] {
@@ -36,9 +36,20 @@ fn the_run_folder_holds_what_the_book_says() {
         assert!(report["train"][key].as_f64() > Some(0.0), "{key}");
     }
     assert_eq!((&report["backend"], &report["seed"]), (&"ndarray".into(), &7.into()));
+    assert_eq!((&report["recipe"], &report["data_set"]), (&"first-news".into(), &"first-news".into()));
+    let command = report["command"].as_str().unwrap();
+    assert!(command.starts_with("locus train first-news --seed 7 --set model.d_model=16"), "{command}");
+    assert_eq!((&report["score_name"], &report["n_examples"]), (&"entity_f1".into(), &50.into()));
+    assert_eq!(report["score"], report["metrics"]["entity_f1"]);
+    assert_eq!(report["dev_score"], report["dev_metrics"]["entity_f1"]);
+    let end = |at: usize| report["interval"][at].as_f64().unwrap();
+    assert!(end(0) <= report["score"].as_f64().unwrap() && report["score"].as_f64().unwrap() <= end(1));
+    assert!(report["n_params"].as_u64() > Some(0) && report["threads"].as_u64() > Some(0));
     // The resolved run file runs again and gives the same numbers.
-    place.run(&["train", "out/run.toml", "--out", "again"]).succeeds();
+    let (file, dir) = (place.path("out/run.toml"), format!("data.dir={}", place.path("").display()));
+    place.run(&["train", &file.to_string_lossy(), "--out", "again", "--set", &dir]).succeeds();
     let again = json(&place.path("again/report.json"));
+    assert_eq!(again["command"], "locus train run.toml", "folders of the machine stay out");
     assert_eq!((&report["metrics"], &report["dev_metrics"]), (&again["metrics"], &again["dev_metrics"]));
     // The scores are those of the saved model.
     std::fs::create_dir_all(place.path("data")).unwrap();
@@ -46,6 +57,7 @@ fn the_run_folder_holds_what_the_book_says() {
     let eval = place.run(&["eval", "--model", "out/model", "--data", "test.conll", "--json"]);
     let eval: serde_json::Value = serde_json::from_str(&eval.succeeds().stdout()).unwrap();
     assert_eq!(eval["metrics"]["entity_f1"], report["metrics"]["entity_f1"]);
+    assert_eq!((&eval["interval"], &eval["n_examples"]), (&report["interval"], &report["n_examples"]));
 }
 
 #[test]

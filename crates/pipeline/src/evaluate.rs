@@ -10,6 +10,8 @@ use burn::tensor::backend::Backend;
 use locus_data::{Examples, IGNORE, Item, ItemLabels, Labelled, Pair, Tagged};
 use locus_embedding::position::PositionScheme;
 use locus_heads::{CausalLm, Seq2Seq, SequenceClassifier, TaskModel, TokenClassifier, Trainable};
+use locus_metrics::bootstrap::Interval;
+use locus_metrics::samples::{Formula, Samples};
 use locus_metrics::tags::{TagScheme, spans};
 use locus_metrics::{confusion::ConfusionMatrix, entity::EntityScorer, lm::LmScorer, report::ClassReport};
 use serde::Serialize;
@@ -27,6 +29,14 @@ pub struct Evaluation {
     pub metrics: BTreeMap<String, f64>,
     /// The name of the one that decides.
     pub score_name: &'static str,
+    /// How many examples it was computed from: sentences, texts or pairs; of a language model, windows of tokens.
+    pub n_examples: usize,
+    /// Its 95 % interval, where [`with_interval`](Self::with_interval) computed one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Interval>,
+    /// What the score was computed from, example by example; of a language model, batch by batch.
+    #[serde(skip)]
+    pub samples: Option<Samples>,
     /// How many texts were longer than the model and were cut.
     pub n_truncated: usize,
     /// Entities: precision, recall, F1 and support per type, with averages.
@@ -51,6 +61,9 @@ impl Evaluation {
         Self {
             metrics: BTreeMap::new(),
             score_name,
+            n_examples: 0,
+            interval: None,
+            samples: None,
             n_truncated: 0,
             entity_report: None,
             token_report: None,
@@ -64,9 +77,21 @@ impl Evaluation {
         self.metrics.insert(name.to_owned(), value);
     }
 
-    /// The number that decides which model is best; higher is better.
+    /// The score that decides.
+    pub fn value(&self) -> f64 {
+        self.metrics.get(self.score_name).copied().unwrap_or(f64::NAN)
+    }
+
+    /// The same with the percentile interval of the score: 1,000 bootstrap resamples of the examples, always the same
+    /// ones. There is none for a single example, or where a loss is not finite.
+    pub fn with_interval(mut self) -> Self {
+        self.interval = self.samples.as_ref().and_then(|samples| samples.interval().ok());
+        self
+    }
+
+    /// The score as a number of which more is better: a loss with its sign turned.
     pub fn score(&self) -> f64 {
-        let value = self.metrics.get(self.score_name).copied().unwrap_or(f64::NAN);
+        let value = self.value();
         if self.score_name == "loss" { -value } else { value }
     }
 }
@@ -86,6 +111,10 @@ impl fmt::Display for Evaluation {
         }
         let numbers: Vec<String> = self.metrics.iter().map(|(name, x)| format!("{name} {x:.4}")).collect();
         write!(f, "{}", numbers.join(" · "))?;
+        if let Some(Interval { low, high }) = self.interval {
+            let (name, n) = (self.score_name, self.n_examples);
+            write!(f, "\n{name} {:.4}, 95 % interval {low:.4} – {high:.4} over {n} examples", self.value())?;
+        }
         match self.n_truncated {
             0 => Ok(()),
             n => write!(f, "\n{n} texts are longer than the model's max_seq_len and were cut"),
@@ -126,7 +155,8 @@ pub fn evaluate<B: Backend, P: PositionScheme<B>>(
         }
         _ => unreachable!("the codec of a model takes only the examples of its task"),
     }?;
-    Ok(Evaluation { n_truncated, ..evaluation })
+    let n_examples = if let Examples::Text(_) = examples { items.len() } else { examples.len() };
+    Ok(Evaluation { n_truncated, n_examples, ..evaluation })
 }
 
 fn tags<B: Backend, P: PositionScheme<B>>(
@@ -139,7 +169,7 @@ fn tags<B: Backend, P: PositionScheme<B>>(
     let sentences: Vec<Vec<String>> = split.iter().map(|units| units.units.clone()).collect();
     let predicted = tag(model, codec, &sentences, batch_size)?;
     let (mut entities, mut tokens) = (EntityScorer::new(), ConfusionMatrix::new());
-    let (mut nats, mut n) = (0.0, 0_usize);
+    let (mut nats, mut n, mut counts) = (0.0, 0_usize, Vec::with_capacity(examples.len()));
     for ((gold, units), found) in examples.iter().zip(&split).zip(&predicted) {
         for (tag, unit) in units.spread(&gold.tags).iter().zip(found) {
             nats -= unit.log_probs[codec.label_idx(tag)?];
@@ -147,7 +177,8 @@ fn tags<B: Backend, P: PositionScheme<B>>(
         }
         let names: Vec<&str> = found.iter().map(|unit| codec.label_name(unit.label)).collect();
         let names = units.gather(&names);
-        entities.add(&spans(&gold.tags, TagScheme::Iob2), &spans(&names, TagScheme::Iob2));
+        let own = entities.add(&spans(&gold.tags, TagScheme::Iob2), &spans(&names, TagScheme::Iob2));
+        counts.push(own.map(|n| n as u32));
         tokens.extend(&gold.tags, &names)?;
     }
     let entity_report = entities.report();
@@ -158,6 +189,7 @@ fn tags<B: Backend, P: PositionScheme<B>>(
     evaluation.set("entity_f1", micro.f1);
     evaluation.set("token_accuracy", tokens.accuracy());
     evaluation.set("loss", nats / n.max(1) as f64);
+    evaluation.samples = Some(Samples::new(Formula::F1, counts));
     evaluation.entity_report = Some(entity_report);
     evaluation.token_report = Some(tokens.report());
     Ok(evaluation)
@@ -172,16 +204,19 @@ fn classes<B: Backend, P: PositionScheme<B>>(
 ) -> Result<Evaluation, PipelineError> {
     let predicted = outputs(model, codec, items, batch_size)?;
     let mut confusion = ConfusionMatrix::new();
-    let mut nats = 0.0;
+    let (mut nats, mut right) = (0.0, Vec::with_capacity(examples.len()));
     for (gold, label) in examples.iter().zip(predicted.iter().map(|logits| best(logits))) {
         nats -= label.log_probs[codec.label_idx(&gold.label)?];
-        confusion.add(&gold.label, codec.label_name(label.label));
+        let name = codec.label_name(label.label);
+        confusion.add(&gold.label, name);
+        right.push(gold.label == name);
     }
     let report = confusion.report();
     let mut evaluation = Evaluation::new("accuracy");
     evaluation.set("accuracy", confusion.accuracy());
     evaluation.set("macro_f1", report.macro_avg().f1);
     evaluation.set("loss", nats / examples.len().max(1) as f64);
+    evaluation.samples = Some(share(&right));
     evaluation.class_report = Some(report);
     Ok(evaluation)
 }
@@ -193,9 +228,9 @@ fn language<B: Backend, P: PositionScheme<B>>(
     items: &[Item],
     batch_size: usize,
 ) -> Result<Evaluation, PipelineError> {
-    let (nats, n_tokens) = summed_loss::<B, _>(model, codec, items, batch_size)?;
+    let losses = batch_losses::<B, _>(model, codec, items, batch_size)?;
     let mut scorer = LmScorer::new();
-    scorer.add(nats, n_tokens);
+    losses.iter().for_each(|&(nats, n_tokens)| scorer.add(nats, n_tokens));
     texts.iter().for_each(|text| scorer.add_text(text));
     let report = scorer.report()?;
     let mut evaluation = Evaluation::new("loss");
@@ -206,6 +241,8 @@ fn language<B: Backend, P: PositionScheme<B>>(
             evaluation.set(name, bits);
         }
     }
+    // Neighbouring windows are alike, so whole batches of them are drawn.
+    evaluation.samples = Some(Samples::new(Formula::Mean, losses.iter().map(|&(nats, n)| [nats, n as f64])));
     Ok(evaluation)
 }
 
@@ -216,24 +253,32 @@ fn targets<B: Backend, P: PositionScheme<B>>(
     items: &[Item],
     batch_size: usize,
 ) -> Result<Evaluation, PipelineError> {
-    let (nats, n_tokens) = summed_loss::<B, _>(model, codec, items, batch_size)?;
+    let losses = batch_losses::<B, _>(model, codec, items, batch_size)?;
+    let nats: f64 = losses.iter().map(|(nats, _)| nats).sum();
+    let n_tokens: u64 = losses.iter().map(|(_, n_tokens)| n_tokens).sum();
     let longest = items.iter().map(|item| target_ids(item).len()).max().unwrap_or(0);
     let options = WriteOptions { max_new_tokens: longest + 1, ..WriteOptions::default() };
-    let (mut exact, mut done) = (0_usize, 0);
+    let mut exact = Vec::with_capacity(pairs.len());
     for chunk in items.chunks(batch_size.max(1)) {
         let sources: Vec<Vec<u32>> = chunk.iter().map(|item| item.ids.clone()).collect();
         let written =
             translate_texts(model, codec, &sources, options, &mut |_, _| ControlFlow::Continue(()))?;
-        for (pair, row) in pairs[done..].iter().zip(&written) {
+        for (pair, row) in pairs[exact.len()..].iter().zip(&written) {
             // The whole target: one that is too long for the model cannot be right.
-            exact += usize::from(codec.whole_target(&pair.target)? == row.ids);
+            exact.push(codec.whole_target(&pair.target)? == row.ids);
         }
-        done += chunk.len();
     }
     let mut evaluation = Evaluation::new("exact_match");
-    evaluation.set("exact_match", exact as f64 / pairs.len().max(1) as f64);
+    let n_exact = exact.iter().filter(|exact| **exact).count();
+    evaluation.set("exact_match", n_exact as f64 / pairs.len().max(1) as f64);
     evaluation.set("loss", nats / n_tokens.max(1) as f64);
+    evaluation.samples = Some(share(&exact));
     Ok(evaluation)
+}
+
+/// The share of examples that are right.
+fn share(right: &[bool]) -> Samples {
+    Samples::new(Formula::Mean, right.iter().map(|&right| [u8::from(right), 1]))
 }
 
 /// What the decoder was fed: the start token and the target.
@@ -244,20 +289,20 @@ fn target_ids(item: &Item) -> &[u32] {
     }
 }
 
-fn summed_loss<B: Backend, M: Trainable<B, Batch = locus_heads::TaskBatch>>(
+/// The summed loss of each batch in nats, with its number of tokens.
+fn batch_losses<B: Backend, M: Trainable<B, Batch = locus_heads::TaskBatch>>(
     model: &M,
     codec: &Codec,
     items: &[Item],
     batch_size: usize,
-) -> Result<(f64, u64), PipelineError> {
-    let (mut nats, mut n_tokens) = (0.0, 0);
-    for chunk in items.chunks(batch_size.max(1)) {
+) -> Result<Vec<(f64, u64)>, PipelineError> {
+    let of_batch = |chunk: &[Item]| {
         let batch = codec.batch(&chunk.iter().collect::<Vec<_>>())?;
         let loss = model.loss(&batch, None)?;
-        nats += loss.sum.into_data().iter::<f64>().sum::<f64>();
-        n_tokens += chunk.iter().map(n_labels).sum::<u64>();
-    }
-    Ok((nats, n_tokens))
+        let nats = loss.sum.into_data().iter::<f64>().sum::<f64>();
+        Ok((nats, chunk.iter().map(n_labels).sum::<u64>()))
+    };
+    items.chunks(batch_size.max(1)).map(of_batch).collect()
 }
 
 fn n_labels(item: &Item) -> u64 {

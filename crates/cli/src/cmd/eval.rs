@@ -23,6 +23,6 @@ impl Job for Eval<'_> {
         let pipeline = Pipeline::<B::InnerBackend>::from_dir(&self.0.model, &device)?;
         let options = ReadOptions { kind: Some(pipeline.codec.kind()), ..options(&self.0.read)? };
         let examples = read(&self.0.data, &options)?;
-        Ok(pipeline.evaluate(&examples)?)
+        Ok(pipeline.evaluate(&examples)?.with_interval())
     }
 }

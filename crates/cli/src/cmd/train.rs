@@ -34,8 +34,16 @@ pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<()> {
         .into());
     }
     let interrupter = stop_on_ctrl_c();
-    let experiment =
-        Experiment { run, out: out.clone(), data_dir: args.data_dir.clone(), resume, interrupter, backend };
+    let experiment = Experiment {
+        run,
+        recipe: name_of(&args.recipe),
+        command: repeatable(args),
+        out: out.clone(),
+        data_dir: args.data_dir.clone(),
+        resume,
+        interrupter,
+        backend,
+    };
     let job = Train(experiment);
     match run_on(args.device.backend.as_deref(), args.device.device.as_deref(), job)?? {
         Ended::Interrupted { steps } => {
@@ -102,6 +110,27 @@ fn resumed(args: &TrainArgs, out: &Path) -> String {
         }
     }
     args.sets.iter().for_each(|set| command += &format!(" --set {}", quoted(set)));
+    command
+}
+
+/// The command for the report: what repeats the run anywhere, so without the folders of this machine.
+fn repeatable(args: &TrainArgs) -> String {
+    let relative = |value: &str| match Path::new(value.trim_matches(['"', '\''])) {
+        path if path.is_absolute() => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        _ => value.to_owned(),
+    };
+    let mut command = format!("locus train {}", quoted(&relative(&args.recipe)));
+    if let Some(seed) = args.seed {
+        command += &format!(" --seed {seed}");
+    }
+    if let Some(backend) = &args.device.backend {
+        command += &format!(" --backend {backend}");
+    }
+    for (key, value) in args.sets.iter().filter_map(|set| set.split_once('=')) {
+        if key.trim() != "data.dir" {
+            command += &format!(" --set {}", quoted(&format!("{key}={}", relative(value))));
+        }
+    }
     command
 }
 

@@ -4,7 +4,11 @@ use burn::tensor::backend::Backend;
 use locus_data::{Item, MultiLabelled, Scored};
 use locus_embedding::position::PositionScheme;
 use locus_heads::SequenceClassifier;
-use locus_metrics::{multilabel::MultiLabelScorer, regression::RegressionReport};
+use locus_metrics::{
+    multilabel::MultiLabelScorer,
+    regression::RegressionReport,
+    samples::{Formula, Samples},
+};
 
 use super::Evaluation;
 use crate::classify::{outputs, sigmoid};
@@ -29,10 +33,12 @@ pub(super) fn labels<B: Backend, P: PositionScheme<B>>(
     let nats: f64 = cells.map(|(&yes, &z)| softplus(if yes { -z } else { z })).sum();
     let probabilities: Vec<Vec<f64>> = logits.iter().map(|logits| sigmoid(logits)).collect();
     let thresholds = codec.thresholds.resolve(names.len(), &probabilities, &gold);
-    let mut scorer = MultiLabelScorer::new(names);
+    let (mut scorer, mut counts) = (MultiLabelScorer::new(names), Vec::with_capacity(examples.len()));
     for (gold, probabilities) in gold.iter().zip(&probabilities) {
         let given: Vec<bool> = probabilities.iter().zip(&thresholds).map(|(p, least)| p >= least).collect();
         scorer.add(gold, &given)?;
+        let of_label = |(&gold, given): (&bool, bool)| [gold && given, given, gold].map(u8::from);
+        counts.push(gold.iter().zip(given).flat_map(of_label).collect::<Vec<u8>>());
     }
     let report = scorer.report()?;
     let mut evaluation = Evaluation::new("macro_f1");
@@ -41,6 +47,7 @@ pub(super) fn labels<B: Backend, P: PositionScheme<B>>(
     evaluation.set("subset_accuracy", report.subset_accuracy);
     evaluation.set("hamming_loss", report.hamming_loss);
     evaluation.set("loss", nats / (examples.len() * names.len()).max(1) as f64);
+    evaluation.samples = Some(Samples::new(Formula::MacroF1, counts));
     evaluation.label_report = Some(report.classes);
     evaluation.thresholds = Some(thresholds);
     Ok(evaluation)
@@ -66,6 +73,8 @@ pub(super) fn numbers<B: Backend, P: PositionScheme<B>>(
     let mut evaluation = Evaluation::new("loss");
     // The loss is that of the standardised numbers, on which the model is trained.
     evaluation.set("loss", report.mse / codec.scale().1.powi(2));
+    let errors = gold.iter().zip(&predicted).map(|(gold, found)| (gold - found) / codec.scale().1);
+    evaluation.samples = Some(Samples::new(Formula::Mean, errors.map(|error| [error.powi(2), 1.0])));
     evaluation.set("mse", report.mse);
     evaluation.set("rmse", report.rmse);
     evaluation.set("mae", report.mae);
