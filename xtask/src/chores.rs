@@ -15,6 +15,34 @@ pub(crate) fn test(args: &[String]) -> Result<u8, String> {
     }
 }
 
+/// Builds the benchmarks in release and runs them.
+pub(crate) fn bench(args: &[String]) -> Result<u8, String> {
+    let backend = backend(args)?;
+    if !["ndarray", "flex"].contains(&backend.as_str()) {
+        return Err(format!("benchmarks run on ndarray and flex, not on '{backend}'"));
+    }
+    let mut bench = cargo();
+    bench.args([
+        "run",
+        "--release",
+        "--quiet",
+        "--package",
+        "locus-bench",
+        "--no-default-features",
+        "--features",
+    ]);
+    bench.arg(&backend).arg("--");
+    let mut rest = args.iter();
+    while let Some(arg) = rest.next() {
+        match arg.as_str() {
+            "--backend" => drop(rest.next()),
+            arg if arg.starts_with("--backend=") => {}
+            arg => drop(bench.arg(arg)),
+        }
+    }
+    code(&mut bench)
+}
+
 /// The crates whose tests are emitted per backend.
 const TENSOR_CRATES: [&str; 6] =
     ["locus-testkit", "locus-embedding", "locus-encoder", "locus-heads", "locus-model", "locus-pipeline"];

@@ -7,7 +7,7 @@ use crate::run::{cargo, root};
 
 /// Each crate and the crates of the workspace it may depend on. Development dependencies may also use `locus-testkit`
 /// and any crate to the left.
-const LAYERS: [(&str, &[&str]); 11] = [
+const LAYERS: [(&str, &[&str]); 12] = [
     ("locus-backend", &[]),
     ("locus-metrics", &[]),
     ("locus-embedding", &["locus-backend"]),
@@ -33,6 +33,7 @@ const LAYERS: [(&str, &[&str]); 11] = [
         ],
     ),
     ("locus-testkit", &["locus-backend"]),
+    ("locus-bench", &["locus-backend", "locus-embedding", "locus-encoder", "locus-train"]),
 ];
 
 /// Names of crates that must know nothing of tensors.

@@ -21,6 +21,8 @@ Builds `locus` in release with backend B (ndarray unless given) and runs `locus 
   (`cargo xtask train --help` prints the flags of a verb)
 
 Chores:
+  bench ops|train|forward|generate [--sizes S,M] [--backend B]
+                             how long things take; --help prints the flags
   test [--backend B]         all tests on backend B
   ci [STAGE]                 what continuous integration runs: format, layers, clippy, doc, test, run, wgpu
   layers                     check that crates depend one way, as docs/architecture.md says
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         "train" | "eval" | "predict" | "generate" | "recipes" | "config" | "data" | "doctor" => {
             run::become_locus(&args)
         }
+        "bench" => chores::bench(&args[1..]),
         "test" => chores::test(&args[1..]),
         "ci" => chores::ci(&args.split_off(1)),
         "layers" => layers::check(),

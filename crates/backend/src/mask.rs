@@ -1,13 +1,17 @@
 //! Masks. Everywhere in Locus `true` means *keep*; burn's own masks mean the opposite and are made here only.
 
+use std::sync::{Arc, OnceLock};
+
 use burn::tensor::{Bool, Tensor, TensorData, backend::Backend};
 
 /// Which keys each query may attend to, and the plain facts behind it, which a kernel can use instead of the matrix.
 #[derive(Clone, Debug)]
 pub struct AttentionMask<B: Backend> {
     /// What the mask was made from.
-    pub spec: MaskSpec,
-    hidden: Option<Tensor<B, 4, Bool>>,
+    pub spec: Arc<MaskSpec>,
+    device: B::Device,
+    /// The hidden cells, made when a matrix is asked for; kernels read the facts.
+    hidden: OnceLock<Option<Tensor<B, 4, Bool>>>,
 }
 
 /// The facts of an attention mask, on the host.
@@ -30,10 +34,14 @@ pub struct MaskSpec {
 impl MaskSpec {
     /// Whether query `q` of row `row` may attend to key `k`.
     pub fn keeps(&self, row: usize, q: usize, k: usize) -> bool {
-        let last_visible = if self.causal { q + self.k_len - self.q_len } else { self.k_len - 1 };
-        k <= last_visible
+        k < self.end(q)
             && self.keep.as_ref().is_none_or(|keep| keep[row * self.k_len + k])
             && self.visible.as_ref().is_none_or(|visible| visible[q * self.k_len + k])
+    }
+
+    /// One past the last key that causality lets query `q` see.
+    pub(crate) fn end(&self, q: usize) -> usize {
+        if self.causal { q + 1 + self.k_len - self.q_len } else { self.k_len }
     }
 
     fn hides_nothing(&self) -> bool {
@@ -55,23 +63,31 @@ impl<B: Backend> AttentionMask<B> {
         let fits = |cells: &Option<Vec<bool>>, n| cells.as_ref().is_none_or(|cells| cells.len() == n);
         assert!(fits(&spec.keep, batch * k_len), "keep must be [batch {batch}, k {k_len}]");
         assert!(fits(&spec.visible, q_len * k_len), "visible must be [q {q_len}, k {k_len}]");
-        let hidden = (!spec.hides_nothing()).then(|| {
-            // Without padding every row has the same cells.
-            let rows = if spec.keep.is_some() { batch } else { 1 };
-            let mut cells = Vec::with_capacity(rows * q_len * k_len);
-            for row in 0..rows {
-                for q in 0..q_len {
-                    cells.extend((0..k_len).map(|k| !spec.keeps(row, q, k)));
+        Self { spec: Arc::new(spec), device: device.clone(), hidden: OnceLock::new() }
+    }
+
+    /// `[batch or 1, 1, q, k]`; nothing where every key is seen.
+    fn hidden(&self) -> Option<&Tensor<B, 4, Bool>> {
+        let make = || {
+            let spec = &*self.spec;
+            (!spec.hides_nothing()).then(|| {
+                // Without padding every row has the same cells.
+                let rows = if spec.keep.is_some() { spec.batch } else { 1 };
+                let mut cells = Vec::with_capacity(rows * spec.q_len * spec.k_len);
+                for row in 0..rows {
+                    for q in 0..spec.q_len {
+                        cells.extend((0..spec.k_len).map(|k| !spec.keeps(row, q, k)));
+                    }
                 }
-            }
-            Tensor::from_data(TensorData::new(cells, [rows, 1, q_len, k_len]), device) // [batch|1, 1, q, k]
-        });
-        Self { spec, hidden }
+                Tensor::from_data(TensorData::new(cells, [rows, 1, spec.q_len, spec.k_len]), &self.device)
+            })
+        };
+        self.hidden.get_or_init(make).as_ref()
     }
 
     /// Sets the hidden cells of `scores` so low that softmax gives them no weight. Shape `[batch, heads, q, k]`.
     pub fn apply(&self, scores: Tensor<B, 4>) -> Tensor<B, 4> {
-        match &self.hidden {
+        match self.hidden() {
             // NUMERICS: finite, so that a row without any key becomes uniform weights instead of NaN.
             Some(hidden) => {
                 let shape = scores.shape();
@@ -83,7 +99,7 @@ impl<B: Backend> AttentionMask<B> {
 
     /// Sets the hidden cells of `weights` to zero, for schemes that do not normalise by softmax.
     pub fn zero(&self, weights: Tensor<B, 4>) -> Tensor<B, 4> {
-        match &self.hidden {
+        match self.hidden() {
             Some(hidden) => {
                 let shape = weights.shape();
                 weights.mask_fill(hidden.clone().expand(shape), 0.0)

@@ -5,12 +5,18 @@ use std::sync::Arc;
 
 use burn::tensor::{Int, Tensor, backend::Backend};
 
+use crate::kernels::{primitive, tensor};
 use crate::mask::AttentionMask;
 use crate::rng::Key;
 use crate::{kernels, reference};
 
+mod adamw;
 mod losses;
+mod rotary;
+
+pub use adamw::{AdamWStep, adamw_step};
 pub use losses::{BinaryTargets, binary_cross_entropy, squared_error};
+pub use rotary::rotary;
 
 /// The label of a position that has no part in the loss, as in PyTorch.
 pub const IGNORE: i32 = -100;
@@ -71,7 +77,46 @@ pub fn attention<B: Backend>(
     mask: &AttentionMask<B>,
     options: AttentionOptions,
 ) -> Tensor<B, 4> {
+    let ([_, _, q_len, _], [_, _, k_len, _]) = (q.dims(), k.dims());
+    assert_eq!(
+        (mask.spec.q_len, mask.spec.k_len),
+        (q_len, k_len),
+        "the mask must be of as many queries and keys"
+    );
+    let op = kernels::Attention {
+        spec: mask.spec.clone(),
+        scale: options.scale as f32,
+        dropout: options
+            .key
+            .filter(|_| options.dropout > 0.0)
+            .map(|key| kernels::Dropout::new(options.dropout, key)),
+        toeplitz: matches!(bias, ScoreBias::Toeplitz(_)),
+    };
+    let inputs = [q, k, v].map(primitive);
+    let back = match bias {
+        ScoreBias::None => match kernels::run::<B, _, 3>(op, inputs) {
+            Ok(output) => return tensor(output),
+            Err((_, inputs)) => inputs,
+        },
+        ScoreBias::Toeplitz(bias) => match with_bias::<B>(op, inputs, primitive(bias.clone())) {
+            Ok(output) => return tensor(output),
+            Err(inputs) => inputs,
+        },
+        ScoreBias::Dense(bias) => match with_bias::<B>(op, inputs, primitive(bias.clone())) {
+            Ok(output) => return tensor(output),
+            Err(inputs) => inputs,
+        },
+    };
+    let [q, k, v] = back.map(tensor);
     reference::attention(q, k, v, bias, mask, options)
+}
+
+fn with_bias<B: Backend>(
+    op: kernels::Attention,
+    [q, k, v]: [kernels::Primitive<B>; 3],
+    bias: kernels::Primitive<B>,
+) -> Result<kernels::Primitive<B>, [kernels::Primitive<B>; 3]> {
+    kernels::run::<B, _, 4>(op, [q, k, v, bias]).map_err(|(_, [q, k, v, _])| [q, k, v])
 }
 
 /// `x · weight + bias` over the last axis.
@@ -92,14 +137,32 @@ pub fn linear<B: Backend, const D: usize>(
     weight: Tensor<B, 2>,
     bias: Option<Tensor<B, 1>>,
 ) -> Tensor<B, D> {
-    // PERF: as one matrix. A batched product would also batch the gradient of the weight and sum it afterwards.
-    let mut dims = x.dims();
-    let d_in = dims[D - 1];
-    let rows: usize = dims[..D - 1].iter().product();
-    let [_, d_out] = weight.dims();
-    let y = reference::linear(x.reshape([rows, d_in]), weight, bias); // [rows, d_out]
-    dims[D - 1] = d_out;
-    y.reshape(dims)
+    let (x, weight) = (primitive(x), primitive(weight));
+    let (x, weight, bias) = match bias.map(primitive) {
+        Some(bias) => match kernels::run::<B, _, 3>(kernels::Linear, [x, weight, bias]) {
+            Ok(y) => return tensor(y),
+            Err((_, [x, weight, bias])) => (x, weight, Some(tensor(bias))),
+        },
+        None => match kernels::run::<B, _, 2>(kernels::Linear, [x, weight]) {
+            Ok(y) => return tensor(y),
+            Err((_, [x, weight])) => (x, weight, None),
+        },
+    };
+    reference::linear::<B, D>(tensor(x), tensor(weight), bias)
+}
+
+/// The same elements under another shape.
+///
+/// As [`Tensor::reshape`], without the copy that burn-ndarray makes.
+pub fn reshape<B: Backend, const D: usize, const E: usize>(
+    x: Tensor<B, D>,
+    shape: [usize; E],
+) -> Tensor<B, E> {
+    assert_eq!(x.shape().num_elements(), shape.iter().product::<usize>(), "{:?} to {shape:?}", x.dims());
+    match kernels::run::<B, _, 1>(kernels::Reshape { shape: shape.to_vec() }, [primitive(x)]) {
+        Ok(y) => tensor(y),
+        Err((_, [x])) => tensor::<B, D>(x).reshape(shape),
+    }
 }
 
 /// The rows of a table that the ids name.
@@ -107,7 +170,16 @@ pub fn linear<B: Backend, const D: usize>(
 /// # Shapes
 /// - table: `[rows, width]`; ids: `[batch, seq]`; output: `[batch, seq, width]`
 pub fn embedding<B: Backend>(table: Tensor<B, 2>, ids: Tensor<B, 2, Int>) -> Tensor<B, 3> {
-    burn::tensor::module::embedding(table, ids)
+    if !kernels::exist::<B>() {
+        return burn::tensor::module::embedding(table, ids);
+    }
+    let dims = ids.dims();
+    let host: Vec<usize> = ids.clone().into_data().iter::<i64>().map(|id| id as usize).collect();
+    let op = kernels::Embedding { ids: Arc::new(host), dims };
+    match kernels::run::<B, _, 1>(op, [primitive(table)]) {
+        Ok(y) => tensor(y),
+        Err((_, [table])) => burn::tensor::module::embedding(tensor(table), ids),
+    }
 }
 
 /// Layer normalisation over the last axis (arXiv:1607.06450, eq. 4), with the biased variance.
@@ -123,13 +195,15 @@ pub fn layer_norm<B: Backend, const D: usize>(
     beta: Tensor<B, 1>,
     eps: f64,
 ) -> Tensor<B, D> {
-    let dims = x.dims();
-    let d_model = dims[D - 1];
+    let d_model = x.dims()[D - 1];
     assert_eq!((gamma.dims(), beta.dims()), ([d_model], [d_model]), "gamma and beta must be as wide as x");
-    let rows = x.reshape([dims[..D - 1].iter().product(), d_model]); // [rows, d_model]
-    let y = kernels::run(&kernels::LayerNorm { eps: eps as f32 }, (rows, gamma, beta))
-        .unwrap_or_else(|(rows, gamma, beta)| reference::layer_norm(rows, gamma, beta, eps));
-    y.reshape(dims)
+    let inputs = [primitive(x), primitive(gamma), primitive(beta)];
+    match kernels::run::<B, _, 3>(kernels::LayerNorm { eps: eps as f32 }, inputs) {
+        Ok(y) => tensor(y),
+        Err((_, [x, gamma, beta])) => {
+            reference::layer_norm::<B, D>(tensor(x), tensor(gamma), tensor(beta), eps)
+        }
+    }
 }
 
 /// Root mean square normalisation over the last axis (arXiv:1910.07467, eq. 4).
@@ -141,7 +215,10 @@ pub fn layer_norm<B: Backend, const D: usize>(
 /// If gamma is of another width than x.
 pub fn rms_norm<B: Backend, const D: usize>(x: Tensor<B, D>, gamma: Tensor<B, 1>, eps: f64) -> Tensor<B, D> {
     assert_eq!(gamma.dims(), [x.dims()[D - 1]], "gamma must be as wide as x");
-    reference::rms_norm(x, gamma, eps)
+    match kernels::run::<B, _, 2>(kernels::RmsNorm { eps: eps as f32 }, [primitive(x), primitive(gamma)]) {
+        Ok(y) => tensor(y),
+        Err((_, [x, gamma])) => reference::rms_norm::<B, D>(tensor(x), tensor(gamma), eps),
+    }
 }
 
 /// The Gaussian error linear unit, exact: `x · Φ(x)` (arXiv:1606.08415).
@@ -149,7 +226,10 @@ pub fn rms_norm<B: Backend, const D: usize>(x: Tensor<B, D>, gamma: Tensor<B, 1>
 /// # Shapes
 /// - x: any; output as x
 pub fn gelu<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
-    reference::gelu(x)
+    match kernels::run::<B, _, 1>(kernels::Gelu, [primitive(x)]) {
+        Ok(y) => tensor(y),
+        Err((_, [x])) => reference::gelu::<B, D>(tensor(x)),
+    }
 }
 
 /// Sets each element to zero with probability `p` and scales the others by `1/(1 − p)`; the identity without a key.
@@ -169,7 +249,12 @@ pub fn gelu<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
 /// ```
 pub fn dropout<B: Backend, const D: usize>(x: Tensor<B, D>, p: f64, key: Option<Key>) -> Tensor<B, D> {
     match key {
-        Some(key) if p > 0.0 => reference::dropout(x, p, key),
+        Some(key) if p > 0.0 => {
+            match kernels::run::<B, _, 1>(kernels::Dropout::new(p, key), [primitive(x)]) {
+                Ok(y) => tensor(y),
+                Err((_, [x])) => reference::dropout::<B, D>(tensor(x), p, key),
+            }
+        }
         _ => x,
     }
 }
@@ -246,6 +331,8 @@ impl Targets {
 pub fn cross_entropy<B: Backend>(logits: Tensor<B, 2>, targets: Targets) -> Tensor<B, 1> {
     let [rows, classes] = logits.dims();
     targets.check(rows, classes);
-    let op = kernels::CrossEntropy { targets: Arc::new(targets) };
-    kernels::run(&op, (logits,)).unwrap_or_else(|(logits,)| reference::cross_entropy(logits, &op.targets))
+    match kernels::run::<B, _, 1>(kernels::CrossEntropy { targets: Arc::new(targets) }, [primitive(logits)]) {
+        Ok(loss) => tensor(loss),
+        Err((op, [logits])) => reference::cross_entropy(tensor(logits), &op.targets),
+    }
 }

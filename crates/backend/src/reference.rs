@@ -5,7 +5,7 @@ use burn::tensor::{Bool, Int, Tensor, TensorData, backend::Backend};
 use rayon::prelude::*;
 
 use crate::mask::AttentionMask;
-use crate::ops::{AttentionOptions, BinaryTargets, ScoreBias, Targets};
+use crate::ops::{AdamWStep, AttentionOptions, BinaryTargets, ScoreBias, Targets};
 use crate::rng::Key;
 
 /// See [`ops::attention`](crate::ops::attention).
@@ -93,25 +93,84 @@ pub fn toeplitz<B: Backend>(by_distance: Tensor<B, 2>, q_len: usize, k_len: usiz
     by_distance.select(1, columns).reshape([1, heads, q_len, k_len])
 }
 
-/// See [`ops::linear`](crate::ops::linear), for a matrix.
-pub fn linear<B: Backend>(x: Tensor<B, 2>, weight: Tensor<B, 2>, bias: Option<Tensor<B, 1>>) -> Tensor<B, 2> {
-    let y = x.matmul(weight);
+/// See [`ops::linear`](crate::ops::linear).
+pub fn linear<B: Backend, const D: usize>(
+    x: Tensor<B, D>,
+    weight: Tensor<B, 2>,
+    bias: Option<Tensor<B, 1>>,
+) -> Tensor<B, D> {
+    // PERF: as one matrix. A batched product would also batch the gradient of the weight and sum it afterwards.
+    let mut dims = x.dims();
+    let d_in = dims[D - 1];
+    let rows: usize = dims[..D - 1].iter().product();
+    let [_, d_out] = weight.dims();
+    let y = x.reshape([rows, d_in]).matmul(weight); // [rows, d_out]
+    dims[D - 1] = d_out;
     match bias {
-        Some(bias) => y + bias.unsqueeze(),
-        None => y,
+        Some(bias) => (y + bias.unsqueeze()).reshape(dims),
+        None => y.reshape(dims),
     }
 }
 
-/// See [`ops::layer_norm`](crate::ops::layer_norm), for a matrix.
-pub fn layer_norm<B: Backend>(
-    x: Tensor<B, 2>,
+/// See [`ops::layer_norm`](crate::ops::layer_norm).
+pub fn layer_norm<B: Backend, const D: usize>(
+    x: Tensor<B, D>,
     gamma: Tensor<B, 1>,
     beta: Tensor<B, 1>,
     eps: f64,
-) -> Tensor<B, 2> {
-    let centred = x.clone() - x.mean_dim(1); // [rows, d_model]
-    let var = (centred.clone() * centred.clone()).mean_dim(1); // [rows, 1]
+) -> Tensor<B, D> {
+    let centred = x.clone() - x.mean_dim(D - 1); // [.., d_model]
+    let var = (centred.clone() * centred.clone()).mean_dim(D - 1); // [.., 1]
     centred * inverse((var + eps).sqrt()) * gamma.unsqueeze() + beta.unsqueeze()
+}
+
+/// See [`ops::rotary`](crate::ops::rotary).
+pub fn rotary<B: Backend>(
+    x: Tensor<B, 4>,
+    cos: Tensor<B, 4>,
+    sin: Tensor<B, 4>,
+    interleaved: bool,
+) -> Tensor<B, 4> {
+    let [batch, heads, seq, d_head] = x.dims();
+    let [_, _, _, half] = cos.dims();
+    let r = 2 * half;
+    let rest = (r < d_head).then(|| x.clone().narrow(3, r, d_head - r));
+    let x = x.narrow(3, 0, r);
+    // Each [batch, heads, seq, r / 2].
+    let turn = |a: Tensor<B, 4>, b: Tensor<B, 4>| {
+        let (cos, sin) = (cos.clone(), sin.clone());
+        (a.clone() * cos.clone() - b.clone() * sin.clone(), b * cos + a * sin)
+    };
+    let turned = if interleaved {
+        let pairs = x.reshape([batch * heads, seq, half, 2]);
+        let part = |idx| pairs.clone().narrow(3, idx, 1).reshape([batch, heads, seq, half]);
+        let (a, b) = turn(part(0), part(1));
+        Tensor::stack::<5>(vec![a, b], 4).reshape([batch, heads, seq, r])
+    } else {
+        let (a, b) = turn(x.clone().narrow(3, 0, half), x.narrow(3, half, half));
+        Tensor::cat(vec![a, b], 3)
+    };
+    match rest {
+        Some(rest) => Tensor::cat(vec![turned, rest], 3),
+        None => turned,
+    }
+}
+
+/// See [`ops::adamw_step`](crate::ops::adamw_step).
+pub fn adamw_step<B: Backend, const D: usize>(
+    step: &AdamWStep,
+    [p, m, v]: [Tensor<B, D>; 3],
+    grad: Tensor<B, D>,
+) -> [Tensor<B, D>; 3] {
+    let AdamWStep { lr, beta1, beta2, eps, weight_decay, grad_scale, updates } = *step;
+    // t as f64: powi takes an i32, which a long run could exceed.
+    let bias = |beta: f64| 1.0 - beta.powf(updates as f64);
+    let g = grad.mul_scalar(grad_scale);
+    let m = m.mul_scalar(beta1) + g.clone().mul_scalar(1.0 - beta1);
+    let v = v.mul_scalar(beta2) + g.square().mul_scalar(1.0 - beta2);
+    let denominator = v.clone().sqrt().mul_scalar(1.0 / bias(beta2).sqrt()).add_scalar(eps);
+    let delta = (m.clone() / denominator).mul_scalar(lr / bias(beta1));
+    [p.mul_scalar(1.0 - lr * weight_decay) - delta, m, v]
 }
 
 /// See [`ops::rms_norm`](crate::ops::rms_norm).

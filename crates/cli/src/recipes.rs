@@ -28,7 +28,14 @@ pub(crate) const RECIPES: &[Recipe] = recipes![
     "regression",
     "lm",
     "reverse",
-    "slots-snips"
+    "slots-snips",
+    "intent-snips",
+    "intent-banking77",
+    "ner-uner-zh",
+    "topic-sib200-en",
+    "topic-sib200-zh",
+    "sentiment-polarity",
+    "lm-tinyshakespeare"
 ];
 
 /// The recipe of this name.

@@ -196,11 +196,11 @@ fn scale_queries<B: Backend>(q: Tensor<B, 4>, factors: Vec<f32>) -> Tensor<B, 4>
 /// `[batch, seq, heads · d_head]` → `[batch, heads, seq, d_head]`.
 fn split_heads<B: Backend>(x: Tensor<B, 3>, heads: usize) -> Tensor<B, 4> {
     let [batch, seq, width] = x.dims();
-    x.reshape([batch, seq, heads, width / heads]).swap_dims(1, 2)
+    ops::reshape(x, [batch, seq, heads, width / heads]).swap_dims(1, 2)
 }
 
 /// `[batch, heads, seq, d_head]` → `[batch, seq, heads · d_head]`.
 fn join_heads<B: Backend>(x: Tensor<B, 4>) -> Tensor<B, 3> {
     let [batch, heads, seq, d_head] = x.dims();
-    x.swap_dims(1, 2).reshape([batch, seq, heads * d_head])
+    ops::reshape(x.swap_dims(1, 2), [batch, seq, heads * d_head])
 }

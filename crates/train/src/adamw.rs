@@ -11,6 +11,7 @@ use burn::module::{AutodiffModule, Module, ModuleMapper, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
+use locus_backend::ops::{self, AdamWStep};
 
 use crate::FitConfig;
 use crate::params::{Path, parameter_shapes};
@@ -30,9 +31,8 @@ pub struct AdamWOptions {
 
 /// The optimizer and its state.
 ///
-/// With `g` the scaled gradient: `m ← β₁m + (1 − β₁)g`, `v ← β₂v + (1 − β₂)g²`, and
-/// `p ← (1 − lr·λ)p − lr · m̂ / (√v̂ + ε)` with the moments' bias taken out. Parameters without a gradient are left
-/// alone, and count their own updates, as in PyTorch.
+/// [`adamw_step`](ops::adamw_step) for each parameter. Parameters without a gradient are left alone, and count their own
+/// updates, as in PyTorch.
 #[derive(Clone, Debug)]
 pub struct AdamW<IB: Backend> {
     options: AdamWOptions,
@@ -81,30 +81,19 @@ impl<IB: Backend> AdamW<IB> {
         module.map(&mut Step { optimizer: self, path: Path::default(), grads, scale, lr })
     }
 
-    fn update(
-        &mut self,
-        path: String,
-        p: Tensor<IB, 1>,
-        g: Tensor<IB, 1>,
-        lr: f64,
-        decay: f64,
-    ) -> Tensor<IB, 1> {
-        let [beta1, beta2] = self.options.betas;
+    fn update(&mut self, path: String, p: Tensor<IB, 1>, g: Tensor<IB, 1>, rates: Rates) -> Tensor<IB, 1> {
         let old = self.moments.remove(&path).unwrap_or_else(|| Moments {
             m: g.zeros_like(),
             v: g.zeros_like(),
             updates: 0,
         });
         let updates = old.updates + 1;
-        // t as f64: powi takes an i32, which a long run could exceed.
-        let bias = |beta: f64| 1.0 - beta.powf(updates as f64);
-        // PERF: each operation is one pass over memory; a fused kernel would make one of all ten.
-        let m = old.m.mul_scalar(beta1) + g.clone().mul_scalar(1.0 - beta1);
-        let v = old.v.mul_scalar(beta2) + g.square().mul_scalar(1.0 - beta2);
-        let denominator = v.clone().sqrt().mul_scalar(1.0 / bias(beta2).sqrt()).add_scalar(self.options.eps);
-        let delta = (m.clone() / denominator).mul_scalar(lr / bias(beta1));
+        let AdamWOptions { betas: [beta1, beta2], eps, .. } = self.options;
+        let Rates { lr, weight_decay, grad_scale } = rates;
+        let step = AdamWStep { lr, beta1, beta2, eps, weight_decay, grad_scale, updates };
+        let [p, m, v] = ops::adamw_step(&step, [p, old.m, old.v], g);
         self.moments.insert(path, Moments { m, v, updates });
-        p.mul_scalar(1.0 - lr * decay) - delta
+        p
     }
 
     /// The moments by path, on the host: `<path>.m` and `<path>.v`, and the number of updates by path.
@@ -154,6 +143,13 @@ impl<IB: Backend> AdamW<IB> {
     }
 }
 
+/// What differs from step to step and from parameter to parameter.
+struct Rates {
+    lr: f64,
+    weight_decay: f64,
+    grad_scale: f64,
+}
+
 struct Step<'a, IB: Backend> {
     optimizer: &'a mut AdamW<IB>,
     path: Path,
@@ -181,10 +177,10 @@ impl<B: AutodiffBackend> ModuleMapper<B> for Step<'_, B::InnerBackend> {
         let (trained, dims) = (tensor.is_require_grad(), tensor.dims());
         // Flat, so that the update exists once per backend and not once per rank.
         let n_elements = dims.iter().product::<usize>();
-        let (p, g) =
-            (tensor.inner().reshape([n_elements]), grad.reshape([n_elements]).mul_scalar(self.scale));
-        let p = self.optimizer.update(path, p, g, self.lr, decay);
-        let tensor = Tensor::from_inner(p.reshape(dims)).set_require_grad(trained);
+        let (p, g) = (ops::reshape(tensor.inner(), [n_elements]), ops::reshape(grad, [n_elements]));
+        let rates = Rates { lr: self.lr, weight_decay: decay, grad_scale: self.scale };
+        let p = self.optimizer.update(path, p, g, rates);
+        let tensor = Tensor::from_inner(ops::reshape(p, dims)).set_require_grad(trained);
         Param::from_mapped_value(id, tensor, mapper)
     }
 }

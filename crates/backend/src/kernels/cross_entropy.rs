@@ -2,97 +2,85 @@
 
 use std::sync::Arc;
 
-use burn::backend::Autodiff;
-use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::NoCheckpointing};
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
-use burn::tensor::{Tensor, TensorMetadata, backend::Backend};
 use rayon::prelude::*;
 
-use super::{Cpu, Kernel, elements, holds_f32, primitive, tensor};
+use super::simd::{dispatch, exp, fold, log_sum_exp};
+use super::{Cpu, Kernel, Primitive, elements, shape};
 use crate::ops::Targets;
 
 /// The summed loss `[1]` of logits `[rows, classes]`.
+#[derive(Debug)]
 pub(crate) struct CrossEntropy {
     pub(crate) targets: Arc<Targets>,
 }
 
-impl Kernel for CrossEntropy {
-    type Inputs<B: Backend> = (Tensor<B, 2>,);
-    type Output<B: Backend> = Tensor<B, 1>;
+impl Kernel<1> for CrossEntropy {
+    type Saved<K: Cpu> = Primitive<K>;
 
-    fn is_f32<B: Backend>((logits,): &Self::Inputs<B>) -> bool {
-        holds_f32(logits)
+    fn forward<K: Cpu>(&self, [logits]: [Primitive<K>; 1]) -> (Primitive<K>, Primitive<K>) {
+        (forward::<K>(&logits, &self.targets), logits)
     }
 
-    fn plain<K: Cpu>(&self, (logits,): Self::Inputs<K>) -> Tensor<K, 1> {
-        tensor(forward::<K>(&primitive(logits), &self.targets))
-    }
-
-    fn tracked<K: Cpu>(&self, (logits,): Self::Inputs<Autodiff<K>>) -> Tensor<Autodiff<K>, 1> {
-        let logits = primitive(logits);
-        let loss = forward::<K>(&logits.primitive, &self.targets);
-        let tracked = match Step.prepare::<NoCheckpointing>([logits.node]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish((logits.primitive, self.targets.clone()), loss),
-            OpsKind::UnTracked(prep) => prep.finish(loss),
-        };
-        tensor(tracked)
-    }
-}
-
-#[derive(Debug)]
-struct Step;
-
-impl<K: Cpu> Backward<K, 1> for Step {
-    type State = (K::FloatTensorPrimitive, Arc<Targets>);
-
-    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let (logits, targets) = ops.state;
-        let upstream = elements::<K>(&grads.consume::<K>(&ops.node)).first().copied().unwrap_or(0.0);
-        let [parent] = ops.parents;
-        let Some(parent) = parent else { return };
-        let shape = logits.shape();
+    fn backward<K: Cpu>(
+        &self,
+        logits: Primitive<K>,
+        upstream: Primitive<K>,
+        _: [bool; 1],
+    ) -> [Option<Primitive<K>>; 1] {
+        let targets = &*self.targets;
+        let upstream = elements::<K>(&upstream).first().copied().unwrap_or(0.0);
+        let shape = shape::<K>(&logits);
         let classes = shape[1];
         let all_weights = targets.class_weights.as_ref().map_or(classes as f32, |w| w.iter().sum());
         let mut grad = elements::<K>(&logits).into_owned();
+        drop(logits);
         grad.par_chunks_mut(classes).enumerate().for_each(|(row, grad)| {
             let Some((class, weight)) = targets.row(row) else { return grad.fill(0.0) };
-            let lse = log_sum_exp(grad);
-            let slope = focal(lse - grad[class], targets.focal_gamma).1;
-            let on_target = upstream * weight * (1.0 - targets.smoothing) * slope;
-            let spread = upstream * targets.smoothing / classes as f32;
-            for (idx, g) in grad.iter_mut().enumerate() {
-                let weight = targets.class_weights.as_ref().map_or(1.0, |weights| weights[idx]);
-                *g = (on_target + spread * all_weights) * (*g - lse).exp() - spread * weight;
-            }
-            grad[class] -= on_target;
+            dispatch(|| {
+                let lse = log_sum_exp(grad);
+                let slope = focal(lse - grad[class], targets.focal_gamma).1;
+                let on_target = upstream * weight * (1.0 - targets.smoothing) * slope;
+                let spread = upstream * targets.smoothing / classes as f32;
+                let scale = on_target + spread * all_weights;
+                match &targets.class_weights {
+                    Some(weights) => grad
+                        .iter_mut()
+                        .zip(weights)
+                        .for_each(|(g, weight)| *g = scale * exp(*g - lse) - spread * weight),
+                    None => grad.iter_mut().for_each(|g| *g = scale * exp(*g - lse) - spread),
+                }
+                grad[class] -= on_target;
+            });
         });
-        grads.register::<K>(parent.id, K::from_elements(grad, shape));
+        [Some(K::tensor(grad, &shape))]
     }
 }
 
-fn forward<K: Cpu>(logits: &K::FloatTensorPrimitive, targets: &Targets) -> K::FloatTensorPrimitive {
-    let classes = logits.shape()[1];
+fn forward<K: Cpu>(logits: &Primitive<K>, targets: &Targets) -> Primitive<K> {
+    let classes = shape::<K>(logits)[1];
     let losses: Vec<f64> = elements::<K>(logits)
         .par_chunks(classes)
         .enumerate()
         .map(|(row, logits)| {
             let Some((class, weight)) = targets.row(row) else { return 0.0 };
-            let lse = log_sum_exp(logits);
-            let on_target = weight * focal(lse - logits[class], targets.focal_gamma).0;
-            // NUMERICS: no `0 · spread` without smoothing, because a class ruled out by −∞ would make it NaN.
-            f64::from(match targets.smoothing {
-                0.0 => on_target,
-                s => {
-                    let weight = |idx| targets.class_weights.as_ref().map_or(1.0, |weights| weights[idx]);
-                    let spread: f32 = logits.iter().enumerate().map(|(idx, z)| weight(idx) * (lse - z)).sum();
-                    (1.0 - s) * on_target + s * spread / classes as f32
+            let loss = dispatch(|| {
+                let lse = log_sum_exp(logits);
+                let on_target = weight * focal(lse - logits[class], targets.focal_gamma).0;
+                if targets.smoothing == 0.0 {
+                    // NUMERICS: no `0 · spread`, because a class ruled out by −∞ would make it NaN.
+                    return on_target;
                 }
-            })
+                let spread = match &targets.class_weights {
+                    Some(weights) => fold(logits, weights, |z, weight| weight * (lse - z)),
+                    None => fold(logits, logits, |z, _| lse - z),
+                };
+                (1.0 - targets.smoothing) * on_target + targets.smoothing * spread / classes as f32
+            });
+            f64::from(loss)
         })
         .collect();
     // NUMERICS: summed in f64 and in row order, so that the loss does not depend on the threads.
-    K::from_elements(vec![losses.iter().sum::<f64>() as f32], [1].into())
+    K::tensor(vec![losses.iter().sum::<f64>() as f32], &[1])
 }
 
 /// `(1 − p)^γ · loss` where `loss = −ln p`, and its slope.
@@ -107,10 +95,4 @@ fn focal(loss: f32, gamma: f32) -> (f32, f32) {
     }
     let factor = missed.powf(gamma);
     (factor * loss, factor * (1.0 + gamma * (-loss).exp() * loss / missed))
-}
-
-fn log_sum_exp(row: &[f32]) -> f32 {
-    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    // A NaN is skipped by `max` but not by the sum, so it reaches the loss, as it must.
-    max + row.iter().map(|x| (x - max).exp()).sum::<f32>().ln()
 }

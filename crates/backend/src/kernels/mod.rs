@@ -1,115 +1,225 @@
 //! Kernels for particular backends, found by type.
 //!
-//! A public operation asks [`run`] first. The look is a safe cast through [`Any`]: it succeeds where `B` is a backend
-//! with kernels (or [`Autodiff`] of one) and hands the inputs back where it is not, so layers need no bound beyond
-//! burn's `Backend`. Kernels work on slices and are shared by the CPU backends, which differ in [`Cpu`] only. The
-//! backward of each is written by hand, because burn's autodiff decomposes what has no node of its own.
+//! A public operation asks [`run`] first. It compares types: where `B` is a backend with kernels, or [`Autodiff`] of
+//! one, the kernel runs, and otherwise the inputs come back, so layers need no bound beyond burn's `Backend`. Kernels
+//! work on arrays and are shared by the CPU backends, which differ in [`Cpu`] only. The backward of each is written by
+//! hand, because burn's autodiff decomposes what has no node of its own.
+//!
+//! Results do not depend on the number of threads: work is cut by fixed sizes, and sums across cuts go in order.
 
 #![cfg_attr(
     not(any(feature = "ndarray", feature = "flex")),
     allow(dead_code, unused_imports, reason = "only the CPU backends have kernels")
 )]
 
+mod activation;
+mod adamw;
+mod attention;
 mod cross_entropy;
-mod layer_norm;
-#[cfg(any(feature = "ndarray", feature = "flex"))]
+mod dropout;
+mod embedding;
+mod linear;
+mod matmul;
+mod norm;
+mod reshape;
+mod rotary;
+mod simd;
 mod storage;
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::borrow::Cow;
+use std::fmt::Debug;
 
 use burn::backend::Autodiff;
-use burn::tensor::{DType, Shape, Tensor, TensorPrimitive, backend::Backend};
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::NoCheckpointing};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::tensor::{DType, Tensor, TensorMetadata, TensorPrimitive, backend::Backend};
+use ndarray::{ArrayViewD, CowArray, IxDyn};
 
+pub(crate) use activation::Gelu;
+pub(crate) use adamw::adamw_step;
+pub(crate) use attention::Attention;
 pub(crate) use cross_entropy::CrossEntropy;
-pub(crate) use layer_norm::LayerNorm;
+pub(crate) use dropout::Dropout;
+pub(crate) use embedding::Embedding;
+pub(crate) use linear::Linear;
+pub(crate) use norm::{LayerNorm, RmsNorm};
+pub(crate) use reshape::Reshape;
+pub(crate) use rotary::Rotary;
 
-/// A CPU backend whose float tensors are slices of f32 in row-major order.
+/// A tensor of a backend, of any rank.
+pub(crate) type Primitive<B> = burn::tensor::ops::FloatTensor<B>;
+
+/// A CPU backend. The tensors given to its functions hold f32.
 pub(crate) trait Cpu: Backend {
-    /// The elements in row-major order; copied only where they do not lie so. `None` for other element types.
-    fn elements(tensor: &Self::FloatTensorPrimitive) -> Option<Cow<'_, [f32]>>;
-    /// A tensor of these elements.
-    fn from_elements(elements: Vec<f32>, shape: Shape) -> Self::FloatTensorPrimitive;
+    /// The elements where they lie. `None` where an axis runs backwards.
+    fn view(tensor: &Primitive<Self>) -> Option<ArrayViewD<'_, f32>>;
+    /// The elements to be written, in row-major order; copied first where the tensor shares them or they lie otherwise.
+    fn elements_mut(tensor: &mut Primitive<Self>) -> &mut [f32];
+    /// The same elements in one piece, in row-major order.
+    fn contiguous(tensor: Primitive<Self>) -> Primitive<Self>;
+    /// The elements of a contiguous tensor under another shape, not copied.
+    fn with_shape(tensor: Primitive<Self>, shape: &[usize]) -> Primitive<Self>;
+    /// A tensor of these elements in row-major order.
+    fn tensor(elements: Vec<f32>, shape: &[usize]) -> Primitive<Self>;
 }
 
-/// An operation with a kernel for CPU backends.
-pub(crate) trait Kernel: Sized {
-    /// The tensors it takes.
-    type Inputs<B: Backend>: 'static;
-    /// The tensor it gives.
-    type Output<B: Backend>: 'static;
+/// An operation of `N` tensors with a kernel for CPU backends.
+pub(crate) trait Kernel<const N: usize>: Debug + Send + 'static {
+    /// What the backward pass needs.
+    type Saved<K: Cpu>: Clone + Debug + Send + 'static;
 
-    /// Whether all inputs hold f32, which the type of a backend does not say: it is a property of each tensor.
-    fn is_f32<B: Backend>(inputs: &Self::Inputs<B>) -> bool;
-    /// Runs on a plain backend.
-    fn plain<K: Cpu>(&self, inputs: Self::Inputs<K>) -> Self::Output<K>;
-    /// Runs under autodiff, with its own node in the graph.
-    fn tracked<K: Cpu>(&self, inputs: Self::Inputs<Autodiff<K>>) -> Self::Output<Autodiff<K>>;
+    /// The output.
+    fn forward<K: Cpu>(&self, inputs: [Primitive<K>; N]) -> (Primitive<K>, Self::Saved<K>);
+
+    /// The gradients of the inputs; of those that are not wanted, any or none.
+    fn backward<K: Cpu>(
+        &self,
+        saved: Self::Saved<K>,
+        upstream: Primitive<K>,
+        wanted: [bool; N],
+    ) -> [Option<Primitive<K>>; N];
 }
 
-/// Runs `op` where there is a kernel for `B`; otherwise gives the inputs back.
-pub(crate) fn run<B: Backend, O: Kernel>(op: &O, inputs: O::Inputs<B>) -> Result<O::Output<B>, O::Inputs<B>> {
-    if !O::is_f32(&inputs) {
-        return Err(inputs);
+/// Whether [`run`] would run a kernel, where all tensors hold f32.
+pub(crate) fn exist<B: Backend>() -> bool {
+    let is = |id| TypeId::of::<B>() == id;
+    let mut found = false;
+    #[cfg(feature = "ndarray")]
+    {
+        use crate::device::NdArray;
+        found = found || is(TypeId::of::<NdArray>()) || is(TypeId::of::<Autodiff<NdArray>>());
+    }
+    #[cfg(feature = "flex")]
+    {
+        use crate::device::Flex;
+        found = found || is(TypeId::of::<Flex>()) || is(TypeId::of::<Autodiff<Flex>>());
+    }
+    let _ = is;
+    found
+}
+
+/// Runs `op` where there is a kernel for `B`; otherwise gives it back with the inputs.
+pub(crate) fn run<B: Backend, O: Kernel<N>, const N: usize>(
+    op: O,
+    inputs: [Primitive<B>; N],
+) -> Result<Primitive<B>, (O, [Primitive<B>; N])> {
+    if inputs.iter().any(|input| input.dtype() != DType::F32) {
+        return Err((op, inputs));
     }
     #[cfg(feature = "ndarray")]
-    let inputs = match on::<crate::device::NdArray, B, O>(op, inputs) {
+    let (op, inputs) = match on::<crate::device::NdArray, B, O, N>(op, inputs) {
         Ok(output) => return Ok(output),
-        Err(inputs) => inputs,
+        Err(back) => back,
     };
     #[cfg(feature = "flex")]
-    let inputs = match on::<crate::device::Flex, B, O>(op, inputs) {
+    let (op, inputs) = match on::<crate::device::Flex, B, O, N>(op, inputs) {
         Ok(output) => return Ok(output),
-        Err(inputs) => inputs,
+        Err(back) => back,
     };
-    let _ = op;
-    Err(inputs)
+    Err((op, inputs))
 }
 
-#[cfg(any(feature = "ndarray", feature = "flex"))]
-fn on<K: Cpu, B: Backend, O: Kernel>(op: &O, inputs: O::Inputs<B>) -> Result<O::Output<B>, O::Inputs<B>> {
-    let inputs = match cast::<_, O::Inputs<Autodiff<K>>>(inputs) {
-        Ok(inputs) => return Ok(same(op.tracked::<K>(inputs))),
-        Err(inputs) => inputs,
-    };
-    match cast::<_, O::Inputs<K>>(inputs) {
-        Ok(inputs) => Ok(same(op.plain::<K>(inputs))),
-        Err(inputs) => Err(inputs),
+fn on<K: Cpu, B: Backend, O: Kernel<N>, const N: usize>(
+    op: O,
+    inputs: [Primitive<B>; N],
+) -> Result<Primitive<B>, (O, [Primitive<B>; N])> {
+    if TypeId::of::<B>() == TypeId::of::<K>() {
+        let (output, _) = op.forward::<K>(same(inputs));
+        Ok(same(output))
+    } else if TypeId::of::<B>() == TypeId::of::<Autodiff<K>>() {
+        Ok(same::<Primitive<Autodiff<K>>, _>(tracked::<K, O, N>(op, same(inputs))))
+    } else {
+        Err((op, inputs))
     }
 }
 
-/// The value itself where `A` is `T`, otherwise the value given back.
-#[cfg(any(feature = "ndarray", feature = "flex"))]
-fn cast<A: 'static, T: 'static>(value: A) -> Result<T, A> {
-    let mut slot = Some(value);
-    if let Some(found) = (&mut slot as &mut dyn Any).downcast_mut::<Option<T>>()
-        && let Some(found) = found.take()
-    {
-        return Ok(found);
+/// Runs under autodiff, as one node of the graph.
+fn tracked<K: Cpu, O: Kernel<N>, const N: usize>(
+    op: O,
+    inputs: [Primitive<Autodiff<K>>; N],
+) -> Primitive<Autodiff<K>> {
+    let nodes = inputs.each_ref().map(|input| input.node.clone());
+    let (output, saved) = op.forward::<K>(inputs.map(|input| input.primitive));
+    match Step(op).prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
+        OpsKind::Tracked(prep) => prep.finish(saved, output),
+        OpsKind::UnTracked(prep) => prep.finish(output),
     }
-    Err(slot.unwrap_or_else(|| unreachable!("taken only where the types agree")))
+}
+
+#[derive(Debug)]
+struct Step<O>(O);
+
+impl<K: Cpu, O: Kernel<N>, const N: usize> Backward<K, N> for Step<O> {
+    type State = O::Saved<K>;
+
+    fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let upstream = grads.consume::<K>(&ops.node);
+        let wanted = ops.parents.each_ref().map(Option::is_some);
+        let computed = self.0.backward::<K>(ops.state, upstream, wanted);
+        for (parent, grad) in ops.parents.into_iter().zip(computed) {
+            if let (Some(parent), Some(grad)) = (parent, grad) {
+                grads.register::<K>(parent.id, grad);
+            }
+        }
+    }
 }
 
 /// The value as a type that it is known to have.
-#[cfg(any(feature = "ndarray", feature = "flex"))]
 fn same<A: 'static, T: 'static>(value: A) -> T {
-    cast(value).unwrap_or_else(|_| unreachable!("inputs of this backend give outputs of this backend"))
-}
-
-fn holds_f32<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> bool {
-    tensor.dtype() == DType::F32
+    let mut slot = Some(value);
+    let found = (&mut slot as &mut dyn Any).downcast_mut::<Option<T>>().and_then(Option::take);
+    found.unwrap_or_else(|| unreachable!("the types were compared"))
 }
 
 /// The float primitive under a tensor.
-fn primitive<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> B::FloatTensorPrimitive {
+pub(crate) fn primitive<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Primitive<B> {
     tensor.into_primitive().tensor()
 }
 
-fn tensor<B: Backend, const D: usize>(primitive: B::FloatTensorPrimitive) -> Tensor<B, D> {
+/// The tensor over a primitive.
+pub(crate) fn tensor<B: Backend, const D: usize>(primitive: Primitive<B>) -> Tensor<B, D> {
     Tensor::from_primitive(TensorPrimitive::Float(primitive))
 }
 
-/// The elements of a tensor that [`run`] found to hold f32.
-fn elements<K: Cpu>(tensor: &K::FloatTensorPrimitive) -> Cow<'_, [f32]> {
-    K::elements(tensor).unwrap_or_else(|| unreachable!("only f32 gets here"))
+/// The elements, in row-major order; copied only where they do not lie so.
+fn elements<K: Cpu>(tensor: &Primitive<K>) -> Cow<'_, [f32]> {
+    match K::view(tensor) {
+        Some(view) => match view.to_slice() {
+            Some(slice) => Cow::Borrowed(slice),
+            None => Cow::Owned(view.iter().copied().collect()),
+        },
+        None => {
+            let copied = K::contiguous(tensor.clone());
+            Cow::Owned(elements::<K>(&copied).into_owned())
+        }
+    }
+}
+
+/// The elements as an array with whatever strides they have.
+fn array<K: Cpu>(tensor: &Primitive<K>) -> CowArray<'_, f32, IxDyn> {
+    match K::view(tensor) {
+        Some(view) => view.into(),
+        None => {
+            let copied = K::contiguous(tensor.clone());
+            match K::view(&copied) {
+                Some(view) => view.into_owned().into(),
+                None => unreachable!("contiguous elements run forwards"),
+            }
+        }
+    }
+}
+
+/// The shape.
+fn shape<K: Cpu>(tensor: &Primitive<K>) -> Vec<usize> {
+    tensor.shape().to_vec()
+}
+
+/// How many elements a thread takes at a time: long enough to be worth a task, and the same on every machine.
+const CHUNK: usize = 1 << 14;
+
+/// How many rows of a matrix a thread takes at a time.
+fn rows_per_chunk(width: usize) -> usize {
+    (CHUNK / width.max(1)).clamp(1, 64)
 }

@@ -1,45 +1,97 @@
 //! How the CPU backends keep their elements.
 
-use std::borrow::Cow;
-
-use burn::tensor::Shape;
-
-use super::Cpu;
-
 #[cfg(feature = "ndarray")]
-impl Cpu for crate::device::NdArray {
-    fn elements(tensor: &burn_ndarray::NdArrayTensor) -> Option<Cow<'_, [f32]>> {
-        let burn_ndarray::NdArrayTensor::F32(storage) = tensor else { return None };
-        let view = storage.view();
-        Some(match view.to_slice() {
-            Some(slice) => Cow::Borrowed(slice),
-            None => Cow::Owned(view.iter().copied().collect()),
-        })
+mod ndarray_storage {
+    use burn_ndarray::{NdArrayTensor, SharedArray};
+    use ndarray::{ArrayD, ArrayViewD, IxDyn};
+
+    use super::super::Cpu;
+    use crate::device::NdArray;
+
+    impl Cpu for NdArray {
+        fn view(tensor: &NdArrayTensor) -> Option<ArrayViewD<'_, f32>> {
+            match tensor {
+                NdArrayTensor::F32(storage) => Some(storage.view()),
+                _ => unreachable!("kernels are given f32"),
+            }
+        }
+
+        fn elements_mut(tensor: &mut NdArrayTensor) -> &mut [f32] {
+            let NdArrayTensor::F32(storage) = tensor else { unreachable!("kernels are given f32") };
+            let array = storage.ensure_owned();
+            if !array.is_standard_layout() {
+                *array = array.as_standard_layout().to_shared();
+            }
+            array.as_slice_mut().unwrap_or_else(|| unreachable!("the layout is standard"))
+        }
+
+        fn contiguous(tensor: NdArrayTensor) -> NdArrayTensor {
+            let array = owned(tensor);
+            if array.is_standard_layout() { array } else { array.as_standard_layout().to_shared() }.into()
+        }
+
+        fn with_shape(tensor: NdArrayTensor, shape: &[usize]) -> NdArrayTensor {
+            match owned(tensor).into_shape_with_order(IxDyn(shape)) {
+                Ok(array) => array.into(),
+                Err(error) => unreachable!("contiguous, and as many elements: {error}"),
+            }
+        }
+
+        fn tensor(elements: Vec<f32>, shape: &[usize]) -> NdArrayTensor {
+            match ArrayD::from_shape_vec(IxDyn(shape), elements) {
+                Ok(array) => array.into_shared().into(),
+                Err(error) => unreachable!("a kernel fills its output: {error}"),
+            }
+        }
     }
 
-    fn from_elements(elements: Vec<f32>, shape: Shape) -> burn_ndarray::NdArrayTensor {
-        match ndarray::ArrayD::from_shape_vec(ndarray::IxDyn(&shape), elements) {
-            Ok(array) => array.into_shared().into(),
-            Err(error) => unreachable!("a kernel fills its output: {error}"),
+    fn owned(tensor: NdArrayTensor) -> SharedArray<f32> {
+        match tensor {
+            NdArrayTensor::F32(storage) => storage.into_owned(),
+            _ => unreachable!("kernels are given f32"),
         }
     }
 }
 
 #[cfg(feature = "flex")]
-impl Cpu for crate::device::Flex {
-    fn elements(tensor: &burn_flex::FlexTensor) -> Option<Cow<'_, [f32]>> {
-        if tensor.is_contiguous() && tensor.layout().start_offset() == 0 {
-            let len = tensor.layout().shape().num_elements();
-            return tensor.as_slice::<f32>().and_then(|slice| slice.get(..len)).map(Cow::Borrowed);
-        }
-        tensor.to_contiguous().as_slice::<f32>().map(|slice| Cow::Owned(slice.to_vec()))
-    }
+mod flex_storage {
+    use burn::tensor::{Bytes, DType, Shape};
+    use burn_flex::{FlexTensor, Layout};
+    use ndarray::{ArrayViewD, IxDyn, ShapeBuilder};
 
-    fn from_elements(elements: Vec<f32>, shape: Shape) -> burn_flex::FlexTensor {
-        burn_flex::FlexTensor::new(
-            burn::tensor::Bytes::from_elems(elements),
-            burn_flex::Layout::contiguous(shape),
-            burn::tensor::DType::F32,
-        )
+    use super::super::Cpu;
+    use crate::device::Flex;
+
+    impl Cpu for Flex {
+        fn view(tensor: &FlexTensor) -> Option<ArrayViewD<'_, f32>> {
+            let layout = tensor.layout();
+            let strides: Option<Vec<usize>> =
+                layout.strides().iter().map(|&stride| usize::try_from(stride).ok()).collect();
+            let elements = tensor.storage::<f32>().get(layout.start_offset()..)?;
+            ArrayViewD::from_shape(IxDyn(layout.shape()).strides(IxDyn(&strides?)), elements).ok()
+        }
+
+        fn elements_mut(tensor: &mut FlexTensor) -> &mut [f32] {
+            let whole = tensor.is_contiguous()
+                && tensor.layout().start_offset() == 0
+                && tensor.storage::<f32>().len() == tensor.layout().num_elements();
+            if !whole {
+                *tensor = tensor.to_contiguous();
+            }
+            let n_elements = tensor.layout().num_elements();
+            &mut tensor.storage_mut::<f32>()[..n_elements]
+        }
+
+        fn contiguous(tensor: FlexTensor) -> FlexTensor {
+            if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() }
+        }
+
+        fn with_shape(tensor: FlexTensor, shape: &[usize]) -> FlexTensor {
+            tensor.reshape(Shape::from(shape))
+        }
+
+        fn tensor(elements: Vec<f32>, shape: &[usize]) -> FlexTensor {
+            FlexTensor::new(Bytes::from_elems(elements), Layout::contiguous(Shape::from(shape)), DType::F32)
+        }
     }
 }

@@ -8,6 +8,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Tensor, TensorData, backend::Backend};
+use locus_backend::ops;
 use serde::{Deserialize, Serialize};
 
 use super::scheme::{LayerPass, Pass, Prepared, Scheme, Views};
@@ -92,31 +93,6 @@ impl Rotary {
         };
         Tables { cos: table(f64::cos), sin: table(f64::sin) }
     }
-
-    fn turn<B: Backend>(&self, x: Tensor<B, 4>, tables: &Tables<B>) -> Tensor<B, 4> {
-        let [batch, heads, seq, d_head] = x.dims();
-        let (r, half) = (self.turned, self.turned / 2);
-        let rest = (r < d_head).then(|| x.clone().narrow(3, r, d_head - r));
-        let x = x.narrow(3, 0, r);
-        let turned = if self.interleaved {
-            let pairs = x.reshape([batch * heads, seq, half, 2]);
-            let part = |idx| pairs.clone().narrow(3, idx, 1).reshape([batch, heads, seq, half]);
-            let (a, b) = rotate_pairs(part(0), part(1), tables);
-            Tensor::stack::<5>(vec![a, b], 4).reshape([batch, heads, seq, r])
-        } else {
-            let (a, b) = rotate_pairs(x.clone().narrow(3, 0, half), x.narrow(3, half, half), tables);
-            Tensor::cat(vec![a, b], 3)
-        };
-        match rest {
-            Some(rest) => Tensor::cat(vec![turned, rest], 3),
-            None => turned,
-        }
-    }
-}
-
-fn rotate_pairs<B: Backend>(a: Tensor<B, 4>, b: Tensor<B, 4>, t: &Tables<B>) -> (Tensor<B, 4>, Tensor<B, 4>) {
-    let (cos, sin) = (t.cos.clone(), t.sin.clone());
-    (a.clone() * cos.clone() - b.clone() * sin.clone(), b * cos + a * sin) // [batch, heads, seq, turned / 2]
 }
 
 impl<B: Backend> Scheme<B> for Rotary {
@@ -134,6 +110,7 @@ impl<B: Backend> Scheme<B> for Rotary {
 
     fn rotate(&self, q: Tensor<B, 4>, k: Tensor<B, 4>, at: &LayerPass<'_, B>) -> Views<B> {
         let tables = at.prepared.get::<Tables<B>>();
-        Views::one(self.turn(q, tables), self.turn(k, tables))
+        let turn = |x| ops::rotary(x, tables.cos.clone(), tables.sin.clone(), self.interleaved);
+        Views::one(turn(q), turn(k))
     }
 }

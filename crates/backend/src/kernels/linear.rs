@@ -1,0 +1,149 @@
+//! `y = x · weight + bias`, over the last axis of x.
+
+use ndarray::{ArrayViewMut2, CowArray, Ix2, IxDyn};
+use rayon::prelude::*;
+
+use super::matmul::matmul;
+use super::{Cpu, Kernel, Primitive, array, elements, rows_per_chunk, shape, simd};
+
+/// Inputs: x `[.., d_in]`, weight `[d_in, d_out]` and, of three, bias `[d_out]`.
+#[derive(Debug)]
+pub(crate) struct Linear;
+
+impl Kernel<2> for Linear {
+    type Saved<K: Cpu> = [Primitive<K>; 2];
+
+    fn forward<K: Cpu>(&self, [x, weight]: [Primitive<K>; 2]) -> (Primitive<K>, [Primitive<K>; 2]) {
+        (forward::<K>(&x, &weight, None), [x, weight])
+    }
+
+    fn backward<K: Cpu>(
+        &self,
+        [x, weight]: [Primitive<K>; 2],
+        upstream: Primitive<K>,
+        [for_x, for_weight]: [bool; 2],
+    ) -> [Option<Primitive<K>>; 2] {
+        backward::<K>(&x, &weight, &upstream, for_x, for_weight)
+    }
+}
+
+impl Kernel<3> for Linear {
+    type Saved<K: Cpu> = [Primitive<K>; 2];
+
+    fn forward<K: Cpu>(&self, [x, weight, bias]: [Primitive<K>; 3]) -> (Primitive<K>, [Primitive<K>; 2]) {
+        (forward::<K>(&x, &weight, Some(&bias)), [x, weight])
+    }
+
+    fn backward<K: Cpu>(
+        &self,
+        [x, weight]: [Primitive<K>; 2],
+        upstream: Primitive<K>,
+        [for_x, for_weight, for_bias]: [bool; 3],
+    ) -> [Option<Primitive<K>>; 3] {
+        let [dx, dweight] = backward::<K>(&x, &weight, &upstream, for_x, for_weight);
+        let dbias = for_bias.then(|| {
+            let d_out = shape::<K>(&weight)[1];
+            K::tensor(sum_of_rows(&elements::<K>(&upstream), d_out), &[d_out])
+        });
+        [dx, dweight, dbias]
+    }
+}
+
+fn forward<K: Cpu>(x: &Primitive<K>, weight: &Primitive<K>, bias: Option<&Primitive<K>>) -> Primitive<K> {
+    let mut dims = shape::<K>(x);
+    let (x, weight) = (array::<K>(x), array::<K>(weight));
+    let (x, weight) = (matrix(&x), matrix(&weight));
+    let (rows, d_out) = (x.nrows(), weight.ncols());
+    let mut y = vec![0.0; rows * d_out];
+    let beta = match bias {
+        Some(bias) => {
+            let bias = elements::<K>(bias);
+            y.par_chunks_mut(d_out).for_each(|row| row.copy_from_slice(&bias));
+            1.0
+        }
+        None => 0.0,
+    };
+    matmul(1.0, x.view(), weight.view(), beta, out(&mut y, rows, d_out));
+    if let Some(last) = dims.last_mut() {
+        *last = d_out;
+    }
+    K::tensor(y, &dims)
+}
+
+/// `dx = dy · weightᵀ`, `dweight = xᵀ · dy`.
+fn backward<K: Cpu>(
+    x: &Primitive<K>,
+    weight: &Primitive<K>,
+    dy: &Primitive<K>,
+    for_x: bool,
+    for_weight: bool,
+) -> [Option<Primitive<K>>; 2] {
+    let dims = shape::<K>(x);
+    let (x, weight, dy) = (array::<K>(x), array::<K>(weight), array::<K>(dy));
+    let (x, weight, dy) = (matrix(&x), matrix(&weight), matrix(&dy));
+    let (rows, (d_in, d_out)) = (x.nrows(), weight.dim());
+    let dx = for_x.then(|| {
+        let mut dx = vec![0.0; rows * d_in];
+        matmul(1.0, dy.view(), weight.t(), 0.0, out(&mut dx, rows, d_in));
+        K::tensor(dx, &dims)
+    });
+    let dweight = for_weight.then(|| {
+        let mut dweight = vec![0.0; d_in * d_out];
+        matmul(1.0, x.t(), dy.view(), 0.0, out(&mut dweight, d_in, d_out));
+        K::tensor(dweight, &[d_in, d_out])
+    });
+    [dx, dweight]
+}
+
+/// All axes but the last as one.
+fn matrix<'a>(array: &'a CowArray<'_, f32, IxDyn>) -> CowArray<'a, f32, Ix2> {
+    let width = array.shape().last().copied().unwrap_or(1);
+    let rows = array.shape().iter().rev().skip(1).product::<usize>();
+    match array.to_shape((rows, width)) {
+        Ok(matrix) => matrix,
+        Err(error) => unreachable!("as many elements: {error}"),
+    }
+}
+
+fn out(elements: &mut [f32], rows: usize, columns: usize) -> ArrayViewMut2<'_, f32> {
+    match ArrayViewMut2::from_shape((rows, columns), elements) {
+        Ok(view) => view,
+        Err(error) => unreachable!("made with this size: {error}"),
+    }
+}
+
+/// The sum over all rows.
+pub(super) fn sum_of_rows(rows: &[f32], width: usize) -> Vec<f32> {
+    let chunk = rows_per_chunk(width) * width;
+    let parts: Vec<Vec<f32>> = rows
+        .par_chunks(chunk.max(1))
+        .map(|rows| {
+            let mut sum = vec![0.0; width];
+            simd::dispatch(|| {
+                rows.chunks_exact(width).for_each(|row| simd::update(&mut sum, row, |s, x| s + x))
+            });
+            sum
+        })
+        .collect();
+    in_order(parts, width)
+}
+
+/// Adds up parts, the first to the last.
+pub(super) fn in_order(parts: Vec<Vec<f32>>, width: usize) -> Vec<f32> {
+    parts.into_iter().fold(vec![0.0; width], |mut sum, part| {
+        simd::update(&mut sum, &part, |s, x| s + x);
+        sum
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_summed_over_all_chunks() {
+        let rows: Vec<f32> = (0..1000 * 3).map(|i| (i % 7) as f32).collect();
+        let want: Vec<f32> = (0..3).map(|c| rows.iter().skip(c).step_by(3).sum()).collect();
+        assert_eq!(sum_of_rows(&rows, 3), want);
+    }
+}

@@ -1,0 +1,137 @@
+//! Layer normalisation and root mean square normalisation: the backward keeps the moments of every row.
+
+use rayon::prelude::*;
+
+use super::linear::in_order;
+use super::{Cpu, Kernel, Primitive, elements, rows_per_chunk, shape, simd};
+
+/// `y = (x − mean) / √(var + eps) · gamma + beta` over the last axis. Inputs: x `[.., d]`, gamma `[d]`, beta `[d]`.
+#[derive(Debug)]
+pub(crate) struct LayerNorm {
+    pub(crate) eps: f32,
+}
+
+/// `y = x / √(mean(x²) + eps) · gamma` over the last axis. Inputs: x `[.., d]`, gamma `[d]`.
+#[derive(Debug)]
+pub(crate) struct RmsNorm {
+    pub(crate) eps: f32,
+}
+
+/// What is subtracted from a row's elements and what they are multiplied by then.
+type Moments = Vec<(f32, f32)>;
+
+impl Kernel<3> for LayerNorm {
+    type Saved<K: Cpu> = (Primitive<K>, Primitive<K>, Moments);
+
+    fn forward<K: Cpu>(&self, [x, gamma, beta]: [Primitive<K>; 3]) -> (Primitive<K>, Self::Saved<K>) {
+        let moments = |x: &[f32]| {
+            let mean = simd::sum(x) / x.len() as f32;
+            let var = simd::fold(x, x, |x, _| (x - mean) * (x - mean)) / x.len() as f32;
+            (mean, 1.0 / (var + self.eps).sqrt())
+        };
+        let (y, moments) = {
+            let (x, gamma, beta) = (elements::<K>(&x), elements::<K>(&gamma), elements::<K>(&beta));
+            forward(&x, &gamma, moments, |y| simd::update(y, &beta, |y, beta| y + beta))
+        };
+        (K::tensor(y, &shape::<K>(&x)), (x, gamma, moments))
+    }
+
+    fn backward<K: Cpu>(
+        &self,
+        (x, gamma, moments): Self::Saved<K>,
+        dy: Primitive<K>,
+        [_, _, for_beta]: [bool; 3],
+    ) -> [Option<Primitive<K>>; 3] {
+        let d = shape::<K>(&gamma)[0];
+        let (dx, dgamma) =
+            backward::<true>(&elements::<K>(&x), &elements::<K>(&gamma), &elements::<K>(&dy), &moments);
+        let dbeta = for_beta.then(|| K::tensor(super::linear::sum_of_rows(&elements::<K>(&dy), d), &[d]));
+        [Some(K::tensor(dx, &shape::<K>(&x))), Some(K::tensor(dgamma, &[d])), dbeta]
+    }
+}
+
+impl Kernel<2> for RmsNorm {
+    type Saved<K: Cpu> = (Primitive<K>, Primitive<K>, Moments);
+
+    fn forward<K: Cpu>(&self, [x, gamma]: [Primitive<K>; 2]) -> (Primitive<K>, Self::Saved<K>) {
+        let moments = |x: &[f32]| (0.0, 1.0 / (simd::dot(x, x) / x.len() as f32 + self.eps).sqrt());
+        let (y, moments) = forward(&elements::<K>(&x), &elements::<K>(&gamma), moments, |_| ());
+        (K::tensor(y, &shape::<K>(&x)), (x, gamma, moments))
+    }
+
+    fn backward<K: Cpu>(
+        &self,
+        (x, gamma, moments): Self::Saved<K>,
+        dy: Primitive<K>,
+        _: [bool; 2],
+    ) -> [Option<Primitive<K>>; 2] {
+        let d = shape::<K>(&gamma)[0];
+        let (dx, dgamma) =
+            backward::<false>(&elements::<K>(&x), &elements::<K>(&gamma), &elements::<K>(&dy), &moments);
+        [Some(K::tensor(dx, &shape::<K>(&x))), Some(K::tensor(dgamma, &[d]))]
+    }
+}
+
+fn forward(
+    x: &[f32],
+    gamma: &[f32],
+    moments: impl Fn(&[f32]) -> (f32, f32) + Sync,
+    shift: impl Fn(&mut [f32]) + Sync,
+) -> (Vec<f32>, Moments) {
+    let d = gamma.len();
+    let rows = rows_per_chunk(d);
+    let mut y = vec![0.0; x.len()];
+    let mut all = vec![(0.0, 0.0); x.len() / d];
+    let chunks = y.par_chunks_mut(rows * d).zip(x.par_chunks(rows * d)).zip(all.par_chunks_mut(rows));
+    chunks.for_each(|((y, x), all)| {
+        simd::dispatch(|| {
+            for ((y, x), row) in y.chunks_exact_mut(d).zip(x.chunks_exact(d)).zip(all) {
+                let (mean, rstd) = moments(x);
+                for ((y, x), gamma) in y.iter_mut().zip(x).zip(gamma) {
+                    *y = (x - mean) * rstd * gamma;
+                }
+                shift(y);
+                *row = (mean, rstd);
+            }
+        });
+    });
+    (y, all)
+}
+
+/// With `x̂ = (x − mean)·rstd` and `g = dy·gamma`: `dx = rstd·(g − mean(g) − x̂·mean(g·x̂))`, without `mean(g)` where
+/// rows were not centred, and `dgamma = Σ dy·x̂`.
+fn backward<const CENTRED: bool>(
+    x: &[f32],
+    gamma: &[f32],
+    dy: &[f32],
+    moments: &[(f32, f32)],
+) -> (Vec<f32>, Vec<f32>) {
+    let d = gamma.len();
+    let rows = rows_per_chunk(d);
+    let mut dx = vec![0.0; x.len()];
+    let chunks = dx
+        .par_chunks_mut(rows * d)
+        .zip(x.par_chunks(rows * d))
+        .zip(dy.par_chunks(rows * d))
+        .zip(moments.par_chunks(rows));
+    let parts = chunks
+        .map(|(((dx, x), dy), moments)| {
+            let mut dgamma = vec![0.0; d];
+            simd::dispatch(|| {
+                let rows = dx.chunks_exact_mut(d).zip(x.chunks_exact(d)).zip(dy.chunks_exact(d)).zip(moments);
+                for (((dx, x), dy), &(mean, rstd)) in rows {
+                    for ((dgamma, dy), x) in dgamma.iter_mut().zip(dy).zip(x) {
+                        *dgamma += dy * (x - mean) * rstd;
+                    }
+                    // dx holds g first.
+                    dx.iter_mut().zip(dy.iter().zip(gamma)).for_each(|(dx, (dy, gamma))| *dx = dy * gamma);
+                    let g_mean = if CENTRED { simd::sum(dx) / d as f32 } else { 0.0 };
+                    let gx_mean = simd::fold(dx, x, |g, x| g * (x - mean) * rstd) / d as f32;
+                    simd::update(dx, x, |g, x| rstd * (g - g_mean - (x - mean) * rstd * gx_mean));
+                }
+            });
+            dgamma
+        })
+        .collect();
+    (dx, in_order(parts, d))
+}

@@ -1,0 +1,136 @@
+//! `cargo xtask bench`: how long things take, in rows that can be compared with those of other programs.
+//!
+//! Every figure is the median after a warm-up. Models, weights and tokens are those of `oracle/bench_torch.py`, so the
+//! losses that a row prints show that both compute the same.
+
+mod measure;
+mod model;
+mod operations;
+mod suites;
+
+use std::process::ExitCode;
+
+use burn::backend::Autodiff;
+use clap::{Parser, Subcommand};
+use locus_embedding::position::PositionConfig;
+
+use measure::{Row, best_sgemm, print};
+use model::{Arch, SIZES, Size, Variant};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Times the operations, training, the forward pass and generation.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask bench")]
+struct Args {
+    #[command(subcommand)]
+    what: What,
+    /// Model sizes, separated by commas: T, S, M.
+    #[arg(long, global = true, value_delimiter = ',', default_value = "S")]
+    sizes: Vec<String>,
+    /// Architectures: bert, gpt.
+    #[arg(long, global = true, value_delimiter = ',', default_value = "bert,gpt")]
+    archs: Vec<Arch>,
+    /// How many times each thing is measured after the warm-up.
+    #[arg(long, global = true, default_value_t = 7)]
+    repeats: usize,
+    /// The position scheme by its name in a run file.
+    #[arg(long, global = true, default_value = "learned")]
+    position: String,
+    /// Dropout, in the blocks and on attention weights.
+    #[arg(long, global = true, default_value_t = 0.0)]
+    dropout: f64,
+    /// Threads; as many as there are cores unless given.
+    #[arg(long, global = true)]
+    threads: Option<usize>,
+    /// Print the rows as JSON.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum What {
+    /// Single operations, forward and backward, with their reference bodies beside them.
+    Ops,
+    /// A training step: forward, backward, AdamW.
+    Train,
+    /// The forward pass, of one row and of sixteen.
+    Forward,
+    /// Greedy generation of 128 tokens after a prompt of 32, one row.
+    Generate,
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn run(args: &Args) -> anyhow::Result<()> {
+    if let Some(threads) = args.threads {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
+    }
+    let sizes = args.sizes.iter().map(|name| size(name)).collect::<anyhow::Result<Vec<Size>>>()?;
+    let variant = Variant { position: position(&args.position)?, dropout: args.dropout };
+    let peak = best_sgemm();
+    let rows = on_backend(args, &sizes, &variant, peak)?;
+    print(&rows, peak, args.json)
+}
+
+#[cfg(feature = "ndarray")]
+fn on_backend(args: &Args, sizes: &[Size], variant: &Variant, peak: f64) -> anyhow::Result<Vec<Row>> {
+    measure_all::<locus_backend::device::NdArray>(args, sizes, variant, peak)
+}
+
+#[cfg(all(feature = "flex", not(feature = "ndarray")))]
+fn on_backend(args: &Args, sizes: &[Size], variant: &Variant, peak: f64) -> anyhow::Result<Vec<Row>> {
+    measure_all::<locus_backend::device::Flex>(args, sizes, variant, peak)
+}
+
+fn measure_all<B: burn::tensor::backend::Backend>(
+    args: &Args,
+    sizes: &[Size],
+    variant: &Variant,
+    peak: f64,
+) -> anyhow::Result<Vec<Row>>
+where
+    B::Device: Default,
+{
+    let device = B::Device::default();
+    if matches!(args.what, What::Ops) {
+        return Ok(operations::rows::<B>(args.repeats, &device));
+    }
+    let mut rows = Vec::new();
+    for size in sizes {
+        for &arch in &args.archs {
+            let at = suites::Case { arch, size: *size, variant, repeats: args.repeats, peak };
+            match args.what {
+                What::Train => rows.push(at.train::<Autodiff<B>>(&device)?),
+                What::Forward => {
+                    rows.push(at.forward::<B>(1, &device)?);
+                    rows.push(at.forward::<B>(16, &device)?);
+                }
+                What::Generate if arch == Arch::Bert => {}
+                What::Generate => rows.push(at.generate::<B>(&device)?),
+                What::Ops => unreachable!("answered above"),
+            }
+        }
+    }
+    Ok(rows)
+}
+
+fn size(name: &str) -> anyhow::Result<Size> {
+    let known = || SIZES.map(|size| size.name).join(", ");
+    let found = SIZES.into_iter().find(|size| size.name.eq_ignore_ascii_case(name));
+    found.ok_or_else(|| anyhow::anyhow!("unknown size '{name}'; known sizes: {}", known()))
+}
+
+fn position(name: &str) -> anyhow::Result<PositionConfig> {
+    serde_json::from_value(serde_json::json!(name))
+        .map_err(|error| anyhow::anyhow!("position scheme '{name}': {error}"))
+}

@@ -1,0 +1,312 @@
+//! Kernels against the reference bodies at sizes that take several blocks, chunks and threads, on views, with every mask
+//! and bias. The goldens of `ops.rs` are small; these sizes are odd or prime and longer than a block of queries.
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
+
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Int, Tensor, TensorData};
+use locus_backend::init::Init;
+use locus_backend::mask::{AttentionMask, MaskSpec};
+use locus_backend::ops::{self, AdamWStep, AttentionOptions, IGNORE, ScoreBias, Targets};
+use locus_backend::reference;
+use locus_backend::rng::Key;
+use locus_testkit::{on_backends, worst};
+
+fn seeded<B: Backend, const D: usize>(shape: [usize; D], name: &str, device: &B::Device) -> Tensor<B, D> {
+    Init::Normal { std: 1.0 }.tensor(shape, Key::new(5).named(name), device)
+}
+
+fn values<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> Vec<f32> {
+    tensor.to_data().iter::<f32>().collect()
+}
+
+/// The output and the gradients of `sum(out · upstream)`.
+type Run = Vec<Vec<f32>>;
+
+fn run<B: AutodiffBackend, const D: usize>(
+    out: Tensor<B, D>,
+    grads_of: &[&dyn Fn(&B::Gradients) -> Option<Vec<f32>>],
+    device: &B::Device,
+) -> Run {
+    let upstream = seeded::<B, D>(out.dims(), "upstream", device);
+    let grads = (out.clone() * upstream).sum().backward();
+    std::iter::once(values(&out)).chain(grads_of.iter().map(|of| of(&grads).unwrap())).collect()
+}
+
+fn grad<B: AutodiffBackend, const D: usize>(
+    leaf: &Tensor<B, D>,
+) -> impl Fn(&B::Gradients) -> Option<Vec<f32>> {
+    let leaf = leaf.clone();
+    move |grads| leaf.grad(grads).map(|grad| values(&grad))
+}
+
+#[track_caller]
+fn assert_same(what: &str, fast: &Run, slow: &Run) {
+    for (part, (fast, slow)) in fast.iter().zip(slow).enumerate() {
+        // Sums of hundreds of terms in another order.
+        let scale = slow.iter().fold(1.0_f32, |max, x| max.max(x.abs()));
+        let (idx, excess) = worst(fast, slow, 2e-6 * f64::from(scale), 2e-5).unwrap();
+        assert!(excess <= 0.0, "{what}, part {part} [{idx}]: {} fast, {} reference", fast[idx], slow[idx]);
+    }
+}
+
+// Attention.
+
+const BATCH: usize = 2;
+const HEADS: usize = 6;
+const QUERIES: usize = 67;
+const KEYS: usize = 131;
+const D_HEAD: usize = 5;
+
+fn masks() -> [(&'static str, MaskSpec); 6] {
+    let open = MaskSpec { batch: BATCH, q_len: QUERIES, k_len: KEYS, ..MaskSpec::default() };
+    let causal = MaskSpec { causal: true, ..open.clone() };
+    let left = (0..BATCH * KEYS).map(|cell| cell % KEYS >= 70 * (cell / KEYS)).collect();
+    // The second row of the batch has no key at all.
+    let none = (0..BATCH * KEYS).map(|cell| cell < KEYS - 9).collect();
+    // Query i is key i + 64, and sees the last 4 of every 9 keys up to 20 before it: the window moves from block to block.
+    let window = (0..QUERIES)
+        .flat_map(|q| (0..KEYS).map(move |k| k % 9 > 4 && (k..k + 20).contains(&(q + KEYS - QUERIES))))
+        .collect();
+    [
+        ("open", open.clone()),
+        ("causal", causal.clone()),
+        ("left padding", MaskSpec { keep: Some(left), ..causal.clone() }),
+        ("a row of padding", MaskSpec { keep: Some(none), ..open.clone() }),
+        ("window", MaskSpec { visible: Some(window), ..causal }),
+        ("nothing", MaskSpec { visible: Some(vec![false; QUERIES * KEYS]), ..open }),
+    ]
+}
+
+fn attention<B: AutodiffBackend>(device: &B::Device) {
+    for (mask_idx, (mask_name, spec)) in masks().into_iter().enumerate() {
+        let mask = AttentionMask::<B>::new(spec, device);
+        for (bias_idx, bias_name) in ["none", "by distance", "dense", "dense by row"].into_iter().enumerate()
+        {
+            let kv_heads = [6, 3, 1][(mask_idx + bias_idx) % 3];
+            let key = ((mask_idx + bias_idx) % 2 == 0).then(|| Key::new(3));
+            let options = AttentionOptions { scale: 0.4, dropout: 0.2, key };
+            // By token, as projections give them: the heads are views.
+            let leaf =
+                |heads, len, name| seeded::<B, 4>([BATCH, len, heads, D_HEAD], name, device).require_grad();
+            let of = |fast: bool| {
+                let leaves =
+                    [leaf(HEADS, QUERIES, "q"), leaf(kv_heads, KEYS, "k"), leaf(kv_heads, KEYS, "v")];
+                let [q, k, v] = leaves.clone().map(|x| x.swap_dims(1, 2));
+                let toeplitz = seeded::<B, 2>([HEADS, QUERIES + KEYS - 1], "bias", device).require_grad();
+                let rows = if bias_name == "dense" { 1 } else { BATCH };
+                let dense = seeded::<B, 4>([rows, HEADS, QUERIES, KEYS], "bias", device).require_grad();
+                let bias = match bias_name {
+                    "none" => ScoreBias::None,
+                    "by distance" => ScoreBias::Toeplitz(toeplitz.clone()),
+                    _ => ScoreBias::Dense(dense.clone()),
+                };
+                let f = if fast { ops::attention } else { reference::attention };
+                let out = f(q, k, v, &bias, &mask, options);
+                let [q, k, v] = leaves.each_ref().map(grad);
+                let (toeplitz, dense) = (grad(&toeplitz), grad(&dense));
+                match bias_name {
+                    "none" => run(out, &[&q, &k, &v], device),
+                    "by distance" => run(out, &[&q, &k, &v, &toeplitz], device),
+                    _ => run(out, &[&q, &k, &v, &dense], device),
+                }
+            };
+            assert_same(
+                &format!("{mask_name}, bias {bias_name}, {kv_heads} key heads"),
+                &of(true),
+                &of(false),
+            );
+        }
+    }
+}
+
+/// A bias without gradient, as ALiBi's, gets none, and the others stay as they are.
+fn a_constant_bias_has_no_gradient<B: AutodiffBackend>(device: &B::Device) {
+    let mask =
+        AttentionMask::<B>::new(MaskSpec { batch: 1, q_len: 3, k_len: 3, ..MaskSpec::default() }, device);
+    let options = AttentionOptions { scale: 1.0, dropout: 0.0, key: None };
+    let of = |fast: bool| {
+        let x = seeded::<B, 4>([1, 2, 3, 5], "x", device).require_grad();
+        let bias = ScoreBias::Toeplitz(seeded::<B, 2>([2, 5], "bias", device));
+        let f = if fast { ops::attention } else { reference::attention };
+        run(f(x.clone(), x.clone(), x.clone(), &bias, &mask, options), &[&grad(&x)], device)
+    };
+    assert_same("constant bias", &of(true), &of(false));
+}
+
+/// One query, as in decoding, and one key.
+fn attention_of_length_one<B: AutodiffBackend>(device: &B::Device) {
+    for k_len in [1, 129] {
+        let spec = MaskSpec { batch: 1, q_len: 1, k_len, causal: true, ..MaskSpec::default() };
+        let mask = AttentionMask::<B>::new(spec, device);
+        let options = AttentionOptions { scale: 1.0, dropout: 0.0, key: None };
+        let of = |fast: bool| {
+            let q = seeded::<B, 4>([1, 4, 1, 3], "q", device).require_grad();
+            let [k, v] = ["k", "v"].map(|name| seeded::<B, 4>([1, 2, k_len, 3], name, device));
+            let f = if fast { ops::attention } else { reference::attention };
+            run(f(q.clone(), k, v, &ScoreBias::None, &mask, options), &[&grad(&q)], device)
+        };
+        assert_same("one query", &of(true), &of(false));
+    }
+}
+
+fn rotary<B: AutodiffBackend>(device: &B::Device) {
+    for (interleaved, half, rows) in [(false, 4, 1), (true, 4, 2), (false, 3, 2), (true, 1, 1)] {
+        let angles = seeded::<B, 4>([rows, 1, 67, half], "angles", device);
+        let of = |fast: bool| {
+            let leaf = seeded::<B, 4>([2, 67, 3, 8], "x", device).require_grad();
+            let f = if fast { ops::rotary } else { reference::rotary };
+            let y = f(leaf.clone().swap_dims(1, 2), angles.clone().cos(), angles.clone().sin(), interleaved);
+            run(y, &[&grad(&leaf)], device)
+        };
+        assert_same("rotary", &of(true), &of(false));
+    }
+}
+
+// Layers.
+
+fn linear<B: AutodiffBackend>(device: &B::Device) {
+    for with_bias in [true, false] {
+        let of = |fast: bool| {
+            let x = seeded::<B, 3>([13, 7, 29], "x", device).require_grad();
+            let weight = seeded::<B, 2>([211, 13], "weight", device).require_grad();
+            let bias = seeded::<B, 1>([211], "bias", device).require_grad();
+            let f = if fast { ops::linear::<B, 3> } else { reference::linear::<B, 3> };
+            // Both are views.
+            let y = f(x.clone().swap_dims(0, 2), weight.clone().transpose(), with_bias.then(|| bias.clone()));
+            if with_bias {
+                run(y, &[&grad(&x), &grad(&weight), &grad(&bias)], device)
+            } else {
+                run(y, &[&grad(&x), &grad(&weight)], device)
+            }
+        };
+        assert_same("linear", &of(true), &of(false));
+    }
+}
+
+/// Rows of many chunks.
+fn rows<B: AutodiffBackend>(device: &B::Device) {
+    type Op<B> = fn(Tensor<B, 3>, Tensor<B, 1>, Tensor<B, 1>) -> Tensor<B, 3>;
+    let of = |f: Op<B>| {
+        let x = seeded::<B, 3>([7, 43, 67], "x", device).require_grad();
+        let [gamma, beta] = ["gamma", "beta"].map(|name| seeded::<B, 1>([67], name, device).require_grad());
+        // Every operation gets a gradient for each of the three.
+        let all = (gamma.clone() * beta.clone()).unsqueeze();
+        let y = f(x.clone().swap_dims(0, 1), gamma.clone(), beta.clone()) + all;
+        run(y, &[&grad(&x), &grad(&gamma), &grad(&beta)], device)
+    };
+    let both: [(&str, Op<B>, Op<B>); 4] = [
+        (
+            "layer norm",
+            |x, gamma, beta| ops::layer_norm(x, gamma, beta, 1e-5),
+            |x, gamma, beta| reference::layer_norm(x, gamma, beta, 1e-5),
+        ),
+        (
+            "RMS norm",
+            |x, gamma, _| ops::rms_norm(x, gamma, 1e-5),
+            |x, gamma, _| reference::rms_norm(x, gamma, 1e-5),
+        ),
+        ("gelu", |x, _, _| ops::gelu(x * 2.0), |x, _, _| reference::gelu(x * 2.0)),
+        (
+            "dropout",
+            |x, _, _| ops::dropout(x, 0.3, Some(Key::new(4))),
+            |x, _, _| reference::dropout(x, 0.3, Key::new(4)),
+        ),
+    ];
+    for (what, fast, slow) in both {
+        assert_same(what, &of(fast), &of(slow));
+    }
+}
+
+fn embedding<B: AutodiffBackend>(device: &B::Device) {
+    // Many of the same, and one that is never used.
+    let ids: Vec<i64> = (0..5 * 31).map(|i| i * i % 17 + i64::from(i % 3 == 0)).collect();
+    let ids = Tensor::<B, 2, Int>::from_data(TensorData::new(ids, [5, 31]), device);
+    let of = |fast: bool| {
+        let table = seeded::<B, 2>([7, 19], "table", device).require_grad();
+        let rows = table.clone().transpose();
+        let y = if fast {
+            ops::embedding(rows, ids.clone())
+        } else {
+            burn::tensor::module::embedding(rows, ids.clone())
+        };
+        run(y, &[&grad(&table)], device)
+    };
+    assert_same("embedding", &of(true), &of(false));
+}
+
+fn cross_entropy<B: AutodiffBackend>(device: &B::Device) {
+    let classes = (0..301).map(|row| if row % 7 == 0 { IGNORE } else { row * 37 % 517 }).collect();
+    let weights = (0..517).map(|class| 0.25 + (class % 5) as f32).collect();
+    for (smoothing, class_weights, focal_gamma) in
+        [(0.0, None, 0.0), (0.1, None, 0.0), (0.1, Some(weights), 0.0), (0.0, None, 1.5)]
+    {
+        let targets = Targets { smoothing, class_weights, focal_gamma, ..Targets::new(Vec::clone(&classes)) };
+        let of = |fast: bool| {
+            let logits = seeded::<B, 2>([517, 301], "logits", device).require_grad();
+            let view = logits.clone().transpose();
+            let loss = match fast {
+                true => ops::cross_entropy(view, targets.clone()),
+                false => reference::cross_entropy(view, &targets),
+            };
+            run(loss, &[&grad(&logits)], device)
+        };
+        assert_same("cross-entropy", &of(true), &of(false));
+    }
+}
+
+fn reshape<B: AutodiffBackend>(device: &B::Device) {
+    let of = |fast: bool| {
+        let x = seeded::<B, 3>([3, 5, 14], "x", device).require_grad();
+        let view = x.clone().swap_dims(0, 1);
+        let y = if fast { ops::reshape(view, [5, 21, 2]) } else { view.reshape([5, 21, 2]) };
+        run(y.swap_dims(0, 2), &[&grad(&x)], device)
+    };
+    assert_eq!(of(true), of(false));
+}
+
+// The optimizer.
+
+fn adamw<B: AutodiffBackend>(device: &B::Device) {
+    let start = || seeded::<B::InnerBackend, 2>([131, 211], "p", device);
+    let train = |fast: bool, keep: &mut Vec<Tensor<B::InnerBackend, 2>>| {
+        let mut tensors = [start(), start().zeros_like(), start().zeros_like()];
+        for updates in 1..=5 {
+            let grad = seeded::<B::InnerBackend, 2>([211, 131], &updates.to_string(), device).transpose();
+            let step = AdamWStep {
+                lr: 0.1,
+                beta1: 0.9,
+                beta2: 0.99,
+                eps: 1e-3,
+                weight_decay: 0.1,
+                grad_scale: 0.5,
+                updates,
+            };
+            // A copy that is held elsewhere.
+            keep.push(tensors[0].clone());
+            tensors = if fast {
+                ops::adamw_step(&step, tensors, grad)
+            } else {
+                reference::adamw_step(&step, tensors, grad)
+            };
+        }
+        keep.extend(tensors);
+        keep.iter().map(values).collect::<Run>()
+    };
+    assert_same("AdamW", &train(true, &mut vec![]), &train(false, &mut vec![]));
+    let mut kept = vec![];
+    train(true, &mut kept);
+    assert_eq!(values(&kept[0]), values(&start()), "a tensor that someone else holds is not written to");
+}
+
+on_backends!(
+    attention,
+    a_constant_bias_has_no_gradient,
+    attention_of_length_one,
+    rotary,
+    linear,
+    rows,
+    embedding,
+    cross_entropy,
+    reshape,
+    adamw,
+);
