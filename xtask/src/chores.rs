@@ -70,7 +70,7 @@ fn test_on(backend: &str) -> Result<u8, String> {
 /// Name, budget in minutes on two cores with nothing built, and what it does.
 type Stage = (&'static str, u64, fn() -> Result<u8, String>);
 
-const STAGES: [Stage; 7] = [
+const STAGES: [Stage; 8] = [
     ("format", 1, || code(cargo().args(["fmt", "--all", "--check"]))),
     ("layers", 1, layers::check),
     ("clippy", 5, || {
@@ -88,6 +88,7 @@ const STAGES: [Stage; 7] = [
         failed => Ok(failed),
     }),
     ("run", 8, first_run),
+    ("book", 8, book::check),
     ("wgpu", 28, wgpu),
 ];
 

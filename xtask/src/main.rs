@@ -3,6 +3,7 @@
 //! It depends on next to nothing, so that it starts at once.
 
 mod agree;
+mod book;
 mod chores;
 mod layers;
 mod results;
@@ -24,7 +25,8 @@ Chores:
   bench ops|train|forward|generate [--sizes S,M] [--backend B]
                              how long things take; --help prints the flags
   test [--backend B]         all tests on backend B
-  ci [STAGE]                 what continuous integration runs: format, layers, clippy, doc, test, run, wgpu
+  ci [STAGE]                 what continuous integration runs: format, layers, clippy, doc, test, run, book, wgpu
+  book                       run the commands of README and book, in short form
   layers                     check that crates depend one way, as docs/architecture.md says
   results [--check]          write the tables of docs/results.md from docs/results/, or check that they are those
   results add RUN_DIR [--variant NAME] [--against RUN_DIR]
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
             run::become_locus(&args)
         }
         "bench" => chores::bench(&args[1..]),
+        "book" => book::check(),
         "test" => chores::test(&args[1..]),
         "ci" => chores::ci(&args.split_off(1)),
         "layers" => layers::check(),

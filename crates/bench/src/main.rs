@@ -3,6 +3,7 @@
 //! Every figure is the median after a warm-up. Models, weights and tokens are those of `oracle/bench_torch.py`, so the
 //! losses that a row prints show that both compute the same.
 
+mod against;
 mod measure;
 mod model;
 mod operations;
@@ -19,6 +20,13 @@ use model::{Arch, SIZES, Size, Variant};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// As `locus` does.
+fn keep_freed_memory() {
+    const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
+    // SAFETY: it sets a number in the allocator's table of options, which may be done at any time.
+    unsafe { libmimalloc_sys::mi_option_set_default(PURGE_DELAY, -1) };
+}
 
 /// Times the operations, training, the forward pass and generation.
 #[derive(Debug, Parser)]
@@ -44,6 +52,15 @@ struct Args {
     /// Threads; as many as there are cores unless given.
     #[arg(long, global = true)]
     threads: Option<usize>,
+    /// Rows of the forward pass, separated by commas.
+    #[arg(long, global = true, value_delimiter = ',', default_value = "1,16")]
+    rows: Vec<usize>,
+    /// Another program that takes the same flags, for instance 'python oracle/bench_torch.py'; both run in turn.
+    #[arg(long, global = true, value_name = "COMMAND")]
+    against: Option<String>,
+    /// How many times each of both runs.
+    #[arg(long, global = true, default_value_t = 5)]
+    rounds: usize,
     /// Print the rows as JSON.
     #[arg(long, global = true)]
     json: bool,
@@ -62,6 +79,7 @@ enum What {
 }
 
 fn main() -> ExitCode {
+    keep_freed_memory();
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -75,11 +93,44 @@ fn run(args: &Args) -> anyhow::Result<()> {
     if let Some(threads) = args.threads {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     }
+    if let Some(peer) = &args.against {
+        return against::compare(peer, &cases(args)?, args.rounds);
+    }
     let sizes = args.sizes.iter().map(|name| size(name)).collect::<anyhow::Result<Vec<Size>>>()?;
     let variant = Variant { position: position(&args.position)?, dropout: args.dropout };
     let peak = best_sgemm();
     let rows = on_backend(args, &sizes, &variant, peak)?;
     print(&rows, peak, args.json)
+}
+
+/// The flags of every single measurement, for this program and for another.
+fn cases(args: &Args) -> anyhow::Result<Vec<Vec<String>>> {
+    let what = match args.what {
+        What::Ops => {
+            anyhow::bail!("single operations have no counterpart; compare train, forward or generate")
+        }
+        What::Train => "train",
+        What::Forward => "forward",
+        What::Generate => "generate",
+    };
+    let mut cases = Vec::new();
+    for size in &args.sizes {
+        for arch in args.archs.iter().filter(|arch| what != "generate" || **arch == Arch::Gpt) {
+            let (arch, repeats) = (format!("{arch:?}").to_lowercase(), args.repeats.to_string());
+            let flags = [what, "--archs", &arch, "--sizes", size, "--json", "--repeats", &repeats];
+            let mut flags: Vec<String> = flags.map(str::to_owned).to_vec();
+            if let Some(threads) = args.threads {
+                flags.extend(["--threads".to_owned(), threads.to_string()]);
+            }
+            match what {
+                "forward" => cases.extend(args.rows.iter().map(|rows| {
+                    flags.iter().cloned().chain(["--rows".to_owned(), rows.to_string()]).collect()
+                })),
+                _ => cases.push(flags),
+            }
+        }
+    }
+    Ok(cases)
 }
 
 #[cfg(feature = "ndarray")]
@@ -112,8 +163,9 @@ where
             match args.what {
                 What::Train => rows.push(at.train::<Autodiff<B>>(&device)?),
                 What::Forward => {
-                    rows.push(at.forward::<B>(1, &device)?);
-                    rows.push(at.forward::<B>(16, &device)?);
+                    for &n in &args.rows {
+                        rows.push(at.forward::<B>(n, &device)?);
+                    }
                 }
                 What::Generate if arch == Arch::Bert => {}
                 What::Generate => rows.push(at.generate::<B>(&device)?),

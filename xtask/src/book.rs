@@ -1,0 +1,154 @@
+//! The commands of README and book, run as they stand there, so that a page cannot promise what the program does not do.
+//!
+//! Of every block marked `console` each line that begins with `$ ` runs in a folder of the page's own; a training stops
+//! after two steps. What a page needs is written in it, where a reader of the page does not see it:
+//! `<!-- file NAME: PATH -->` copies a file of the repository, and `<!-- not run: WHY -->` before a block leaves it out.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::run::{cargo, code, root, target_dir};
+
+const PAGES: [&str; 8] = [
+    "README.md",
+    "docs/guide.md",
+    "docs/data.md",
+    "docs/tokenizers.md",
+    "docs/heads.md",
+    "docs/generation.md",
+    "docs/metrics.md",
+    "docs/positions.md",
+];
+
+/// What the commands run: verbs of `locus`.
+const VERBS: [&str; 8] = ["train", "eval", "predict", "generate", "recipes", "config", "data", "doctor"];
+
+pub(crate) fn check() -> Result<u8, String> {
+    let built = code(cargo().args(["build", "--release", "--package", "locus"]))?;
+    if built != 0 {
+        return Ok(built);
+    }
+    let mut failed = 0_usize;
+    for page in PAGES {
+        let text =
+            fs::read_to_string(root().join(page)).map_err(|error| format!("cannot read {page}: {error}"))?;
+        let folder = target_dir().join("book").join(page.replace('/', "-"));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
+        copy(&root().join("datasets"), &folder.join("datasets"))?;
+        copy(&root().join("README.md"), &folder.join("README.md"))?;
+        for step in steps(&text) {
+            match step {
+                Step::File { name, from } => copy(&root().join(from), &folder.join(name))?,
+                Step::Run(command) => {
+                    let Some(command) = in_smoke_form(&command) else { continue };
+                    if !run(&command, &folder)? {
+                        eprintln!("{page}: failed: {command}");
+                        failed += 1;
+                    }
+                }
+            }
+        }
+    }
+    Ok(u8::from(failed > 0))
+}
+
+#[derive(Debug, PartialEq)]
+enum Step<'a> {
+    File { name: &'a str, from: &'a str },
+    Run(String),
+}
+
+fn steps(page: &str) -> Vec<Step<'_>> {
+    let mut steps = Vec::new();
+    let (mut in_block, mut runs, mut skip) = (false, false, false);
+    let mut lines = page.lines();
+    while let Some(line) = lines.next() {
+        let comment = line.trim().strip_prefix("<!-- ").and_then(|rest| rest.strip_suffix(" -->"));
+        if line.starts_with("```") {
+            in_block = !in_block;
+            runs = in_block && line == "```console" && !skip;
+            skip = in_block && skip;
+        } else if let Some((name, from)) = comment.and_then(|c| c.strip_prefix("file ")?.split_once(": ")) {
+            steps.push(Step::File { name, from });
+        } else if comment.is_some_and(|comment| comment.starts_with("not run: ")) {
+            skip = true;
+        } else if let Some(command) = line.strip_prefix("$ ").filter(|_| runs) {
+            let mut command = command.to_owned();
+            while command.ends_with('\\') {
+                command.pop();
+                command.push_str(lines.next().unwrap_or_default().trim_start());
+            }
+            steps.push(Step::Run(command));
+        }
+    }
+    steps
+}
+
+/// The command with `locus` for `cargo xtask`, and with two steps of training; nothing for chores and other programs.
+fn in_smoke_form(command: &str) -> Option<String> {
+    let command = command.replace("cargo xtask ", "locus ");
+    let verb = command.split("locus ").nth(1)?.split_whitespace().next()?;
+    if !VERBS.contains(&verb) {
+        return None;
+    }
+    Some(if verb == "train" { format!("{command} --set train.max_steps=2") } else { command })
+}
+
+fn run(command: &str, folder: &Path) -> Result<bool, String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let bin = std::env::current_dir().unwrap_or_default().join(target_dir()).join("release");
+    let path = std::env::join_paths(std::iter::once(bin).chain(std::env::split_paths(&path)))
+        .map_err(|error| error.to_string())?;
+    let output = Command::new("sh")
+        .args(["-c", command])
+        .current_dir(folder)
+        .env("PATH", path)
+        .output()
+        .map_err(|error| format!("cannot run sh: {error}"))?;
+    if !output.status.success() {
+        eprintln!("{}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(output.status.success())
+}
+
+/// Copies a file, or a folder with what is in it.
+fn copy(from: &Path, to: &Path) -> Result<(), String> {
+    let failed =
+        |error: std::io::Error| format!("cannot copy {} to {}: {error}", from.display(), to.display());
+    if !from.is_dir() {
+        return fs::copy(from, to).map(drop).map_err(failed);
+    }
+    fs::create_dir_all(to).map_err(failed)?;
+    for entry in fs::read_dir(from).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        copy(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Step, in_smoke_form, steps};
+
+    #[test]
+    fn commands_are_found_with_what_they_need() {
+        let page = "<!-- file a.csv: datasets/a.csv -->\n```console\n$ locus train \\\n    a.csv\nout\n$ ls\n```\n\
+                    <!-- not run: no network -->\n```console\n$ locus data fetch x\n```\n```toml\n$ no\n```\n";
+        let found = steps(page);
+        assert_eq!(found[0], Step::File { name: "a.csv", from: "datasets/a.csv" });
+        assert_eq!(found[1..], [Step::Run("locus train a.csv".into()), Step::Run("ls".into())]);
+    }
+
+    #[test]
+    fn trainings_are_short_and_chores_are_left_out() {
+        assert_eq!(
+            in_smoke_form("cargo xtask train x").as_deref(),
+            Some("locus train x --set train.max_steps=2")
+        );
+        assert_eq!(in_smoke_form("echo a | locus predict").as_deref(), Some("echo a | locus predict"));
+        assert_eq!(in_smoke_form("cargo xtask test"), None);
+        assert_eq!(in_smoke_form("python x.py"), None);
+    }
+}
