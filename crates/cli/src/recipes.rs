@@ -35,6 +35,7 @@ pub(crate) const RECIPES: &[Recipe] = recipes![
     "topic-sib200-en",
     "topic-sib200-zh",
     "sentiment-polarity",
+    "emotion-goemotions",
     "lm-tinyshakespeare"
 ];
 
