@@ -112,6 +112,22 @@ impl Tokens {
         }
     }
 
+    /// These rows, in this order; a row may come several times.
+    #[must_use]
+    pub fn rows(&self, rows: &[usize]) -> Self {
+        fn take<T: Copy>(cells: &[T], seq: usize, rows: &[usize]) -> Vec<T> {
+            rows.iter().flat_map(|&row| &cells[row * seq..(row + 1) * seq]).copied().collect()
+        }
+        Self {
+            batch: rows.len(),
+            seq: self.seq,
+            ids: take(&self.ids, self.seq, rows),
+            keep: take(&self.keep, self.seq, rows),
+            segments: self.segments.as_ref().map(|s| take(s, self.seq, rows)),
+            positions: take(&self.positions, self.seq, rows),
+        }
+    }
+
     fn join<T: Copy>(&self, a: &[T], later: &Self, b: &[T]) -> Vec<T> {
         (0..self.batch)
             .flat_map(|row| {
@@ -150,5 +166,6 @@ mod tests {
         assert_eq!(joined.ids, [1, 2, 5, 3, 4, 6]);
         assert_eq!(joined.positions, [0.0, 1.0, 2.0, 0.0, 1.0, 2.0]);
         assert_eq!(joined.columns(&[0, 2]).ids, [1, 5, 3, 6]);
+        assert_eq!(joined.rows(&[1, 0, 1]).ids, [3, 4, 6, 1, 2, 5, 3, 4, 6]);
     }
 }

@@ -26,6 +26,23 @@ impl<B: Backend> KvCache<B> {
             seen: Vec::new(),
         }
     }
+
+    /// Keeps these rows of the batch, in this order; a row may come several times, as beams branch.
+    ///
+    /// # Panics
+    /// If the cache does not have a row.
+    pub fn select(&mut self, rows: &[usize]) {
+        for layer in &mut self.layers {
+            layer.select(rows);
+        }
+        for tokens in self.tokens.iter_mut().flatten() {
+            *tokens = tokens.rows(rows);
+        }
+        if !self.seen.is_empty() {
+            self.next_positions = rows.iter().map(|&row| self.next_positions[row]).collect();
+            self.seen = rows.iter().map(|&row| self.seen[row]).collect();
+        }
+    }
 }
 
 /// What one layer stores.
@@ -73,12 +90,27 @@ impl<B: Backend> LayerCache<B> {
         (keys, values, state)
     }
 
+    fn select(&mut self, rows: &[usize]) {
+        let Some(values) = &self.values else { return };
+        let rows = indices::<B>(rows, &values.device());
+        self.keys = self.keys.drain(..).map(|k| k.select(0, rows.clone())).collect();
+        self.values = self.values.take().map(|v| v.select(0, rows.clone()));
+        self.state = self.state.take().map(|s| s.select(0, rows.clone()));
+        let memory = self.memory.take();
+        self.memory = memory.map(|(k, v)| (k.select(0, rows.clone()), v.select(0, rows)));
+    }
+
     /// Keeps these columns only.
     pub(crate) fn retain(&mut self, columns: &[usize], device: &B::Device) {
-        let data: Vec<i64> = columns.iter().map(|&c| c as i64).collect();
-        let columns = Tensor::<B, 1, Int>::from_data(TensorData::new(data, [columns.len()]), device);
+        let columns = indices::<B>(columns, device);
         self.keys = self.keys.drain(..).map(|k| k.select(2, columns.clone())).collect();
         self.values = self.values.take().map(|v| v.select(2, columns.clone()));
         self.state = self.state.take().map(|s| s.select(1, columns));
     }
+}
+
+/// Indices as a tensor, `[len]`.
+pub(crate) fn indices<B: Backend>(indices: &[usize], device: &B::Device) -> Tensor<B, 1, Int> {
+    let data: Vec<i64> = indices.iter().map(|&idx| idx as i64).collect();
+    Tensor::from_data(TensorData::new(data, [indices.len()]), device)
 }

@@ -8,6 +8,7 @@ use locus_backend::rng::Key;
 use locus_embedding::position::{Form, Limit, Pass, Position, PositionScheme, Prepared, Scheme};
 use locus_embedding::{EmbeddingError, Embeddings, EmbeddingsConfig, TokenBatch, Tokens};
 
+use crate::cache::indices;
 use crate::{Block, BlockPass, EmbeddingScale, KvCache, Norm, Residual, StackConfig, StackShape};
 
 /// An encoder (every token sees every token) or a decoder (a token sees what came before it).
@@ -40,6 +41,18 @@ pub struct Memory<B: Backend> {
 }
 
 impl<B: Backend> Memory<B> {
+    /// These rows of the batch, in this order; a row may come several times.
+    ///
+    /// # Panics
+    /// If the memory does not have a row.
+    #[must_use]
+    pub fn select(&self, rows: &[usize]) -> Self {
+        let [_, k_len, _] = self.states.dims();
+        let keep = rows.iter().flat_map(|&row| &self.keep[row * k_len..(row + 1) * k_len]);
+        let keep = keep.copied().collect();
+        Self { states: self.states.clone().select(0, indices(rows, &self.states.device())), keep }
+    }
+
     /// The mask of `q_len` queries that see all real tokens of the memory.
     pub(crate) fn mask(&self, q_len: usize) -> AttentionMask<B> {
         let [batch, k_len, _] = self.states.dims();
@@ -182,6 +195,12 @@ impl<B: Backend, P: PositionScheme<B>> Stack<B, P> {
             Some(norm) => norm.forward(x),
             None => x,
         })
+    }
+
+    /// How many positions the schemes know; `None` where none of them ends.
+    pub fn max_positions(&self) -> Option<usize> {
+        let limits = self.schemes.iter().map(|scheme| scheme.scheme().limit());
+        limits.filter_map(|limit| if let Limit::Error(n) = limit { Some(n) } else { None }).min()
     }
 
     fn form(&self) -> Form {

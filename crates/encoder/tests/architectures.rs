@@ -4,7 +4,7 @@
 //! checkpoints are saved under, and `golden/arch-manifest.txt` lists them all.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
 use locus_backend::rng::Key;
@@ -131,28 +131,6 @@ impl Names {
     }
 }
 
-struct Load<'a, B: Backend> {
-    names: Names,
-    golden: &'a Golden,
-    device: &'a B::Device,
-}
-
-impl<B: Backend> ModuleMapper<B> for Load<'_, B> {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.names.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.names.path.pop();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        let name = format!("param.{}", self.names.here());
-        assert_eq!(self.golden.shape(&name), param.dims(), "{name}");
-        self.golden.param(&name, self.device)
-    }
-}
-
 struct Grads<'a, B: AutodiffBackend> {
     names: Names,
     grads: &'a B::Gradients,
@@ -191,10 +169,6 @@ impl<B: Backend> ModuleVisitor<B> for Shapes {
         let line = format!("{} {:?}", self.0.here(), param.dims());
         self.0.found.push(line);
     }
-}
-
-fn load<B: Backend, M: Module<B>>(model: M, golden: &Golden, device: &B::Device) -> M {
-    model.map(&mut Load { names: Names::default(), golden, device })
 }
 
 // The comparison.
@@ -261,7 +235,7 @@ fn stack<B: Backend>(
 ) -> Stack<B> {
     assert_eq!(config.check(form), []);
     let shape = StackShape { vocab_size, form, cross_attention: false };
-    load(Stack::new(config, shape, Key::new(1), device), golden, device)
+    golden.load(Stack::new(config, shape, Key::new(1), device), device)
 }
 
 fn encoder_decoder<B: Backend>(
@@ -270,7 +244,7 @@ fn encoder_decoder<B: Backend>(
     device: &B::Device,
 ) -> EncoderDecoder<B> {
     assert_eq!([config.check(Form::Bidirectional), config.check(Form::Causal)], [vec![], vec![]]);
-    load(EncoderDecoder::new(config, 11, Key::new(1), device), golden, device)
+    golden.load(EncoderDecoder::new(config, 11, Key::new(1), device), device)
 }
 
 fn single_stacks<B: AutodiffBackend>(device: &B::Device) {

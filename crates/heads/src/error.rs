@@ -38,9 +38,9 @@ pub enum HeadError {
         /// How many there are.
         found: usize,
     },
-    /// Sampling options out of range.
-    #[error("{0}")]
-    Sampling(String),
+    /// Generation options out of range: everything that is wrong.
+    #[error("{}", .0.join("; "))]
+    Options(Vec<String>),
     /// Scores that are not numbers: the model is damaged.
     #[error(
         "the model's scores are not numbers (row {row}, step {step}): its weights are damaged or its training diverged"

@@ -10,7 +10,10 @@ use locus_backend::rng::Key;
 use locus_embedding::position::{LearnedConfig, PositionConfig};
 use locus_embedding::{EmbeddingError, Tokens};
 use locus_encoder::{NormKind, Residual, StackConfig};
-use locus_heads::generate::{Finish, GenerateOptions, Generated, Sampling, continue_prompts, translate};
+use locus_heads::generate::{
+    Beams, Break, Finish, GenerateOptions, Generated, Listener, Penalties, Sampling, continue_prompts,
+    translate,
+};
 use locus_heads::{CausalLm, HeadConfig, HeadError, Labels, Seq2Seq, TaskBatch, TaskModel, Trainable};
 use locus_testkit::on_backends;
 
@@ -18,11 +21,11 @@ const VOCAB: usize = 29;
 const PROMPTS: [&[u32]; 4] = [&[3, 14, 15, 9, 2, 6, 5], &[27], &[18, 28], &[1, 6, 1, 8]];
 
 fn options(max_new_tokens: usize) -> GenerateOptions {
-    GenerateOptions { max_new_tokens, stop: Vec::new(), pad_id: 0, sampling: Sampling::GREEDY, seed: 1 }
+    GenerateOptions { max_new_tokens, ..GenerateOptions::default() }
 }
 
 fn sampled(seed: u64) -> GenerateOptions {
-    GenerateOptions { sampling: Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 }, seed, ..options(19) }
+    GenerateOptions { sampling: Sampling { temperature: 1.0, ..Sampling::GREEDY }, seed, ..options(19) }
 }
 
 fn config(position: &str) -> StackConfig {
@@ -61,16 +64,12 @@ fn prompts() -> Vec<Vec<u32>> {
     PROMPTS.map(<[u32]>::to_vec).to_vec()
 }
 
-fn go_on(_: usize, _: u32) -> ControlFlow<()> {
-    ControlFlow::Continue(())
-}
-
 fn generate<B: Backend>(
     model: &CausalLm<B>,
     prompts: &[Vec<u32>],
     options: &GenerateOptions,
 ) -> Vec<Generated> {
-    continue_prompts(model, prompts, options, &mut go_on).unwrap()
+    continue_prompts(model, prompts, options, &mut ()).unwrap()
 }
 
 fn tokens(rows: &[Vec<u32>]) -> Tokens {
@@ -190,11 +189,11 @@ fn the_position_limit_ends_a_row<B: AutodiffBackend>(device: &B::Device) {
 fn a_prompt_past_the_limit_is_an_error<B: AutodiffBackend>(device: &B::Device) {
     let model = causal_lm::<B::InnerBackend>(&limited(9), device);
     for prompts in [vec![vec![3; 10]], vec![vec![3; 2], vec![3; 10]]] {
-        let error = continue_prompts(&model, &prompts, &options(5), &mut go_on).unwrap_err();
+        let error = continue_prompts(&model, &prompts, &options(5), &mut ()).unwrap_err();
         let HeadError::Embedding(EmbeddingError::PastLimit { limit, .. }) = error else { panic!("{error}") };
         assert_eq!(limit, 9);
     }
-    let error = continue_prompts(&model, &[vec![VOCAB as u32]], &options(5), &mut go_on).unwrap_err();
+    let error = continue_prompts(&model, &[vec![VOCAB as u32]], &options(5), &mut ()).unwrap_err();
     assert!(matches!(error, HeadError::Embedding(EmbeddingError::TokenOutOfRange { .. })), "{error}");
 }
 
@@ -219,7 +218,7 @@ fn the_caller_sees_each_token_and_may_break_off<B: AutodiffBackend>(device: &B::
     let model = causal_lm::<B::InnerBackend>(&config("rotary"), device);
     let free = generate(&model, &prompts(), &options(11));
     let mut seen = vec![Vec::new(); 4];
-    let all = continue_prompts(&model, &prompts(), &options(11), &mut |row, id| {
+    let all = continue_prompts(&model, &prompts(), &options(11), &mut |row: usize, id| {
         seen[row].push(id);
         ControlFlow::Continue(())
     });
@@ -227,9 +226,9 @@ fn the_caller_sees_each_token_and_may_break_off<B: AutodiffBackend>(device: &B::
     assert_eq!(seen, free.iter().map(|row| row.ids.clone()).collect::<Vec<_>>());
 
     let mut n = 0;
-    let broken = continue_prompts(&model, &prompts(), &options(11), &mut |_, _| {
+    let broken = continue_prompts(&model, &prompts(), &options(11), &mut |_: usize, _: u32| {
         n += 1;
-        if n == 10 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if n == 10 { ControlFlow::Break(Break::All) } else { ControlFlow::Continue(()) }
     });
     let broken = broken.unwrap();
     let lengths: Vec<_> = broken.iter().map(|row| row.ids.len()).collect();
@@ -248,13 +247,186 @@ fn a_seed_fixes_the_text<B: AutodiffBackend>(device: &B::Device) {
     assert_eq!(of(5), of(5));
     assert_ne!(of(5), of(6));
     assert_ne!(of(5), generate(&model, &prompts(), &options(19)));
-    // Rows with the same prompt draw on their own.
-    let twice = generate(&model, &[vec![3, 14], vec![3, 14]], &sampled(5));
-    assert_ne!(twice[0], twice[1]);
     // With one token to choose from, sampling is greedy.
-    let only_best =
-        GenerateOptions { sampling: Sampling { temperature: 1.0, top_k: 1, top_p: 1.0 }, ..options(19) };
+    let only_best = GenerateOptions {
+        sampling: Sampling { temperature: 1.0, top_k: 1, ..Sampling::GREEDY },
+        ..options(19)
+    };
     assert_eq!(generate(&model, &prompts(), &only_best), generate(&model, &prompts(), &options(19)));
+}
+
+/// A sample is a function of the seed, the prompt and its number, not of what else is in the batch.
+fn samples_are_the_same_alone_and_in_a_batch<B: AutodiffBackend>(device: &B::Device) {
+    let model = causal_lm::<B::InnerBackend>(&config("rotary"), device);
+    let several = GenerateOptions { n_sequences: 3, ..sampled(5) };
+    let alone: Vec<_> =
+        prompts().iter().flat_map(|p| generate(&model, std::slice::from_ref(p), &several)).collect();
+    assert_eq!(alone.len(), 12);
+    assert_eq!(generate(&model, &prompts(), &several), alone);
+    let backwards: Vec<_> = prompts().into_iter().rev().collect();
+    let turned = generate(&model, &backwards, &several);
+    assert_eq!(turned.chunks(3).rev().flatten().cloned().collect::<Vec<_>>(), alone);
+    // The texts of a prompt differ, and the first is the one that is alone.
+    assert!(alone.chunks(3).all(|texts| texts[0] != texts[1] && texts[1] != texts[2]));
+    let first: Vec<_> = alone.chunks(3).map(|texts| texts[0].clone()).collect();
+    assert_eq!(generate(&model, &prompts(), &sampled(5)), first);
+
+    let model = seq2seq::<B::InnerBackend>(&config("t5"), VOCAB, device);
+    let of = |sources: &[Vec<u32>]| translate(&model, sources, 1, &several, &mut ()).unwrap();
+    let alone: Vec<_> = prompts().iter().flat_map(|p| of(std::slice::from_ref(p))).collect();
+    assert_eq!(of(&prompts()), alone);
+}
+
+fn log_probs_are_those_of_a_full_pass<B: AutodiffBackend>(device: &B::Device) {
+    let model = causal_lm::<B::InnerBackend>(&config("rotary"), device);
+    // Penalties and temperature change what is chosen, not what is told of it.
+    let penalties = Penalties { repetition: 1.3, ..Penalties::NONE };
+    let options = GenerateOptions { log_probs: Some(3), penalties, ..sampled(2) };
+    for (prompt, row) in prompts().into_iter().zip(generate(&model, &prompts(), &options)) {
+        assert_eq!(row.log_probs.len(), row.ids.len());
+        let mut text = prompt;
+        for (&id, told) in row.ids.iter().zip(&row.log_probs) {
+            let logits = model.logits(&tokens(&[text.clone()]), None, None).unwrap();
+            let [_, seq, _] = logits.dims();
+            let probs = burn::tensor::activation::log_softmax(logits.narrow(1, seq - 1, 1), 2);
+            let want: Vec<f64> = probs.into_data().iter::<f64>().collect();
+            assert!((want[id as usize] - told.log_prob).abs() < 1e-4, "{} {told:?}", want[id as usize]);
+            let mut best = want.clone();
+            best.sort_by(|a, b| b.total_cmp(a));
+            assert_eq!(told.top.len(), 3);
+            for (n, (top, log_prob)) in told.top.iter().enumerate() {
+                assert!((best[n] - log_prob).abs() < 1e-4 && (want[*top as usize] - log_prob).abs() < 1e-4);
+            }
+            text.push(id);
+        }
+    }
+}
+
+fn a_text_ends_where_nothing_may_follow<B: AutodiffBackend>(device: &B::Device) {
+    let model = causal_lm::<B::InnerBackend>(&config("none"), device);
+    // Every token once, those of the prompt included.
+    let once = Penalties { no_repeat_ngram: 1, ..Penalties::NONE };
+    let rows = generate(&model, &prompts(), &GenerateOptions { penalties: once, ..options(99) });
+    for (prompt, row) in prompts().into_iter().zip(rows) {
+        let mut all = [prompt, row.ids].concat();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!((all.len(), row.finish), (VOCAB, Finish::NoChoice));
+    }
+}
+
+/// A beam search knows no other way to read a text than a full pass: the score of each of its texts is what a full pass
+/// says, whatever a scheme keeps in the cache. So the rows of the cache follow the texts.
+fn scores_of_beams_are_those_of_full_passes<B: AutodiffBackend>(device: &B::Device) {
+    let beams = Beams { width: 3, length_penalty: 0.5, ..Beams::default() };
+    let options = GenerateOptions { beams: Some(beams), n_sequences: 3, stop: vec![4], ..options(9) };
+    let sum = |logits: Vec<f32>, ids: &[u32]| {
+        let rows = logits[logits.len() - ids.len() * VOCAB..].chunks(VOCAB).zip(ids);
+        let log_probs = rows.map(|(row, &id)| {
+            let total = row.iter().map(|&x| f64::from(x).exp()).sum::<f64>().ln();
+            f64::from(row[id as usize]) - total
+        });
+        log_probs.sum::<f64>()
+    };
+    for (name, config) in configs() {
+        let model = causal_lm::<B::InnerBackend>(&config, device);
+        for (idx, row) in generate(&model, &prompts(), &options).into_iter().enumerate() {
+            let mut ids = row.ids.clone();
+            ids.extend((row.finish == Finish::Stop).then_some(4));
+            let text = [&prompts()[idx / 3][..], &ids[..ids.len() - 1]].concat();
+            let logits = model.logits(&tokens(&[text]), None, None).unwrap();
+            let want = sum(logits.into_data().iter::<f32>().collect(), &ids) / (ids.len() as f64).sqrt();
+            assert!((row.score.unwrap() - want).abs() < 1e-3, "{name}: {want} {row:?}");
+        }
+        let model = seq2seq::<B::InnerBackend>(&config, VOCAB, device);
+        for (idx, row) in translate(&model, &prompts(), 1, &options, &mut ()).unwrap().into_iter().enumerate()
+        {
+            let mut ids = row.ids.clone();
+            ids.extend((row.finish == Finish::Stop).then_some(4));
+            let memory = model.encode(&tokens(&prompts()[idx / 3..][..1]), None).unwrap();
+            let text = [&[1], &ids[..ids.len() - 1]].concat();
+            let logits = model.logits(&tokens(&[text]), &memory, None, None).unwrap();
+            let want = sum(logits.into_data().iter::<f32>().collect(), &ids) / (ids.len() as f64).sqrt();
+            assert!((row.score.unwrap() - want).abs() < 1e-3, "{name}: {want} {row:?}");
+        }
+    }
+}
+
+fn beams_end_at_the_position_limit<B: AutodiffBackend>(device: &B::Device) {
+    let model = causal_lm::<B::InnerBackend>(&limited(9), device);
+    let beams = Some(Beams { width: 3, ..Beams::default() });
+    let options = GenerateOptions { beams, n_sequences: 2, ..options(50) };
+    let prompts = [vec![3; 9], vec![5; 7], vec![6]];
+    let rows = generate(&model, &prompts, &options);
+    let lengths: Vec<_> = rows.iter().map(|row| row.ids.len()).collect();
+    assert_eq!(lengths, [1, 1, 3, 3, 9, 9]);
+    assert!(rows.iter().all(|row| row.finish == Finish::PositionLimit));
+    // As where no more tokens are asked for than there are positions.
+    let exact = GenerateOptions { max_new_tokens: 3, ..options };
+    let short = generate(&model, &prompts[1..2], &exact);
+    assert_eq!([&short[0].ids, &short[1].ids], [&rows[2].ids, &rows[3].ids]);
+    assert!((short[0].score.unwrap() - rows[2].score.unwrap()).abs() < 1e-5);
+}
+
+/// Three tokens have no four texts of one token, and a width of one is greedy.
+fn beams_of_odd_widths<B: AutodiffBackend>(device: &B::Device) {
+    let model = causal_lm::<B::InnerBackend>(&config("rotary"), device);
+    let of = |width, n_sequences, max| {
+        let beams = Some(Beams { width, ..Beams::default() });
+        generate(&model, &prompts(), &GenerateOptions { beams, n_sequences, ..options(max) })
+    };
+    let greedy: Vec<_> = generate(&model, &prompts(), &options(7)).into_iter().map(|row| row.ids).collect();
+    assert_eq!(of(1, 1, 7).into_iter().map(|row| row.ids).collect::<Vec<_>>(), greedy);
+    assert_eq!(of(50, 50, 1).len(), 200);
+    let finishes = of(50, 50, 1).iter().filter(|row| row.finish == Finish::NoChoice).count();
+    assert_eq!(finishes, 4 * (50 - VOCAB));
+    assert!(of(3, 2, 0).iter().all(|row| row.ids.is_empty() && row.finish == Finish::Length));
+}
+
+/// The listener hears the texts of a search, and a search asks it which are whole.
+fn listeners_of_beams<B: AutodiffBackend>(device: &B::Device) {
+    struct Pair(Vec<Vec<u32>>);
+    impl Listener for Pair {
+        fn on_token(&mut self, row: usize, id: u32) -> ControlFlow<Break> {
+            self.0[row].push(id);
+            ControlFlow::Continue(())
+        }
+        fn is_whole(&mut self, ids: &[u32]) -> bool {
+            ids.len() == 2
+        }
+    }
+    let model = causal_lm::<B::InnerBackend>(&config("rotary"), device);
+    let beams = Some(Beams { width: 3, ..Beams::default() });
+    let mut heard = Pair(vec![Vec::new(); 4]);
+    let options = GenerateOptions { beams, ..options(9) };
+    let rows = continue_prompts(&model, &prompts(), &options, &mut heard).unwrap();
+    assert!(rows.iter().all(|row| row.ids.len() == 2 && row.finish == Finish::Stop));
+    assert_eq!(heard.0, rows.into_iter().map(|row| row.ids).collect::<Vec<_>>());
+}
+
+fn all_problems_come_together<B: AutodiffBackend>(device: &B::Device) {
+    let model = causal_lm::<B::InnerBackend>(&config("none"), device);
+    let bad = GenerateOptions {
+        sampling: Sampling { temperature: -1.0, top_k: 0, top_p: f64::NAN, min_p: 2.0 },
+        penalties: Penalties { repetition: 0.0, presence: 3.0, frequency: -3.0, no_repeat_ngram: 0 },
+        n_sequences: 0,
+        min_new_tokens: 7,
+        ..options(5)
+    };
+    let HeadError::Options(problems) = continue_prompts(&model, &prompts(), &bad, &mut ()).unwrap_err()
+    else {
+        panic!()
+    };
+    let names = ["temperature", "top_p", "min_p", "repetition", "presence", "frequency", "n_seq", "min_new"];
+    assert_eq!(problems.len(), names.len());
+    assert!(problems.iter().zip(names).all(|(problem, name)| problem.starts_with(name)), "{problems:?}");
+    let same = GenerateOptions { n_sequences: 2, ..options(5) };
+    assert!(same.problems()[0].contains("the same text"));
+    let beams = |width, length_penalty| Some(Beams { width, length_penalty, ..Beams::default() });
+    let bad = GenerateOptions { beams: beams(0, f64::NAN), ..sampled(1) };
+    assert_eq!(bad.problems().len(), 3);
+    let narrow = GenerateOptions { beams: beams(2, 1.0), n_sequences: 3, ..options(5) };
+    assert_eq!(narrow.problems(), ["n_sequences must be at most beams = 2, found 3"]);
 }
 
 // Sequence to sequence.
@@ -265,14 +437,10 @@ fn translation_is_the_argmax_of_a_full_pass<B: AutodiffBackend>(device: &B::Devi
         let alone: Vec<_> = prompts()
             .iter()
             .flat_map(|source| {
-                translate(&model, std::slice::from_ref(source), 1, &options(7), &mut go_on).unwrap()
+                translate(&model, std::slice::from_ref(source), 1, &options(7), &mut ()).unwrap()
             })
             .collect();
-        assert_eq!(
-            translate(&model, &prompts(), 1, &options(7), &mut go_on).unwrap(),
-            alone,
-            "{name}, batched"
-        );
+        assert_eq!(translate(&model, &prompts(), 1, &options(7), &mut ()).unwrap(), alone, "{name}, batched");
         for (source, row) in prompts().into_iter().zip(alone) {
             let memory = model.encode(&tokens(&[source]), None).unwrap();
             let mut text = vec![1];
@@ -350,7 +518,7 @@ fn reversal_is_learnt<B: AutodiffBackend>(device: &B::Device) {
     }
     let (sources, targets): (Vec<_>, Vec<_>) = reversal(40, "unseen").into_iter().unzip();
     let with_stop = GenerateOptions { stop: vec![2], ..options(9) };
-    let rows = translate(&model.valid(), &sources, 1, &with_stop, &mut go_on).unwrap();
+    let rows = translate(&model.valid(), &sources, 1, &with_stop, &mut ()).unwrap();
     assert!(rows.iter().all(|row| row.finish == Finish::Stop));
     let right = rows.iter().zip(&targets).filter(|(row, target)| row.ids == **target).count();
     assert_eq!(right, 40, "{:?}", rows.iter().map(|row| &row.ids).zip(&sources).take(5).collect::<Vec<_>>());
@@ -366,6 +534,14 @@ on_backends!(
     rows_reach_the_limit_on_their_own,
     the_caller_sees_each_token_and_may_break_off,
     a_seed_fixes_the_text,
+    samples_are_the_same_alone_and_in_a_batch,
+    log_probs_are_those_of_a_full_pass,
+    a_text_ends_where_nothing_may_follow,
+    scores_of_beams_are_those_of_full_passes,
+    beams_end_at_the_position_limit,
+    beams_of_odd_widths,
+    listeners_of_beams,
+    all_problems_come_together,
     translation_is_the_argmax_of_a_full_pass,
     the_source_matters,
     reversal_is_learnt,

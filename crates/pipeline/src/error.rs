@@ -67,7 +67,7 @@ pub enum PipelineError {
         /// For what.
         task: &'static str,
     },
-    /// Generation options out of range.
-    #[error("{0}")]
-    Options(String),
+    /// Generation options out of range: everything that is wrong.
+    #[error("{}", .0.join("; "))]
+    Options(Vec<String>),
 }

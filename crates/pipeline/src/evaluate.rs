@@ -4,7 +4,6 @@ mod rows;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::ControlFlow;
 
 use burn::tensor::backend::Backend;
 use locus_data::{Examples, IGNORE, Item, ItemLabels, Labelled, Pair, Tagged};
@@ -261,8 +260,7 @@ fn targets<B: Backend, P: PositionScheme<B>>(
     let mut exact = Vec::with_capacity(pairs.len());
     for chunk in items.chunks(batch_size.max(1)) {
         let sources: Vec<Vec<u32>> = chunk.iter().map(|item| item.ids.clone()).collect();
-        let written =
-            translate_texts(model, codec, &sources, options, &mut |_, _| ControlFlow::Continue(()))?;
+        let written = translate_texts(model, codec, &sources, &options, &mut ())?;
         for (pair, row) in pairs[exact.len()..].iter().zip(&written) {
             // The whole target: one that is too long for the model cannot be right.
             exact.push(codec.whole_target(&pair.target)? == row.ids);

@@ -6,7 +6,6 @@ use std::path::Path;
 
 use burn::tensor::backend::Backend;
 use locus_data::{Examples, Item, Tokenizer, split_words};
-use locus_heads::generate::Generated;
 use locus_heads::{HeadConfig, SequenceClassifier, TaskModel};
 use locus_metrics::tags::{TagScheme, spans};
 use locus_model::{ModelConfig, TOKENIZER_FILE, load};
@@ -15,7 +14,7 @@ use serde::Serialize;
 use crate::classify::{outputs, sigmoid};
 use crate::tagging::{best, tag};
 use crate::thresholds::HALF;
-use crate::write::{StreamDecoder, WriteOptions, continue_texts, translate_texts};
+use crate::write::{WriteOptions, Writer, Written, continue_texts, translate_texts};
 use crate::{Codec, Evaluation, PipelineError, Thresholds, evaluate};
 
 /// A model with everything it needs to answer in text.
@@ -73,12 +72,15 @@ pub enum Prediction {
         /// The number.
         value: f64,
     },
-    /// A text made from a text.
+    /// Texts made from a text.
     Text {
         /// What was given.
         text: String,
-        /// What was made of it.
-        generated: String,
+        /// Whether it was longer than the model can read: of a prompt the start was cut, of a source the end.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        cut: bool,
+        /// What was made of it, the best first.
+        generated: Vec<Written>,
     },
 }
 
@@ -133,62 +135,67 @@ impl<B: Backend> Pipeline<B> {
         match &self.model {
             TaskModel::TokenClassifier(_) => self.entities(texts),
             TaskModel::SequenceClassifier(model) => self.rows(model, texts),
-            TaskModel::CausalLm(_) | TaskModel::Seq2Seq(_) => {
-                let texts = texts.iter().map(|text| text.as_ref().to_owned());
-                texts
-                    .map(|text| {
-                        let generated = self
-                            .generate(&text, WriteOptions::default(), &mut |_| ControlFlow::Continue(()))?;
-                        Ok(Prediction::Text { text, generated })
-                    })
-                    .collect()
-            }
+            TaskModel::CausalLm(_) | TaskModel::Seq2Seq(_) => self.write(texts, &WriteOptions::default()),
         }
     }
 
-    /// Generates from a prompt and gives the new text; `on_text` sees it in pieces, as they come, and may break off.
+    /// Generates for each text, many at a time: one [`Prediction::Text`] per text, in their order.
+    ///
+    /// Where the position scheme ends and a prompt is longer, the prompt's start is cut, so that there is room for new
+    /// tokens; the answer says so.
+    ///
+    /// # Errors
+    /// If the model does not generate or the options are out of range.
+    pub fn write<S: AsRef<str>>(
+        &self,
+        texts: &[S],
+        options: &WriteOptions,
+    ) -> Result<Vec<Prediction>, PipelineError> {
+        let mut given = Vec::with_capacity(texts.len());
+        for text in texts {
+            given.push(self.given_ids(text.as_ref())?);
+        }
+        if let TaskModel::CausalLm(model) = &self.model
+            && let Some(limit) = model.decoder.max_positions()
+        {
+            for (ids, cut) in given.iter_mut().filter(|(ids, _)| ids.len() > limit) {
+                let room = options.max_new_tokens.min(limit / 2);
+                ids.drain(..ids.len() - (limit - room));
+                *cut = true;
+            }
+        }
+        // Texts of about one length share a batch.
+        let mut order: Vec<usize> = (0..given.len()).collect();
+        order.sort_by_key(|&idx| given[idx].0.len());
+        let mut written: Vec<Vec<Written>> = vec![Vec::new(); given.len()];
+        for chunk in order.chunks(self.batch_size.max(1)) {
+            let ids: Vec<Vec<u32>> = chunk.iter().map(|&idx| given[idx].0.clone()).collect();
+            let rows = self.run(&ids, options, &mut |_, _| ControlFlow::Continue(()))?;
+            let mut rows = rows.into_iter();
+            for &idx in chunk {
+                written[idx] = rows.by_ref().take(options.n_sequences).collect();
+            }
+        }
+        let answers = texts.iter().zip(given).zip(written).map(|((text, (_, cut)), generated)| {
+            Prediction::Text { text: text.as_ref().to_owned(), cut, generated }
+        });
+        Ok(answers.collect())
+    }
+
+    /// Generates one text from a prompt; `on_text` sees it in pieces, as they come, and may break off.
     ///
     /// # Errors
     /// If the model does not generate, the options are out of range, or the prompt is too long for the model.
     pub fn generate(
         &self,
         prompt: &str,
-        options: WriteOptions,
+        options: &WriteOptions,
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
-    ) -> Result<String, PipelineError> {
-        let (ids, past) = match &self.model {
-            TaskModel::CausalLm(_) => {
-                let ids = self.codec.tokenizer.encode(prompt)?.ids;
-                // An empty prompt starts as a new text does.
-                let ids = if ids.is_empty() { vec![self.codec.start_id()?] } else { ids };
-                (ids.clone(), ids)
-            }
-            TaskModel::Seq2Seq(_) => (self.codec.row(prompt, None)?.0.ids, Vec::new()),
-            _ => return Err(PipelineError::WrongTask { task: self.codec.task(), asked: "generate text" }),
-        };
-        let mut decoder = StreamDecoder::after(&self.codec, past)?;
-        let (mut text, mut failed) = (String::new(), None);
-        let mut on_token = |_: usize, id: u32| match decoder.push(id) {
-            Ok(piece) => {
-                text.push_str(&piece);
-                on_text(&piece)
-            }
-            Err(error) => {
-                failed = Some(error);
-                ControlFlow::Break(())
-            }
-        };
-        self.run(&[ids], options, &mut on_token)?;
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        let rest = decoder.finish()?;
-        if !rest.is_empty() {
-            // What `on_text` answers no longer matters: this is the end.
-            let _ = on_text(&rest);
-            text.push_str(&rest);
-        }
-        Ok(text)
+    ) -> Result<Written, PipelineError> {
+        let options = WriteOptions { n_sequences: 1, ..options.clone() };
+        let (ids, _) = self.given_ids(prompt)?;
+        let written = self.run(&[ids], &options, &mut |_, piece| on_text(piece))?;
+        Ok(written.into_iter().next().unwrap_or_default())
     }
 
     /// Scores the model on examples of its task.
@@ -199,17 +206,39 @@ impl<B: Backend> Pipeline<B> {
         evaluate(&self.model, &self.codec, examples, self.batch_size)
     }
 
-    fn run(
-        &self,
-        prompts: &[Vec<u32>],
-        options: WriteOptions,
-        on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
-    ) -> Result<Vec<Generated>, PipelineError> {
+    /// What the model reads of a text, and whether the text was cut.
+    fn given_ids(&self, text: &str) -> Result<(Vec<u32>, bool), PipelineError> {
         match &self.model {
-            TaskModel::CausalLm(model) => continue_texts(model, &self.codec, prompts, options, on_token),
-            TaskModel::Seq2Seq(model) => translate_texts(model, &self.codec, prompts, options, on_token),
+            TaskModel::CausalLm(_) => {
+                let ids = self.codec.tokenizer.encode(text)?.ids;
+                // An empty prompt starts as a new text does.
+                Ok((if ids.is_empty() { vec![self.codec.start_id()?] } else { ids }, false))
+            }
+            TaskModel::Seq2Seq(_) => self.codec.row(text, None).map(|(item, cut)| (item.ids, cut)),
             _ => Err(PipelineError::WrongTask { task: self.codec.task(), asked: "generate text" }),
         }
+    }
+
+    fn run(
+        &self,
+        given: &[Vec<u32>],
+        options: &WriteOptions,
+        on_text: &mut dyn FnMut(usize, &str) -> ControlFlow<()>,
+    ) -> Result<Vec<Written>, PipelineError> {
+        let problems = options.problems();
+        if !problems.is_empty() {
+            return Err(PipelineError::Options(problems));
+        }
+        // A language model goes on in its prompt; a target starts anew.
+        let goes_on = matches!(self.model, TaskModel::CausalLm(_));
+        let before = given.iter().map(|ids| if goes_on { ids.as_slice() } else { &[] });
+        let mut writer = Writer::new(&self.codec, before, options, on_text)?;
+        let generated = match &self.model {
+            TaskModel::CausalLm(model) => continue_texts(model, &self.codec, given, options, &mut writer),
+            TaskModel::Seq2Seq(model) => translate_texts(model, &self.codec, given, options, &mut writer),
+            _ => Err(PipelineError::WrongTask { task: self.codec.task(), asked: "generate text" }),
+        };
+        writer.finish(generated?)
     }
 
     fn rows<S: AsRef<str>>(

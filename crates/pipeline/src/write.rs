@@ -1,73 +1,196 @@
-//! Generated text, token by token.
+//! Texts that a model writes: one as it comes, or many at a time.
 
 use std::ops::ControlFlow;
 
 use burn::tensor::backend::Backend;
 use locus_embedding::position::PositionScheme;
-use locus_heads::generate::{GenerateOptions, Generated, Sampling, continue_prompts, translate};
+use locus_heads::generate::{
+    Beams, Break, GenerateOptions, Generated, Listener, Penalties, Sampling, TokenLogProb, continue_prompts,
+    translate,
+};
 use locus_heads::{CausalLm, Seq2Seq};
+use serde::Serialize;
 
+use crate::stream::{StoppedText, StreamDecoder};
 use crate::{Codec, PipelineError};
 
-/// How to generate.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// How to generate. The defaults take the best token each time.
+#[derive(Clone, Debug, PartialEq)]
 pub struct WriteOptions {
     /// The most tokens to generate.
     pub max_new_tokens: usize,
+    /// As long as there are fewer tokens, the text does not end.
+    pub min_new_tokens: usize,
     /// How a token is chosen.
     pub sampling: Sampling,
-    /// Where random choices come from.
+    /// What repetition costs.
+    pub penalties: Penalties,
+    /// Search with several open texts instead of token by token.
+    pub beams: Option<Beams>,
+    /// How many texts to write for each input.
+    pub n_sequences: usize,
+    /// A text ends before the first of these strings.
+    pub stop: Vec<String>,
+    /// `Some(n)` notes the log-probability of each token and those of the `n` best.
+    pub log_probs: Option<usize>,
+    /// Where random choices come from. A text is a function of the seed and its input, not of other inputs.
     pub seed: u64,
 }
 
 impl Default for WriteOptions {
     fn default() -> Self {
-        Self { max_new_tokens: 128, sampling: Sampling::GREEDY, seed: 0 }
+        let GenerateOptions { max_new_tokens, min_new_tokens, sampling, penalties, beams, .. } =
+            GenerateOptions::default();
+        let (n_sequences, stop, log_probs, seed) = (1, Vec::new(), None, 0);
+        Self {
+            max_new_tokens,
+            min_new_tokens,
+            sampling,
+            penalties,
+            beams,
+            n_sequences,
+            stop,
+            log_probs,
+            seed,
+        }
     }
 }
 
-/// Turns tokens into text as they come: a piece is given as soon as no later token can change it.
-#[derive(Debug)]
-pub struct StreamDecoder<'a> {
+impl WriteOptions {
+    /// Everything that is out of range.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = self.for_tokens(Vec::new(), 0).problems();
+        if self.stop.iter().any(String::is_empty) {
+            problems.push("stop must be a text, found an empty one, which is everywhere".to_owned());
+        }
+        problems
+    }
+
+    fn for_tokens(&self, stop: Vec<u32>, pad_id: u32) -> GenerateOptions {
+        GenerateOptions {
+            max_new_tokens: self.max_new_tokens,
+            min_new_tokens: self.min_new_tokens,
+            stop,
+            pad_id,
+            sampling: self.sampling,
+            penalties: self.penalties,
+            beams: self.beams,
+            n_sequences: self.n_sequences,
+            log_probs: self.log_probs,
+            seed: self.seed,
+        }
+    }
+}
+
+/// A text that a model wrote.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Written {
+    /// The text.
+    pub text: String,
+    /// Why it ended: `stop`, `length`, `position_limit`, `no_choice` or `interrupted`.
+    pub finish: &'static str,
+    /// In a beam search the sum of log-probabilities over `length^length_penalty`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
+    /// Its tokens with their probabilities, where asked for. Those of a stop string are among them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<WrittenToken>,
+}
+
+/// A token of a text that a model wrote, with its probability before penalties, temperature and truncation.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WrittenToken {
+    /// The token, as it stands in the vocabulary.
+    pub token: String,
+    /// The natural logarithm of its probability.
+    pub log_prob: f64,
+    /// The most probable tokens at its place, best first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub top: Vec<(String, f64)>,
+}
+
+/// Texts in the making.
+pub(crate) struct Writer<'a> {
     codec: &'a Codec,
-    ids: Vec<u32>,
-    given: usize,
+    stops: &'a [String],
+    texts: Vec<(StreamDecoder<'a>, StoppedText<'a>)>,
+    on_text: &'a mut dyn FnMut(usize, &str) -> ControlFlow<()>,
+    /// The error that ended the generation.
+    failed: Option<PipelineError>,
 }
 
-impl<'a> StreamDecoder<'a> {
-    /// A decoder that goes on from these tokens, which are not given again.
-    ///
-    /// # Errors
-    /// If an id is not in the vocabulary.
-    pub fn after(codec: &'a Codec, ids: Vec<u32>) -> Result<Self, PipelineError> {
-        let given = codec.tokenizer.decode(&ids)?.len();
-        Ok(Self { codec, ids, given })
+impl<'a> Writer<'a> {
+    /// A writer of `n_sequences` texts after each of `before`.
+    pub(crate) fn new(
+        codec: &'a Codec,
+        before: impl Iterator<Item = &'a [u32]>,
+        options: &'a WriteOptions,
+        on_text: &'a mut dyn FnMut(usize, &str) -> ControlFlow<()>,
+    ) -> Result<Self, PipelineError> {
+        let mut texts = Vec::new();
+        for ids in before {
+            for _ in 0..options.n_sequences {
+                texts.push((StreamDecoder::after(codec, ids)?, StoppedText::new(&options.stop)));
+            }
+        }
+        Ok(Self { codec, stops: &options.stop, texts, on_text, failed: None })
     }
 
-    /// The text that this token completes.
-    ///
-    /// # Errors
-    /// If the id is not in the vocabulary.
-    pub fn push(&mut self, id: u32) -> Result<String, PipelineError> {
-        self.ids.push(id);
-        self.piece(false)
+    /// The texts of what was generated.
+    pub(crate) fn finish(self, generated: Vec<Generated>) -> Result<Vec<Written>, PipelineError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let mut written = Vec::with_capacity(generated.len());
+        for (row, ((decoder, mut text), generated)) in self.texts.into_iter().zip(generated).enumerate() {
+            let rest = decoder.finish()?;
+            let rest = text.push(&rest).to_owned() + text.finish();
+            if !rest.is_empty() {
+                // What is answered no longer matters: this is the end.
+                let _ = (self.on_text)(row, &rest);
+            }
+            let finish = if text.has_stopped() { "stop" } else { generated.finish.name() };
+            let tokens = generated.ids.iter().zip(&generated.log_probs);
+            let tokens = tokens.map(|(&id, log_prob)| self.codec.written_token(id, log_prob)).collect();
+            written.push(Written { text: text.into_text(), finish, score: generated.score, tokens });
+        }
+        Ok(written)
     }
 
-    /// The text that was held back.
-    ///
-    /// # Errors
-    /// Never after a successful [`StreamDecoder::push`].
-    pub fn finish(mut self) -> Result<String, PipelineError> {
-        self.piece(true)
+    fn push(&mut self, row: usize, id: u32) -> Result<ControlFlow<Break>, PipelineError> {
+        let (decoder, text) = &mut self.texts[row];
+        let piece = decoder.push(id)?;
+        let certain = text.push(&piece);
+        if !certain.is_empty() && (self.on_text)(row, certain).is_break() {
+            return Ok(ControlFlow::Break(Break::All));
+        }
+        Ok(if text.has_stopped() { ControlFlow::Break(Break::Row) } else { ControlFlow::Continue(()) })
+    }
+}
+
+impl Listener for Writer<'_> {
+    fn on_token(&mut self, row: usize, id: u32) -> ControlFlow<Break> {
+        self.push(row, id).unwrap_or_else(|error| {
+            self.failed = Some(error);
+            ControlFlow::Break(Break::All)
+        })
     }
 
-    fn piece(&mut self, last: bool) -> Result<String, PipelineError> {
-        let text = self.codec.tokenizer.decode(&self.ids)?;
-        // A character of several bytes whose tokens have not all come ends in the replacement character.
-        let whole = if last { &text[..] } else { text.trim_end_matches('\u{FFFD}') };
-        let piece = whole.get(self.given..).unwrap_or_default().to_owned();
-        self.given = self.given.max(whole.len());
-        Ok(piece)
+    fn is_whole(&mut self, ids: &[u32]) -> bool {
+        if self.stops.is_empty() {
+            return false;
+        }
+        // An id that has no text is an error of the text that is chosen.
+        let text = self.codec.tokenizer.decode(ids).unwrap_or_default();
+        self.stops.iter().any(|stop| text.contains(stop.as_str()))
+    }
+}
+
+impl Codec {
+    fn written_token(&self, id: u32, log_prob: &TokenLogProb) -> WrittenToken {
+        let name = |id| self.tokenizer.token(id).unwrap_or_default();
+        let top = log_prob.top.iter().map(|&(id, log_prob)| (name(id), log_prob)).collect();
+        WrittenToken { token: name(id), log_prob: log_prob.log_prob, top }
     }
 }
 
@@ -76,11 +199,11 @@ pub(crate) fn continue_texts<B: Backend, P: PositionScheme<B>>(
     model: &CausalLm<B, P>,
     codec: &Codec,
     prompts: &[Vec<u32>],
-    options: WriteOptions,
-    on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
+    options: &WriteOptions,
+    listener: &mut dyn Listener,
 ) -> Result<Vec<Generated>, PipelineError> {
     let stop = codec.tokenizer.specials().eos.into_iter().collect();
-    Ok(continue_prompts(model, prompts, &generate_options(codec, stop, options)?, on_token)?)
+    Ok(continue_prompts(model, prompts, &options.for_tokens(stop, codec.pad_id()), listener)?)
 }
 
 /// Generates the target of each source.
@@ -88,21 +211,9 @@ pub(crate) fn translate_texts<B: Backend, P: PositionScheme<B>>(
     model: &Seq2Seq<B, P>,
     codec: &Codec,
     sources: &[Vec<u32>],
-    options: WriteOptions,
-    on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
+    options: &WriteOptions,
+    listener: &mut dyn Listener,
 ) -> Result<Vec<Generated>, PipelineError> {
-    let options = generate_options(codec, vec![codec.end_id()?], options)?;
-    Ok(translate(model, sources, codec.start_id()?, &options, on_token)?)
-}
-
-fn generate_options(
-    codec: &Codec,
-    stop: Vec<u32>,
-    options: WriteOptions,
-) -> Result<GenerateOptions, PipelineError> {
-    if let Some(problem) = options.sampling.problem() {
-        return Err(PipelineError::Options(problem));
-    }
-    let WriteOptions { max_new_tokens, sampling, seed } = options;
-    Ok(GenerateOptions { max_new_tokens, stop, pad_id: codec.pad_id(), sampling, seed })
+    let options = options.for_tokens(vec![codec.end_id()?], codec.pad_id());
+    Ok(translate(model, sources, codec.start_id()?, &options, listener)?)
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use burn::module::{Param, ParamId};
+use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use safetensors::SafeTensors;
 
@@ -74,6 +74,15 @@ impl Golden {
         Param::initialized(ParamId::new(), self.tensor(name, device).require_grad())
     }
 
+    /// The module with the parameters of the file, where each is named `param.` and its path.
+    ///
+    /// # Panics
+    /// If one is missing or has another shape.
+    #[track_caller]
+    pub fn load<B: Backend, M: Module<B>>(&self, module: M, device: &B::Device) -> M {
+        module.map(&mut Load { path: Vec::new(), golden: self, device })
+    }
+
     #[track_caller]
     fn entry(&self, name: &str) -> &(Vec<usize>, Vec<f32>) {
         let Some(entry) = self.tensors.get(name) else {
@@ -82,5 +91,27 @@ impl Golden {
             panic!("no tensor '{name}' in the golden file; it has {names:?}");
         };
         entry
+    }
+}
+
+struct Load<'a, B: Backend> {
+    path: Vec<String>,
+    golden: &'a Golden,
+    device: &'a B::Device,
+}
+
+impl<B: Backend> ModuleMapper<B> for Load<'_, B> {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        let name = format!("param.{}", self.path.join("."));
+        assert_eq!(self.golden.shape(&name), param.dims(), "{name}");
+        self.golden.param(&name, self.device)
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod generate;
 pub(crate) mod predict;
 pub(crate) mod recipes;
 pub(crate) mod train;
+mod write;
 
 use std::io::Write as _;
 

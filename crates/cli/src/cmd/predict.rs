@@ -5,37 +5,61 @@ use std::io::{BufRead, BufReader, Read};
 use anyhow::Context;
 use burn::tensor::backend::AutodiffBackend;
 use locus_backend::device::{Job, run_on};
-use locus_pipeline::{Pipeline, Prediction};
+use locus_heads::TaskModel;
+use locus_pipeline::{Pipeline, Prediction, WriteOptions};
 
 use super::say;
-use crate::args::PredictArgs;
+use super::write::{one_line, options};
+use crate::UsageError;
+use crate::args::{PredictArgs, WriteArgs};
 
 /// Lines are answered in groups, so that a long input needs little memory.
 const LINES: usize = 256;
 
 pub(crate) fn run(args: &PredictArgs) -> anyhow::Result<()> {
-    run_on(args.device.backend.as_deref(), args.device.device.as_deref(), Predict(args))?
+    let options = options(&args.write, &WriteOptions::default())?;
+    run_on(args.device.backend.as_deref(), args.device.device.as_deref(), Predict { args, options })?
 }
 
-struct Predict<'a>(&'a PredictArgs);
+struct Predict<'a> {
+    args: &'a PredictArgs,
+    options: WriteOptions,
+}
 
 impl Job for Predict<'_> {
     type Out = anyhow::Result<()>;
 
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Out {
-        let pipeline = Pipeline::<B::InnerBackend>::from_dir(&self.0.model, &device)?;
-        let input: Box<dyn Read> = match &self.0.input[..] {
+        let pipeline = Pipeline::<B::InnerBackend>::from_dir(&self.args.model, &device)?;
+        let generates = matches!(pipeline.model, TaskModel::CausalLm(_) | TaskModel::Seq2Seq(_));
+        if !generates && self.args.write != WriteArgs::default() {
+            let task = pipeline.codec.task();
+            return Err(
+                UsageError(format!("this model does {task}: it takes no options of generation")).into()
+            );
+        }
+        let input: Box<dyn Read> = match &self.args.input[..] {
             "-" => Box::new(std::io::stdin()),
             path => Box::new(std::fs::File::open(path).with_context(|| format!("cannot read {path}"))?),
         };
-        let mut lines = Lines { reader: BufReader::new(input), origin: &self.0.input, number: 0 };
+        let mut lines = Lines { reader: BufReader::new(input), origin: &self.args.input, number: 0 };
         loop {
             let texts = lines.next_group()?;
             if texts.is_empty() {
                 return Ok(());
             }
-            for prediction in pipeline.predict(&texts)? {
-                say(if self.0.json { prediction.to_json() } else { shown(&prediction) })?;
+            let predictions =
+                if generates { pipeline.write(&texts, &self.options)? } else { pipeline.predict(&texts)? };
+            let is_cut = |prediction: &&Prediction| matches!(prediction, Prediction::Text { cut: true, .. });
+            match predictions.iter().filter(is_cut).count() {
+                0 => {}
+                n => eprintln!(
+                    "note: {n} of {} texts were longer than the model reads, and were cut",
+                    texts.len()
+                ),
+            }
+            for prediction in predictions {
+                say(if self.args.json { prediction.to_json() } else { shown(&prediction) })?;
             }
         }
     }
@@ -92,6 +116,9 @@ fn shown(prediction: &Prediction) -> String {
             format!("{}\t{text}", if labels.is_empty() { "-".to_owned() } else { labels.join("; ") })
         }
         Prediction::Number { text, value } => format!("{value:.4}\t{text}"),
-        Prediction::Text { text, generated } => format!("{text}\t{}", generated.replace('\n', "\\n")),
+        Prediction::Text { text, generated, .. } => {
+            let generated: Vec<String> = generated.iter().map(one_line).collect();
+            format!("{text}\t{}", generated.join("\t"))
+        }
     }
 }

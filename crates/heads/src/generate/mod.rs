@@ -1,96 +1,101 @@
-//! Text generation: the decoding loop and its sampler.
+//! Text generation: greedy search, sampling and beam search with penalties, batched.
+//!
+//! Each step the model reads the last tokens and scores all that may follow; [`Penalties`] change the scores, and
+//! [`Sampling`] chooses, or [`Beams`] search. Texts that have ended leave the batch.
 
+mod beam;
+mod decode;
+mod options;
+mod penalties;
+mod reader;
 mod sampler;
 
-use std::ops::ControlFlow;
-
-use burn::tensor::{Tensor, backend::Backend};
-use locus_backend::rng::Key;
+use burn::tensor::backend::Backend;
 use locus_embedding::position::PositionScheme;
 use locus_embedding::{EmbeddingError, Tokens};
 
 use crate::{CausalLm, HeadError, Seq2Seq};
-pub use sampler::{Sampler, Sampling};
+use decode::{Start, decode};
+pub use options::{Beams, Break, EarlyStopping, Finish, GenerateOptions, Generated, Listener, TokenLogProb};
+pub use penalties::Penalties;
+use reader::{Continuing, Reader, Translating};
+pub use sampler::Sampling;
 
-/// How to generate.
-#[derive(Clone, Debug, PartialEq)]
-pub struct GenerateOptions {
-    /// The most tokens to generate per row.
-    pub max_new_tokens: usize,
-    /// Tokens that end a row.
-    pub stop: Vec<u32>,
-    /// What padding is written with.
-    pub pad_id: u32,
-    /// How a token is chosen.
-    pub sampling: Sampling,
-    /// Where random choices come from.
-    pub seed: u64,
-}
-
-/// A generated row.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Generated {
-    /// The new tokens, without the one that ended them.
-    pub ids: Vec<u32>,
-    /// Why it ended.
-    pub finish: Finish,
-}
-
-/// Why a row ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Finish {
-    /// `max_new_tokens` were generated.
-    #[default]
-    Length,
-    /// A stop token was generated.
-    Stop,
-    /// The position scheme knows no further position.
-    PositionLimit,
-    /// The caller broke off.
-    Interrupted,
-}
-
-/// Continues prompts. `on_token` sees each new token with its row and may break off.
+/// Continues prompts: `n_sequences` texts for each, those of the first prompt first. The listener sees each new token
+/// with the number of its text and may end texts.
 ///
 /// Prompts of different length are padded on the left.
 ///
 /// # Errors
-/// If a prompt holds an id out of range or is itself past the position limit.
+/// If options are out of range, a prompt holds an id out of range or is itself past the position limit.
+///
+/// # Example
+/// ```
+/// # use locus_testkit::device::NdArray;
+/// # use locus_backend::rng::Key;
+/// use locus_encoder::StackConfig;
+/// use locus_heads::generate::{GenerateOptions, continue_prompts};
+/// use locus_heads::{HeadConfig, TaskModel};
+/// # fn main() -> Result<(), locus_heads::HeadError> {
+/// let stack = StackConfig { d_model: 8, n_heads: 2, ..StackConfig::default() };
+/// let head = HeadConfig::CausalLm { tied: true };
+/// let model = TaskModel::<NdArray>::new(&head, &stack, 9, Key::new(1), &Default::default());
+/// let TaskModel::CausalLm(model) = model else { unreachable!() };
+/// let options = GenerateOptions { max_new_tokens: 5, ..GenerateOptions::default() };
+/// let texts = continue_prompts(&model, &[vec![1, 8, 2], vec![4]], &options, &mut ())?;
+/// assert_eq!((texts.len(), texts[1].ids.len()), (2, 5));
+/// # Ok(()) }
+/// ```
 pub fn continue_prompts<B: Backend, P: PositionScheme<B>>(
     model: &CausalLm<B, P>,
     prompts: &[Vec<u32>],
     options: &GenerateOptions,
-    on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
+    listener: &mut dyn Listener,
 ) -> Result<Vec<Generated>, HeadError> {
     if prompts.is_empty() {
         return Ok(Vec::new());
     }
-    let mut cache = model.decoder.new_cache();
-    decode(left_padded(prompts, options.pad_id)?, options, on_token, |tokens| {
-        model.next_logits(tokens, Some(&mut cache))
-    })
+    let tokens = left_padded(prompts, options.pad_id)?;
+    let start = Start { tokens, texts: prompts.iter().map(Vec::as_slice).collect(), given: prompts };
+    run(&mut Continuing { model, cache: model.decoder.new_cache() }, start, options, listener)
 }
 
-/// Generates a target for each source, starting from the token `start`.
+/// Generates `n_sequences` targets for each source, starting from the token `start`; otherwise as [`continue_prompts`].
 ///
 /// # Errors
-/// If a source holds an id out of range or is past the position limit.
+/// If options are out of range, a source holds an id out of range or is past the position limit.
 pub fn translate<B: Backend, P: PositionScheme<B>>(
     model: &Seq2Seq<B, P>,
     sources: &[Vec<u32>],
     start: u32,
     options: &GenerateOptions,
-    on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
+    listener: &mut dyn Listener,
 ) -> Result<Vec<Generated>, HeadError> {
     if sources.is_empty() {
         return Ok(Vec::new());
     }
     let memory = model.encode(&left_padded(sources, options.pad_id)?, None)?;
-    let mut cache = model.body.decoder.new_cache();
-    let starts = vec![vec![start]; sources.len()];
-    decode(left_padded(&starts, options.pad_id)?, options, on_token, |tokens| {
-        model.next_logits(tokens, &memory, Some(&mut cache))
-    })
+    let start = [start];
+    let tokens =
+        Tokens::new([sources.len(), 1], vec![start[0]; sources.len()], vec![true; sources.len()], None)?;
+    let start = Start { tokens, texts: vec![&start; sources.len()], given: sources };
+    run(&mut Translating { model, memory, cache: model.body.decoder.new_cache() }, start, options, listener)
+}
+
+fn run(
+    reader: &mut dyn Reader,
+    start: Start<'_>,
+    options: &GenerateOptions,
+    listener: &mut dyn Listener,
+) -> Result<Vec<Generated>, HeadError> {
+    let problems = options.problems();
+    if !problems.is_empty() {
+        return Err(HeadError::Options(problems));
+    }
+    match &options.beams {
+        Some(beams) => beam::search(reader, start, beams, options, listener),
+        None => decode(reader, start, options, listener),
+    }
 }
 
 /// Rows padded on the left to the longest; an empty row becomes one padding token that counts.
@@ -103,75 +108,4 @@ fn left_padded(rows: &[Vec<u32>], pad_id: u32) -> Result<Tokens, EmbeddingError>
         keep.extend((0..seq).map(|column| column >= pad));
     }
     Tokens::new([rows.len(), seq], ids, keep, None)
-}
-
-fn decode<B: Backend>(
-    prompt: Tokens,
-    options: &GenerateOptions,
-    on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
-    mut next_logits: impl FnMut(&Tokens) -> Result<Tensor<B, 2>, HeadError>,
-) -> Result<Vec<Generated>, HeadError> {
-    if let Some(problem) = options.sampling.problem() {
-        return Err(HeadError::Sampling(problem));
-    }
-    let batch = prompt.batch;
-    let sampler = Sampler::new(options.sampling, Key::new(options.seed).named("sampling"));
-    let mut rows = vec![Generated::default(); batch];
-    let mut done = vec![false; batch];
-    let lengths = prompt.next_positions();
-    let mut tokens = prompt;
-    for step in 0..options.max_new_tokens {
-        let logits = loop {
-            match next_logits(&tokens) {
-                Ok(logits) => break logits, // [batch, vocab_size]
-                // The rows so far are whole; a prompt that is too long by itself is the caller's error.
-                Err(HeadError::Embedding(EmbeddingError::PastLimit { .. })) if step > 0 => {
-                    // All rows grow alike, so the longest prompts are past the limit, and the others may go on.
-                    let active = || (0..batch).filter(|&row| !done[row]);
-                    let longest = active().map(|row| lengths[row]).fold(0.0, f64::max);
-                    for row in active().filter(|&row| lengths[row] == longest).collect::<Vec<_>>() {
-                        rows[row].finish = Finish::PositionLimit;
-                        (done[row], tokens.keep[row]) = (true, false);
-                    }
-                    if done.iter().all(|done| *done) {
-                        return Ok(rows);
-                    }
-                }
-                Err(error) => return Err(error),
-            }
-        };
-        let [_, vocab_size] = logits.dims();
-        let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
-        let mut next = vec![options.pad_id; batch];
-        for (row, logits) in logits.chunks(vocab_size).enumerate() {
-            if done[row] {
-                continue;
-            }
-            if logits.iter().any(|score| score.is_nan()) {
-                return Err(HeadError::NonFiniteScores { row, step });
-            }
-            let id = sampler.choose(logits, step, row);
-            if options.stop.contains(&id) {
-                rows[row].finish = Finish::Stop;
-                done[row] = true;
-                continue;
-            }
-            next[row] = id;
-            rows[row].ids.push(id);
-            if on_token(row, id).is_break() {
-                finish(&mut rows, &done, Finish::Interrupted);
-                return Ok(rows);
-            }
-        }
-        if done.iter().all(|done| *done) {
-            break;
-        }
-        // A finished row goes on with padding, which nobody reads and which takes no position.
-        tokens = Tokens::new([batch, 1], next, done.iter().map(|done| !done).collect(), None)?;
-    }
-    Ok(rows)
-}
-
-fn finish(rows: &mut [Generated], done: &[bool], why: Finish) {
-    rows.iter_mut().zip(done).filter(|(_, done)| !**done).for_each(|(row, _)| row.finish = why);
 }

@@ -1,100 +1,126 @@
 //! How a token is chosen from scores.
 
-use locus_backend::rng::Key;
-
-/// Temperature and truncation.
+/// Temperature and truncation, applied in the order of the fields.
+///
+/// ```
+/// use locus_heads::generate::Sampling;
+/// let sampling = Sampling { temperature: 1.0, top_k: 2, ..Sampling::GREEDY };
+/// let scores = [0.0, 2.0, 1.0, 2.0];
+/// assert_eq!(sampling.distribution(&scores), [(1, 0.5), (3, 0.5)]);
+/// assert_eq!(sampling.choose(&scores, 0.7), Some(3));
+/// assert_eq!(Sampling::GREEDY.choose(&scores, 0.7), Some(1));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
     /// Scores are divided by it; 0 takes the best token.
     pub temperature: f64,
-    /// Only the best `top_k` tokens can be chosen; all where 0.
+    /// Only the best `top_k` tokens, and those that score as high as the last of them, can be chosen; all where 0.
     pub top_k: usize,
-    /// Only the smallest set of best tokens whose probability reaches `top_p` can be chosen (arXiv:1904.09751); all
-    /// where 1.
+    /// Only the smallest set of best tokens whose probability reaches `top_p` can be chosen (Holtzman et al. 2019,
+    /// arXiv:1904.09751); of equally probable tokens the one of the lower id comes first; all where 1.
     pub top_p: f64,
+    /// Only tokens that are at least `min_p` times as probable as the best can be chosen (Nguyen et al. 2024,
+    /// arXiv:2407.01082); all where 0.
+    pub min_p: f64,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self::GREEDY
+    }
 }
 
 impl Sampling {
     /// Always the best token.
-    pub const GREEDY: Self = Self { temperature: 0.0, top_k: 0, top_p: 1.0 };
+    pub const GREEDY: Self = Self { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0 };
 
-    /// What is out of range, if anything.
-    pub fn problem(&self) -> Option<String> {
-        if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
-            return Some(format!("temperature must be 0 or more, found {}", self.temperature));
+    /// Everything that is out of range.
+    pub fn problems(&self) -> Vec<String> {
+        let Self { temperature, top_k: _, top_p, min_p } = *self;
+        let rules = [
+            (temperature >= 0.0 && temperature.is_finite(), "temperature must be 0 or more", temperature),
+            (top_p > 0.0 && top_p <= 1.0, "top_p must be above 0 and at most 1", top_p),
+            ((0.0..=1.0).contains(&min_p), "min_p must be 0 to 1", min_p),
+        ];
+        let broken = rules.into_iter().filter(|(fits, ..)| !fits);
+        broken.map(|(_, rule, found)| format!("{rule}, found {found}")).collect()
+    }
+
+    /// The tokens that can be chosen, with their probabilities. A score of −∞ rules a token out.
+    pub fn distribution(&self, scores: &[f32]) -> Vec<(u32, f64)> {
+        let mut tokens = self.weights(scores);
+        let total: f64 = tokens.iter().map(|token| token.1).sum();
+        tokens.iter_mut().for_each(|token| token.1 /= total);
+        tokens
+    }
+
+    /// The token at the quantile `at` (0 or more, below 1) of the distribution; `None` where all are ruled out.
+    pub fn choose(&self, scores: &[f32], at: f64) -> Option<u32> {
+        let tokens = self.weights(scores);
+        let mut left = at * tokens.iter().map(|token| token.1).sum::<f64>();
+        let chosen = tokens.iter().find(|token| {
+            left -= token.1;
+            left < 0.0
+        });
+        // Rounding may leave the rest at exactly 0 behind the last token.
+        chosen.or(tokens.last()).map(|token| token.0)
+    }
+
+    /// The tokens that can be chosen, with their probabilities relative to the best.
+    fn weights(&self, scores: &[f32]) -> Vec<(u32, f64)> {
+        let Some(best) = best(scores) else { return Vec::new() };
+        if self.temperature == 0.0 {
+            return vec![(best, 1.0)];
         }
-        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
-            return Some(format!("top_p must be above 0 and at most 1, found {}", self.top_p));
+        let (best, least) = (f64::from(scores[best as usize]), kth_best(scores, self.top_k));
+        let weight = |score: f32| ((f64::from(score) - best) / self.temperature).exp();
+        let tokens = (0..).zip(scores).filter(|(_, score)| **score >= least);
+        let mut tokens: Vec<(u32, f64)> =
+            tokens.map(|(id, &score)| (id, weight(score))).filter(|token| token.1 > 0.0).collect();
+        if self.top_p < 1.0 {
+            tokens.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+            let enough = self.top_p * tokens.iter().map(|token| token.1).sum::<f64>();
+            let mut reached = 0.0;
+            // The token that crosses the threshold is still in.
+            let n = tokens.iter().take_while(|token| {
+                let before = reached;
+                reached += token.1;
+                before < enough
+            });
+            tokens.truncate(n.count());
         }
-        None
+        tokens.retain(|token| token.1 >= self.min_p);
+        tokens
     }
 }
 
-/// Chooses tokens; the choice is a function of the key, the step and the row.
-#[derive(Clone, Copy, Debug)]
-pub struct Sampler {
-    sampling: Sampling,
-    key: Key,
+/// The first of the best tokens.
+fn best(scores: &[f32]) -> Option<u32> {
+    let tokens = (0..).zip(scores.iter().copied()).filter(|(_, score)| *score > f32::NEG_INFINITY);
+    tokens.reduce(|best, token| if token.1 > best.1 { token } else { best }).map(|token| token.0)
 }
 
-impl Sampler {
-    /// Makes a sampler.
-    pub fn new(sampling: Sampling, key: Key) -> Self {
-        Self { sampling, key }
+/// The score of the `k`-th best token; −∞ where all count.
+fn kth_best(scores: &[f32], k: usize) -> f32 {
+    if k == 0 || k >= scores.len() {
+        return f32::NEG_INFINITY;
     }
-
-    /// The token chosen from these scores. Tokens with equal scores are taken in the order of their ids.
-    pub fn choose(&self, logits: &[f32], step: usize, row: usize) -> u32 {
-        let mut ranked: Vec<(u32, f64)> = (0..).zip(logits.iter().map(|&x| f64::from(x))).collect();
-        // Descending; NaN ranks last.
-        ranked.sort_by(|a, b| {
-            b.1.partial_cmp(&a.1).unwrap_or_else(|| a.1.is_nan().cmp(&b.1.is_nan())).then(a.0.cmp(&b.0))
-        });
-        if self.sampling.temperature == 0.0 {
-            return ranked.first().map_or(0, |best| best.0);
-        }
-        let weights = self.weights(&ranked);
-        let total: f64 = weights.iter().sum();
-        let mut left = self.key.child(step as u64).uniform(row as u64) * total;
-        for (token, weight) in ranked.iter().zip(&weights) {
-            left -= weight;
-            if left < 0.0 {
-                return token.0;
-            }
-        }
-        ranked.first().map_or(0, |best| best.0)
-    }
-
-    /// Unnormalised probabilities of the tokens that may be chosen, best first.
-    fn weights(&self, ranked: &[(u32, f64)]) -> Vec<f64> {
-        let k = if self.sampling.top_k == 0 { ranked.len() } else { self.sampling.top_k };
-        let best = ranked.first().map_or(0.0, |token| token.1);
-        let weight = |score: f64| ((score - best) / self.sampling.temperature).exp();
-        let weights: Vec<f64> = ranked.iter().take(k).map(|token| weight(token.1)).collect();
-        let enough = self.sampling.top_p * weights.iter().sum::<f64>();
-        let mut reached = 0.0;
-        // The token that crosses the threshold is still in.
-        let n = weights.iter().take_while(|weight| {
-            let before = reached;
-            reached += **weight;
-            before < enough
-        });
-        let n = n.count();
-        weights[..n].to_vec()
-    }
+    *scores.to_vec().select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a)).1
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Sampler, Sampling};
+    use super::Sampling;
     use locus_backend::rng::Key;
 
-    const LOGITS: [f32; 5] = [0.0, 2.0, 1.0, -1.0, 2.0];
+    const SCORES: [f32; 5] = [0.0, 2.0, 1.0, -1.0, 2.0];
 
     fn chosen(sampling: Sampling) -> Vec<usize> {
-        let sampler = Sampler::new(sampling, Key::new(5));
-        let mut counts = vec![0; LOGITS.len()];
-        (0..20_000).for_each(|step| counts[sampler.choose(&LOGITS, step, 0) as usize] += 1);
+        let mut counts = vec![0; SCORES.len()];
+        for step in 0..20_000 {
+            let id = sampling.choose(&SCORES, Key::new(5).uniform(step));
+            counts[id.expect("there is a choice") as usize] += 1;
+        }
         counts
     }
 
@@ -105,10 +131,10 @@ mod tests {
 
     #[test]
     fn frequencies_are_the_softmax() {
-        let counts = chosen(Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 });
-        let total: f64 = LOGITS.iter().map(|x| f64::from(*x).exp()).sum();
-        for (count, logit) in counts.iter().zip(LOGITS) {
-            let expected = f64::from(logit).exp() / total;
+        let counts = chosen(Sampling { temperature: 1.0, ..Sampling::GREEDY });
+        let total: f64 = SCORES.iter().map(|x| f64::from(*x).exp()).sum();
+        for (count, score) in counts.iter().zip(SCORES) {
+            let expected = f64::from(score).exp() / total;
             // Five standard errors.
             let error = 5.0 * (expected * (1.0 - expected) / 20_000.0).sqrt();
             assert!((*count as f64 / 20_000.0 - expected).abs() < error, "{counts:?}");
@@ -116,11 +142,16 @@ mod tests {
     }
 
     #[test]
-    fn truncation_leaves_only_the_best() {
-        let top_k = chosen(Sampling { temperature: 1.0, top_k: 3, top_p: 1.0 });
-        assert!(top_k[0] == 0 && top_k[3] == 0 && top_k[2] > 0, "{top_k:?}");
-        // The two best hold 0.79 of the probability: 0.7 needs both, and not the third.
-        let top_p = chosen(Sampling { temperature: 1.0, top_k: 0, top_p: 0.7 });
-        assert!(top_p[2] == 0 && top_p[1] > 0 && top_p[4] > 0, "{top_p:?}");
+    fn what_cannot_be_chosen() {
+        let all_out = [f32::NEG_INFINITY; 3];
+        for temperature in [0.0, 1.0] {
+            let sampling = Sampling { temperature, ..Sampling::GREEDY };
+            assert_eq!(sampling.choose(&all_out, 0.5), None);
+            assert_eq!(sampling.choose(&[f32::NEG_INFINITY, -3.0], 0.0), Some(1));
+            assert_eq!(sampling.choose(&[], 0.0), None);
+        }
+        // A temperature near 0 is greedy, not a division by 0.
+        let cold = Sampling { temperature: 1e-300, ..Sampling::GREEDY };
+        assert_eq!(cold.distribution(&SCORES), [(1, 0.5), (4, 0.5)]);
     }
 }
