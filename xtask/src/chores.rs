@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::run::{backend, cargo, code, exe, root, target_dir};
-use crate::{layers, results, run};
+use crate::{book, layers, results, run};
 
 /// All tests on one backend. On ndarray that is everything; elsewhere it is what computes with tensors.
 pub(crate) fn test(args: &[String]) -> Result<u8, String> {

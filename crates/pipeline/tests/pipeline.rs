@@ -294,7 +294,7 @@ fn writer<B: AutodiffBackend>(dir: &Path, head: HeadConfig, device: &B::Device) 
     let tokenizer = Tokenizer::train(TokenizerKind::Char, 300, false, examples.texts()).unwrap();
     let config = ModelConfig::new(head, Vec::new(), tokenizer.vocab_size(), stack);
     let model = TaskModel::<B>::new(&config.head, &config.stack, config.vocab_size, Key::new(4), device);
-    save(dir, &config, &model, tokenizer.to_json().unwrap().as_bytes()).unwrap();
+    save(dir, &config, &model, &tokenizer.files().unwrap()).unwrap();
     Pipeline::from_dir(dir, device).unwrap()
 }
 

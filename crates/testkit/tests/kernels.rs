@@ -22,9 +22,12 @@ fn values<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> Vec<f32> {
 /// The output and the gradients of `sum(out · upstream)`.
 type Run = Vec<Vec<f32>>;
 
+/// The gradient of some leaf.
+type GradOf<'a, B> = dyn Fn(&<B as AutodiffBackend>::Gradients) -> Option<Vec<f32>> + 'a;
+
 fn run<B: AutodiffBackend, const D: usize>(
     out: Tensor<B, D>,
-    grads_of: &[&dyn Fn(&B::Gradients) -> Option<Vec<f32>>],
+    grads_of: &[&GradOf<'_, B>],
     device: &B::Device,
 ) -> Run {
     let upstream = seeded::<B, D>(out.dims(), "upstream", device);

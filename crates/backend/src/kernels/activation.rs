@@ -18,7 +18,7 @@ impl Kernel<1> for Gelu {
 
     /// `Φ(x) + x·φ(x)`.
     fn backward<K: Cpu>(&self, x: Primitive<K>, dy: Primitive<K>, _: [bool; 1]) -> [Option<Primitive<K>>; 1] {
-        const INV_SQRT_TAU: f32 = 0.398_942_28;
+        const INV_SQRT_TAU: f32 = 0.398_942_3;
         let dx = map2(&elements::<K>(&x), &elements::<K>(&dy), |x, dy| {
             dy * (cdf(x) + x * INV_SQRT_TAU * simd::exp(-0.5 * x * x))
         });

@@ -1,35 +1,35 @@
 //! One step of AdamW, every buffer read and written once.
 
+use std::any::TypeId;
+
+use burn::tensor::{DType, TensorMetadata, backend::Backend};
 use rayon::prelude::*;
 
 use super::{CHUNK, Cpu, Primitive, elements, same, simd};
 use crate::ops::AdamWStep;
 
-/// Parameter, first and second moment after the step, where there is a kernel for `B`; otherwise all come back.
-pub(crate) fn adamw_step<B: burn::tensor::backend::Backend>(
+/// Parameter, first and second moment after the step, from those and the gradient; where there is no kernel for `B`, all
+/// four come back.
+pub(crate) fn adamw_step<B: Backend>(
     step: &AdamWStep,
-    tensors: [Primitive<B>; 3],
-    grad: Primitive<B>,
-) -> Result<[Primitive<B>; 3], ([Primitive<B>; 3], Primitive<B>)> {
-    use burn::tensor::{DType, TensorMetadata};
-    use std::any::TypeId;
-    if tensors.iter().chain([&grad]).any(|tensor| tensor.dtype() != DType::F32) {
-        return Err((tensors, grad));
+    tensors: [Primitive<B>; 4],
+) -> Result<[Primitive<B>; 3], [Primitive<B>; 4]> {
+    if tensors.iter().any(|tensor| tensor.dtype() != DType::F32) {
+        return Err(tensors);
     }
     #[cfg(feature = "ndarray")]
     if TypeId::of::<B>() == TypeId::of::<crate::device::NdArray>() {
-        return Ok(same(update::<crate::device::NdArray>(step, same(tensors), &same(grad))));
+        return Ok(same(update::<crate::device::NdArray>(step, same(tensors))));
     }
     #[cfg(feature = "flex")]
     if TypeId::of::<B>() == TypeId::of::<crate::device::Flex>() {
-        return Ok(same(update::<crate::device::Flex>(step, same(tensors), &same(grad))));
+        return Ok(same(update::<crate::device::Flex>(step, same(tensors))));
     }
-    Err((tensors, grad))
+    Err(tensors)
 }
 
-fn update<K: Cpu>(step: &AdamWStep, tensors: [Primitive<K>; 3], grad: &Primitive<K>) -> [Primitive<K>; 3] {
-    let [mut p, mut m, mut v] = tensors;
-    let g = elements::<K>(grad);
+fn update<K: Cpu>(step: &AdamWStep, [mut p, mut m, mut v, grad]: [Primitive<K>; 4]) -> [Primitive<K>; 3] {
+    let g = elements::<K>(&grad);
     let AdamWStep { lr, beta1, beta2, eps, weight_decay, grad_scale, updates } = *step;
     // t as f64: powi takes an i32, which a long run could exceed.
     let bias = |beta: f64| 1.0 - beta.powf(updates as f64);

@@ -49,8 +49,9 @@ pub fn adamw_step<B: Backend, const D: usize>(
     tensors: [Tensor<B, D>; 3],
     grad: Tensor<B, D>,
 ) -> [Tensor<B, D>; 3] {
-    match kernels::adamw_step::<B>(step, tensors.map(primitive), primitive(grad)) {
+    let [p, m, v] = tensors.map(primitive);
+    match kernels::adamw_step::<B>(step, [p, m, v, primitive(grad)]) {
         Ok(tensors) => tensors.map(tensor),
-        Err((tensors, grad)) => reference::adamw_step(step, tensors.map(tensor::<B, D>), tensor(grad)),
+        Err([p, m, v, grad]) => reference::adamw_step(step, [p, m, v].map(tensor::<B, D>), tensor(grad)),
     }
 }
