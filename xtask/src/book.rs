@@ -2,7 +2,8 @@
 //!
 //! Of every block marked `console` each line that begins with `$ ` runs in a folder of the page's own; a training stops
 //! after two steps. What a page needs is written in it, where a reader of the page does not see it:
-//! `<!-- file NAME: PATH -->` copies a file of the repository, and `<!-- not run: WHY -->` before a block leaves it out.
+//! `<!-- file NAME: PATH -->` copies a file of the repository, and `<!-- not run: WHY -->` before a block leaves it out. A
+//! command whose output begins with `error: ` must fail.
 
 use std::fs;
 use std::path::Path;
@@ -41,10 +42,10 @@ pub(crate) fn check() -> Result<u8, String> {
         for step in steps(&text) {
             match step {
                 Step::File { name, from } => copy(&root().join(from), &folder.join(name))?,
-                Step::Run(command) => {
+                Step::Run(command, fails) => {
                     let Some(command) = in_smoke_form(&command) else { continue };
-                    if !run(&command, &folder)? {
-                        eprintln!("{page}: failed: {command}");
+                    if run(&command, &folder, fails)? == fails {
+                        eprintln!("{page}: {}: {command}", if fails { "did not fail" } else { "failed" });
                         failed += 1;
                     }
                 }
@@ -56,14 +57,18 @@ pub(crate) fn check() -> Result<u8, String> {
 
 #[derive(Debug, PartialEq)]
 enum Step<'a> {
-    File { name: &'a str, from: &'a str },
-    Run(String),
+    File {
+        name: &'a str,
+        from: &'a str,
+    },
+    /// A command, and whether the page shows it failing.
+    Run(String, bool),
 }
 
 fn steps(page: &str) -> Vec<Step<'_>> {
     let mut steps = Vec::new();
     let (mut in_block, mut runs, mut skip) = (false, false, false);
-    let mut lines = page.lines();
+    let mut lines = page.lines().peekable();
     while let Some(line) = lines.next() {
         let comment = line.trim().strip_prefix("<!-- ").and_then(|rest| rest.strip_suffix(" -->"));
         if line.starts_with("```") {
@@ -80,7 +85,8 @@ fn steps(page: &str) -> Vec<Step<'_>> {
                 command.pop();
                 command.push_str(lines.next().unwrap_or_default().trim_start());
             }
-            steps.push(Step::Run(command));
+            let fails = lines.peek().is_some_and(|line| line.starts_with("error: "));
+            steps.push(Step::Run(command, fails));
         }
     }
     steps
@@ -96,7 +102,7 @@ fn in_smoke_form(command: &str) -> Option<String> {
     Some(if verb == "train" { format!("{command} --set train.max_steps=2") } else { command })
 }
 
-fn run(command: &str, folder: &Path) -> Result<bool, String> {
+fn run(command: &str, folder: &Path, fails: bool) -> Result<bool, String> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let bin = std::env::current_dir().unwrap_or_default().join(target_dir()).join("release");
     let path = std::env::join_paths(std::iter::once(bin).chain(std::env::split_paths(&path)))
@@ -107,7 +113,7 @@ fn run(command: &str, folder: &Path) -> Result<bool, String> {
         .env("PATH", path)
         .output()
         .map_err(|error| format!("cannot run sh: {error}"))?;
-    if !output.status.success() {
+    if !output.status.success() && !fails {
         eprintln!("{}", String::from_utf8_lossy(&output.stderr));
     }
     Ok(output.status.success())
@@ -134,11 +140,11 @@ mod tests {
 
     #[test]
     fn commands_are_found_with_what_they_need() {
-        let page = "<!-- file a.csv: datasets/a.csv -->\n```console\n$ locus train \\\n    a.csv\nout\n$ ls\n```\n\
+        let page = "<!-- file a.csv: datasets/a.csv -->\n```console\n$ locus train \\\n    a.csv\nout\n$ ls\nerror: no\n```\n\
                     <!-- not run: no network -->\n```console\n$ locus data fetch x\n```\n```toml\n$ no\n```\n";
         let found = steps(page);
         assert_eq!(found[0], Step::File { name: "a.csv", from: "datasets/a.csv" });
-        assert_eq!(found[1..], [Step::Run("locus train a.csv".into()), Step::Run("ls".into())]);
+        assert_eq!(found[1..], [Step::Run("locus train a.csv".into(), false), Step::Run("ls".into(), true)]);
     }
 
     #[test]
