@@ -1,6 +1,10 @@
 //! Kernels against the reference bodies at sizes that take several blocks, chunks and threads, on views, with every mask
 //! and bias. The goldens of `ops.rs` are small; these sizes are odd or prime and longer than a block of queries.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
+#![cfg_attr(
+    not(any(feature = "ndarray", feature = "flex")),
+    allow(dead_code, unused_macros, reason = "no CPU backend")
+)]
 
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor, TensorData};
@@ -9,7 +13,7 @@ use locus_backend::mask::{AttentionMask, MaskSpec};
 use locus_backend::ops::{self, AdamWStep, AttentionOptions, IGNORE, ScoreBias, Targets};
 use locus_backend::reference;
 use locus_backend::rng::Key;
-use locus_testkit::{on_backends, worst};
+use locus_testkit::worst;
 
 fn seeded<B: Backend, const D: usize>(shape: [usize; D], name: &str, device: &B::Device) -> Tensor<B, D> {
     Init::Normal { std: 1.0 }.tensor(shape, Key::new(5).named(name), device)
@@ -301,15 +305,21 @@ fn adamw<B: AutodiffBackend>(device: &B::Device) {
     assert_eq!(values(&kept[0]), values(&start()), "a tensor that someone else holds is not written to");
 }
 
-on_backends!(
-    attention,
-    a_constant_bias_has_no_gradient,
-    attention_of_length_one,
-    rotary,
-    linear,
-    rows,
-    embedding,
-    cross_entropy,
-    reshape,
-    adamw,
-);
+/// Emits the tests for a backend that has kernels.
+macro_rules! tests_on {
+    ($device:ident: $($name:ident),+ $(,)?) => { $(
+        #[test]
+        fn $name() {
+            super::$name::<burn::backend::Autodiff<locus_testkit::device::$device>>(&Default::default());
+        }
+    )+ };
+    ($device:ident) => {
+        tests_on!(
+            $device: attention, a_constant_bias_has_no_gradient, attention_of_length_one, rotary, linear, rows, embedding,
+            cross_entropy, reshape, adamw,
+        );
+    };
+}
+
+locus_testkit::on_ndarray! { mod ndarray { tests_on!(NdArray); } }
+locus_testkit::on_flex! { mod flex { tests_on!(Flex); } }

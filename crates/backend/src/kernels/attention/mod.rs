@@ -1,6 +1,6 @@
 //! Attention by blocks of queries: the scores of one block of one head exist at a time, never `[heads, q, k]`.
 //!
-//! The backward makes them again from queries and keys and from each row's log-sum-exp, as in FlashAttention
+//! The backward makes them again from queries and keys and from the maximum and the sum of each row, as in FlashAttention
 //! (arXiv:2205.14135); a block holds whole rows, so no running maximum is needed. Keys that no query of a block sees
 //! are left out at both ends.
 
@@ -31,30 +31,35 @@ pub(crate) struct Attention {
     pub(crate) toeplitz: bool,
 }
 
-/// Queries, keys, values and bias, and each query's log-sum-exp.
-type Saved<P> = ([P; 3], Option<P>, Arc<LogSums>);
+/// Queries, keys, values and bias, and each query's softmax.
+type Saved<P> = ([P; 3], Option<P>, Arc<Softmaxes>);
 
 /// `[batch, q, heads]`.
-type LogSums = Array3<f32>;
+type Softmaxes = Array3<Softmax>;
 
-/// The log-sum-exp of a query that sees no key.
-const BLIND: f32 = f32::INFINITY;
+/// What makes weights of a query's scores: `exp(score − max) · factor`.
+// NUMERICS: not their log-sum-exp alone: of large scores it has too few digits for weights that sum to 1.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Softmax {
+    max: f32,
+    factor: f32,
+}
 
 impl Kernel<3> for Attention {
     type Saved<K: Cpu> = Saved<Primitive<K>>;
 
     fn forward<K: Cpu>(&self, inputs: [Primitive<K>; 3]) -> (Primitive<K>, Self::Saved<K>) {
-        let (output, lse) = self.output::<K>(&inputs, None);
-        (output, (inputs, None, Arc::new(lse)))
+        let (output, softmaxes) = self.output::<K>(&inputs, None);
+        (output, (inputs, None, Arc::new(softmaxes)))
     }
 
     fn backward<K: Cpu>(
         &self,
-        (inputs, _, lse): Self::Saved<K>,
+        (inputs, _, softmaxes): Self::Saved<K>,
         upstream: Primitive<K>,
         _: [bool; 3],
     ) -> [Option<Primitive<K>>; 3] {
-        let [dq, dk, dv, _] = self.gradients::<K>(&inputs, None, &lse, &upstream, false);
+        let [dq, dk, dv, _] = self.gradients::<K>(&inputs, None, &softmaxes, &upstream, false);
         [dq, dk, dv]
     }
 }
@@ -64,17 +69,17 @@ impl Kernel<4> for Attention {
 
     fn forward<K: Cpu>(&self, [q, k, v, bias]: [Primitive<K>; 4]) -> (Primitive<K>, Self::Saved<K>) {
         let inputs = [q, k, v];
-        let (output, lse) = self.output::<K>(&inputs, Some(&bias));
-        (output, (inputs, Some(bias), Arc::new(lse)))
+        let (output, softmaxes) = self.output::<K>(&inputs, Some(&bias));
+        (output, (inputs, Some(bias), Arc::new(softmaxes)))
     }
 
     fn backward<K: Cpu>(
         &self,
-        (inputs, bias, lse): Self::Saved<K>,
+        (inputs, bias, softmaxes): Self::Saved<K>,
         upstream: Primitive<K>,
         [.., for_bias]: [bool; 4],
     ) -> [Option<Primitive<K>>; 4] {
-        self.gradients::<K>(&inputs, bias.as_ref(), &lse, &upstream, for_bias)
+        self.gradients::<K>(&inputs, bias.as_ref(), &softmaxes, &upstream, for_bias)
     }
 }
 
@@ -92,7 +97,7 @@ impl Attention {
         &self,
         [q, k, v]: &[Primitive<K>; 3],
         bias: Option<&Primitive<K>>,
-    ) -> (Primitive<K>, LogSums) {
+    ) -> (Primitive<K>, Softmaxes) {
         let bias = self.bias::<K>(bias);
         let (q, k, v) = (array::<K>(q), array::<K>(k), array::<K>(v));
         let (q, k, v) = (four_axes(&q), four_axes(&k), four_axes(&v));
@@ -100,15 +105,15 @@ impl Attention {
         let group = heads / k.dim().1;
         // PERF: laid out by token, as the projection after it reads.
         let mut out = Array4::<f32>::zeros((batch, q_len, heads, d_head));
-        let mut lse = Array3::<f32>::zeros((batch, q_len, heads));
-        let rows = cut(out.view_mut(), 0, 1).into_iter().zip(cut(lse.view_mut(), 0, 1)).enumerate();
+        let mut softmaxes = Array3::<Softmax>::default((batch, q_len, heads));
+        let rows = cut(out.view_mut(), 0, 1).into_iter().zip(cut(softmaxes.view_mut(), 0, 1)).enumerate();
         let blocks: Vec<_> = rows
-            .flat_map(|(row, (out, lse))| {
-                let blocks = cut(out, 1, QUERIES).into_iter().zip(cut(lse, 1, QUERIES)).enumerate();
+            .flat_map(|(row, (out, softmaxes))| {
+                let blocks = cut(out, 1, QUERIES).into_iter().zip(cut(softmaxes, 1, QUERIES)).enumerate();
                 blocks.map(move |(idx, block)| (row, idx * QUERIES, block))
             })
             .collect();
-        blocks.into_par_iter().for_each(|(row, first, (mut out, mut lse))| {
+        blocks.into_par_iter().for_each(|(row, first, (mut out, mut softmaxes))| {
             let tile = Tile::new(&self.spec, row, first..first + out.len_of(Axis(1)));
             let mut weights = vec![0.0; tile.queries.len() * tile.keys.len()];
             for head in 0..heads {
@@ -118,7 +123,7 @@ impl Attention {
                 self.scores(&tile, q, k, &bias, [heads, head], &mut weights);
                 simd::dispatch(|| {
                     for (idx, weights) in weights.chunks_exact_mut(tile.keys.len()).enumerate() {
-                        lse[[0, idx, head]] = self.weigh(&tile, idx, weights, None);
+                        softmaxes[[0, idx, head]] = self.weigh(&tile, idx, weights, None);
                         self.drop(&tile, [heads, head], idx, weights);
                     }
                 });
@@ -126,7 +131,7 @@ impl Attention {
             }
         });
         let (elements, _) = out.into_raw_vec_and_offset();
-        (K::float_swap_dims(K::tensor(elements, &[batch, q_len, heads, d_head]), 1, 2), lse)
+        (K::float_swap_dims(K::tensor(elements, &[batch, q_len, heads, d_head]), 1, 2), softmaxes)
     }
 
     /// With `P` the weights, `P̃` those left by dropout and `∘` element by element: `dV = P̃ᵀ·dO`, `dP̃ = dO·Vᵀ`,
@@ -135,7 +140,7 @@ impl Attention {
         &self,
         [q, k, v]: &[Primitive<K>; 3],
         bias_tensor: Option<&Primitive<K>>,
-        lse: &LogSums,
+        softmaxes: &Softmaxes,
         upstream: &Primitive<K>,
         for_bias: bool,
     ) -> [Option<Primitive<K>>; 4] {
@@ -171,8 +176,8 @@ impl Attention {
                     self.scores(&tile, q, k, &bias, [heads, head], &mut weights);
                     simd::dispatch(|| {
                         for (idx, weights) in weights.chunks_exact_mut(tile.keys.len()).enumerate() {
-                            let lse = lse[[row, tile.queries.start + idx, head]];
-                            self.weigh(&tile, idx, weights, Some(lse));
+                            let softmax = softmaxes[[row, tile.queries.start + idx, head]];
+                            self.weigh(&tile, idx, weights, Some(softmax));
                         }
                     });
                     matmul_here(1.0, dout, v.t(), 0.0, block_mut(&mut dscores, &tile));
@@ -250,23 +255,18 @@ impl Attention {
         });
     }
 
-    /// Makes a query's scores its weights; `lse` is their log-sum-exp, found here where it is not known.
+    /// Makes a query's scores its weights, by its softmax where that is known already.
     #[inline(always)]
-    fn weigh(&self, tile: &Tile<'_>, idx: usize, scores: &mut [f32], lse: Option<f32>) -> f32 {
+    fn weigh(&self, tile: &Tile<'_>, idx: usize, scores: &mut [f32], known: Option<Softmax>) -> Softmax {
         if tile.is_blind(idx) {
             scores.fill(1.0 / scores.len() as f32);
-            return BLIND;
+            return Softmax::default();
         }
-        if let Some(lse) = lse {
-            scores.iter_mut().for_each(|score| *score = simd::exp(*score - lse));
-            return lse;
-        }
-        let max = simd::max(scores);
+        let max = known.map_or_else(|| simd::max(scores), |known| known.max);
         scores.iter_mut().for_each(|score| *score = simd::exp(*score - max));
-        let sum = simd::sum(scores);
-        let inverse = 1.0 / sum;
-        scores.iter_mut().for_each(|score| *score *= inverse);
-        max + sum.ln()
+        let factor = known.map_or_else(|| 1.0 / simd::sum(scores), |known| known.factor);
+        scores.iter_mut().for_each(|weight| *weight *= factor);
+        Softmax { max, factor }
     }
 
     /// Drops from a query's weights, or from their gradient.
@@ -281,11 +281,11 @@ impl Attention {
 }
 
 /// Cuts a view along an axis into pieces of `len`.
-fn cut<'a, D: RemoveAxis>(
-    mut view: ArrayViewMut<'a, f32, D>,
+fn cut<'a, T, D: RemoveAxis>(
+    mut view: ArrayViewMut<'a, T, D>,
     axis: usize,
     len: usize,
-) -> Vec<ArrayViewMut<'a, f32, D>> {
+) -> Vec<ArrayViewMut<'a, T, D>> {
     let mut pieces = Vec::new();
     while view.len_of(Axis(axis)) > len {
         let (piece, rest) = view.split_at(Axis(axis), len);
