@@ -141,11 +141,14 @@ fn tracked<K: Cpu, O: Kernel<N>, const N: usize>(
     inputs: [Primitive<Autodiff<K>>; N],
 ) -> Primitive<Autodiff<K>> {
     let nodes = inputs.each_ref().map(|input| input.node.clone());
-    let (output, saved) = op.forward::<K>(inputs.map(|input| input.primitive));
-    match Step(op).prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
+    let (output, saved) = op.forward::<K>(inputs.each_ref().map(|input| input.primitive.clone()));
+    let output = match Step(op).prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(prep) => prep.finish(saved, output),
         OpsKind::UnTracked(prep) => prep.finish(output),
-    }
+    };
+    // Until here: a node that no tensor holds and no step needs is taken out of the graph by any other thread's backward.
+    drop(inputs);
+    output
 }
 
 #[derive(Debug)]
