@@ -271,25 +271,6 @@ fn reshape<B: AutodiffBackend>(device: &B::Device) {
     assert_eq!(of(true), of(false));
 }
 
-/// Autodiff keeps the graphs of all threads in one place, where a backward clears away what nobody holds.
-fn threads_do_not_disturb_each_other<B: AutodiffBackend>(device: &B::Device)
-where
-    B::Device: Send,
-{
-    let gradient = |device: &B::Device| {
-        let weight = seeded::<B, 2>([7, 7], "weight", device).require_grad();
-        let x = seeded::<B, 2>([5, 7], "x", device);
-        let y = (0..6).fold(x, |x, _| ops::gelu(ops::linear(x, weight.clone(), None)));
-        values(&weight.grad(&y.sum().backward()).unwrap())
-    };
-    let want = gradient(device);
-    std::thread::scope(|scope| {
-        for _ in 0..8 {
-            scope.spawn(|| (0..50).for_each(|_| assert_eq!(gradient(device), want)));
-        }
-    });
-}
-
 // The optimizer.
 
 fn adamw<B: AutodiffBackend>(device: &B::Device) {
@@ -336,7 +317,6 @@ macro_rules! tests_on {
         tests_on!(
             $device: attention, a_constant_bias_has_no_gradient, attention_of_length_one, rotary, linear, rows, embedding,
             cross_entropy, reshape, adamw,
-            threads_do_not_disturb_each_other,
         );
     };
 }
