@@ -1,9 +1,9 @@
 //! `y = x · weight + bias`, over the last axis of x.
 
-use ndarray::{ArrayViewMut2, CowArray, Ix2, IxDyn};
+use ndarray::{CowArray, Ix2, IxDyn};
 use rayon::prelude::*;
 
-use super::matmul::matmul;
+use super::matmul::{matmul, matrix_mut};
 use super::{Cpu, Kernel, Primitive, array, elements, rows_per_chunk, shape, simd};
 
 /// Inputs: x `[.., d_in]`, weight `[d_in, d_out]` and, of three, bias `[d_out]`.
@@ -52,7 +52,7 @@ impl Kernel<3> for Linear {
 fn forward<K: Cpu>(x: &Primitive<K>, weight: &Primitive<K>, bias: Option<&Primitive<K>>) -> Primitive<K> {
     let mut dims = shape::<K>(x);
     let (x, weight) = (array::<K>(x), array::<K>(weight));
-    let (x, weight) = (matrix(&x), matrix(&weight));
+    let (x, weight) = (rows_of(&x), rows_of(&weight));
     let (rows, d_out) = (x.nrows(), weight.ncols());
     let mut y = vec![0.0; rows * d_out];
     let beta = match bias {
@@ -63,7 +63,7 @@ fn forward<K: Cpu>(x: &Primitive<K>, weight: &Primitive<K>, bias: Option<&Primit
         }
         None => 0.0,
     };
-    matmul(1.0, x.view(), weight.view(), beta, out(&mut y, rows, d_out));
+    matmul(1.0, x.view(), weight.view(), beta, matrix_mut(&mut y, rows, d_out));
     if let Some(last) = dims.last_mut() {
         *last = d_out;
     }
@@ -80,35 +80,28 @@ fn backward<K: Cpu>(
 ) -> [Option<Primitive<K>>; 2] {
     let dims = shape::<K>(x);
     let (x, weight, dy) = (array::<K>(x), array::<K>(weight), array::<K>(dy));
-    let (x, weight, dy) = (matrix(&x), matrix(&weight), matrix(&dy));
+    let (x, weight, dy) = (rows_of(&x), rows_of(&weight), rows_of(&dy));
     let (rows, (d_in, d_out)) = (x.nrows(), weight.dim());
     let dx = for_x.then(|| {
         let mut dx = vec![0.0; rows * d_in];
-        matmul(1.0, dy.view(), weight.t(), 0.0, out(&mut dx, rows, d_in));
+        matmul(1.0, dy.view(), weight.t(), 0.0, matrix_mut(&mut dx, rows, d_in));
         K::tensor(dx, &dims)
     });
     let dweight = for_weight.then(|| {
         let mut dweight = vec![0.0; d_in * d_out];
-        matmul(1.0, x.t(), dy.view(), 0.0, out(&mut dweight, d_in, d_out));
+        matmul(1.0, x.t(), dy.view(), 0.0, matrix_mut(&mut dweight, d_in, d_out));
         K::tensor(dweight, &[d_in, d_out])
     });
     [dx, dweight]
 }
 
 /// All axes but the last as one.
-fn matrix<'a>(array: &'a CowArray<'_, f32, IxDyn>) -> CowArray<'a, f32, Ix2> {
+fn rows_of<'a>(array: &'a CowArray<'_, f32, IxDyn>) -> CowArray<'a, f32, Ix2> {
     let width = array.shape().last().copied().unwrap_or(1);
     let rows = array.shape().iter().rev().skip(1).product::<usize>();
     match array.to_shape((rows, width)) {
         Ok(matrix) => matrix,
         Err(error) => unreachable!("as many elements: {error}"),
-    }
-}
-
-fn out(elements: &mut [f32], rows: usize, columns: usize) -> ArrayViewMut2<'_, f32> {
-    match ArrayViewMut2::from_shape((rows, columns), elements) {
-        Ok(view) => view,
-        Err(error) => unreachable!("made with this size: {error}"),
     }
 }
 

@@ -25,6 +25,22 @@ pub(super) fn matmul_here(
     product(alpha, a, b, beta, c, Parallelism::None);
 }
 
+/// Elements as a matrix.
+pub(super) fn matrix(elements: &[f32], rows: usize, columns: usize) -> ArrayView2<'_, f32> {
+    match ArrayView2::from_shape((rows, columns), elements) {
+        Ok(view) => view,
+        Err(error) => unreachable!("made with this size: {error}"),
+    }
+}
+
+/// Elements as a matrix to be written.
+pub(super) fn matrix_mut(elements: &mut [f32], rows: usize, columns: usize) -> ArrayViewMut2<'_, f32> {
+    match ArrayViewMut2::from_shape((rows, columns), elements) {
+        Ok(view) => view,
+        Err(error) => unreachable!("made with this size: {error}"),
+    }
+}
+
 fn product(
     alpha: f32,
     a: ArrayView2<'_, f32>,

@@ -16,7 +16,7 @@ use bias::Bias;
 use tile::{QUERIES, Tile};
 
 use super::dropout::Dropout;
-use super::matmul::matmul_here;
+use super::matmul::{matmul_here, matrix, matrix_mut};
 use super::rotary::four_axes;
 use super::{Cpu, Kernel, Primitive, array, elements, shape, simd};
 use crate::mask::MaskSpec;
@@ -298,15 +298,9 @@ fn cut<'a, T, D: RemoveAxis>(
 
 /// `[queries, keys]`.
 fn block<'a>(cells: &'a [f32], tile: &Tile<'_>) -> ArrayView2<'a, f32> {
-    match ArrayView2::from_shape((tile.queries.len(), tile.keys.len()), cells) {
-        Ok(view) => view,
-        Err(error) => unreachable!("made with this size: {error}"),
-    }
+    matrix(cells, tile.queries.len(), tile.keys.len())
 }
 
 fn block_mut<'a>(cells: &'a mut [f32], tile: &Tile<'_>) -> ArrayViewMut2<'a, f32> {
-    match ArrayViewMut2::from_shape((tile.queries.len(), tile.keys.len()), cells) {
-        Ok(view) => view,
-        Err(error) => unreachable!("made with this size: {error}"),
-    }
+    matrix_mut(cells, tile.queries.len(), tile.keys.len())
 }
