@@ -148,7 +148,9 @@ fn next_steps(task: Task, out: &Path) -> String {
     let path = |name: &str| quoted(&out.join(name).display().to_string());
     let (model, run) = (path("model"), path("run.toml"));
     let usage = match task {
-        Task::Ner => format!("echo 'Mira Tolland visited Lisbon.' | locus predict --model {model}"),
+        Task::Ner => {
+            format!("echo 'Anna Keller of Northgate Bank spoke in Lisbon.' | locus predict --model {model}")
+        }
         Task::Classify | Task::Multilabel | Task::Regression => {
             format!("echo 'It works very well.' | locus predict --model {model}")
         }
