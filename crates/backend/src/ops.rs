@@ -10,11 +10,15 @@ use crate::mask::AttentionMask;
 use crate::rng::Key;
 use crate::{kernels, reference};
 
+mod activations;
 mod adamw;
+mod grow;
 mod losses;
 mod rotary;
 
+pub use activations::{Activation, activation, add, gated};
 pub use adamw::{AdamWStep, adamw_step};
+pub use grow::Growing;
 pub use losses::{BinaryTargets, binary_cross_entropy, squared_error};
 pub use rotary::rotary;
 
@@ -221,14 +225,11 @@ pub fn rms_norm<B: Backend, const D: usize>(x: Tensor<B, D>, gamma: Tensor<B, 1>
     }
 }
 
-/// The Gaussian error linear unit, exact: `x · Φ(x)` (arXiv:1606.08415).
-///
-/// # Shapes
-/// - x: any; output as x
-pub fn gelu<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
-    match kernels::run::<B, _, 1>(kernels::Gelu, [primitive(x)]) {
-        Ok(y) => tensor(y),
-        Err((_, [x])) => reference::gelu::<B, D>(tensor(x)),
+/// The sum of the squares of all elements, `[1]`.
+pub fn sum_of_squares<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, 1> {
+    match kernels::run::<B, _, 1>(kernels::SumOfSquares, [primitive(x)]) {
+        Ok(sum) => tensor(sum),
+        Err((_, [x])) => tensor::<B, D>(x).square().sum(),
     }
 }
 

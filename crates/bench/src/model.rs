@@ -5,7 +5,7 @@
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
-use locus_backend::ops::{self, Targets};
+use locus_backend::ops::{self, Activation, Targets};
 use locus_backend::rng::Key;
 use locus_embedding::position::{Form, LearnedConfig, PositionConfig};
 use locus_embedding::{TokenBatch, Tokens};
@@ -112,7 +112,7 @@ impl<B: Backend> Model<B> {
 
     fn scores(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
         let hidden = match (&self.transform, &self.transform_norm) {
-            (Some(transform), Some(norm)) => norm.forward(ops::gelu(transform.forward(hidden))),
+            (Some(transform), Some(norm)) => norm.forward(ops::activation(transform.forward(hidden), Activation::Gelu)),
             _ => hidden,
         };
         self.head.forward(hidden)

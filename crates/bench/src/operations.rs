@@ -4,7 +4,7 @@ use burn::backend::Autodiff;
 use burn::tensor::{Tensor, backend::Backend};
 use locus_backend::init::Init;
 use locus_backend::mask::{AttentionMask, MaskSpec};
-use locus_backend::ops::{self, AttentionOptions, ScoreBias, Targets};
+use locus_backend::ops::{self, Activation, AttentionOptions, ScoreBias, Targets};
 use locus_backend::reference;
 use locus_backend::rng::Key;
 
@@ -73,7 +73,7 @@ fn layers<B: Backend>(repeats: usize, device: &B::Device) -> Vec<Row> {
             gamma.clone(),
             1e-5
         )),
-        both!("GELU", &x, ops::gelu, reference::gelu),
+        both!("GELU", &x, |x| ops::activation(x, Activation::Gelu), reference::gelu),
         both!("dropout", &x, |x| ops::dropout(x, 0.1, key), |x| reference::dropout(x, 0.1, Key::new(1))),
         both!("cross-entropy of 8192", &logits, |x| ops::cross_entropy(x, targets.clone()), |x| {
             reference::cross_entropy(x, &targets)

@@ -80,7 +80,7 @@ impl<B: Backend> Block<B> {
         if self.residual == Residual::Parallel as usize {
             let attn = self.attn.forward(self.attn_norm.forward(x.clone()), at, cache.as_deref_mut());
             let ffn = self.ffn.forward(self.ffn_norm.forward(x.clone()));
-            let x = x + drop(attn, "attn") + drop(ffn, "ffn");
+            let x = ops::add(ops::add(x, drop(attn, "attn")), drop(ffn, "ffn"));
             return self.cross(x, at, cache, &drop);
         }
         let x = self
@@ -110,9 +110,9 @@ impl<B: Backend> Block<B> {
         f: impl FnOnce(Tensor<B, 3>) -> Tensor<B, 3>,
     ) -> Tensor<B, 3> {
         if self.residual == Residual::Post as usize {
-            norm.forward(x.clone() + f(x))
+            norm.forward(ops::add(x.clone(), f(x)))
         } else {
-            x.clone() + f(norm.forward(x))
+            ops::add(x.clone(), f(norm.forward(x)))
         }
     }
 }

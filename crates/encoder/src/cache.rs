@@ -1,6 +1,7 @@
 //! The KV cache: a value that a caller owns and passes in.
 
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
+use locus_backend::ops::Growing;
 use locus_embedding::Tokens;
 
 /// Keys, values and tokens of what a stack has read.
@@ -49,11 +50,11 @@ impl<B: Backend> KvCache<B> {
 #[derive(Clone, Debug)]
 pub struct LayerCache<B: Backend> {
     /// Keys per view, `[batch, kv_heads, k, d_head]`.
-    pub keys: Vec<Tensor<B, 4>>,
+    pub keys: Vec<Growing<B, 4>>,
     /// Values, `[batch, kv_heads, k, d_head]`.
-    pub values: Option<Tensor<B, 4>>,
+    pub values: Option<Growing<B, 4>>,
     /// What the position scheme stores beside them, `[batch, k, width]`.
-    pub state: Option<Tensor<B, 3>>,
+    pub state: Option<Growing<B, 3>>,
     /// Keys and values of the memory, in a decoder with cross-attention.
     pub memory: Option<(Tensor<B, 4>, Tensor<B, 4>)>,
 }
@@ -66,36 +67,33 @@ impl<B: Backend> Default for LayerCache<B> {
 
 impl<B: Backend> LayerCache<B> {
     /// Appends and gives all that is stored then.
-    pub fn extend(
+    pub(crate) fn extend(
         &mut self,
         keys: Vec<Tensor<B, 4>>,
         values: Tensor<B, 4>,
         state: Option<Tensor<B, 3>>,
     ) -> (Vec<Tensor<B, 4>>, Tensor<B, 4>, Option<Tensor<B, 3>>) {
-        let values = match self.values.take() {
-            Some(past) => Tensor::cat(vec![past, values], 2),
+        if self.keys.is_empty() {
+            self.keys = keys.iter().map(|k| Growing::new(2, k.clone())).collect();
+            self.values = Some(Growing::new(2, values.clone()));
+            self.state = state.clone().map(|state| Growing::new(1, state));
+            return (keys, values, state);
+        }
+        let keys = self.keys.iter_mut().zip(keys).map(|(past, k)| past.push(k)).collect();
+        let values = match &mut self.values {
+            Some(past) => past.push(values),
             None => values,
         };
-        let keys: Vec<_> = match std::mem::take(&mut self.keys) {
-            past if past.is_empty() => keys,
-            past => past.into_iter().zip(keys).map(|(past, k)| Tensor::cat(vec![past, k], 2)).collect(),
-        };
-        let state = match (self.state.take(), state) {
-            (Some(past), Some(state)) => Some(Tensor::cat(vec![past, state], 1)),
-            (_, state) => state,
-        };
-        self.values = Some(values.clone());
-        self.keys = keys.clone();
-        self.state = state.clone();
+        let state = self.state.as_mut().zip(state).map(|(past, state)| past.push(state));
         (keys, values, state)
     }
 
     fn select(&mut self, rows: &[usize]) {
         let Some(values) = &self.values else { return };
-        let rows = indices::<B>(rows, &values.device());
-        self.keys = self.keys.drain(..).map(|k| k.select(0, rows.clone())).collect();
-        self.values = self.values.take().map(|v| v.select(0, rows.clone()));
-        self.state = self.state.take().map(|s| s.select(0, rows.clone()));
+        let rows = indices::<B>(rows, &values.get().device());
+        self.keys = self.keys.drain(..).map(|k| k.map(|k| k.select(0, rows.clone()))).collect();
+        self.values = self.values.take().map(|v| v.map(|v| v.select(0, rows.clone())));
+        self.state = self.state.take().map(|s| s.map(|s| s.select(0, rows.clone())));
         let memory = self.memory.take();
         self.memory = memory.map(|(k, v)| (k.select(0, rows.clone()), v.select(0, rows)));
     }
@@ -103,9 +101,9 @@ impl<B: Backend> LayerCache<B> {
     /// Keeps these columns only.
     pub(crate) fn retain(&mut self, columns: &[usize], device: &B::Device) {
         let columns = indices::<B>(columns, device);
-        self.keys = self.keys.drain(..).map(|k| k.select(2, columns.clone())).collect();
-        self.values = self.values.take().map(|v| v.select(2, columns.clone()));
-        self.state = self.state.take().map(|s| s.select(1, columns));
+        self.keys = self.keys.drain(..).map(|k| k.map(|k| k.select(2, columns.clone()))).collect();
+        self.values = self.values.take().map(|v| v.map(|v| v.select(2, columns.clone())));
+        self.state = self.state.take().map(|s| s.map(|s| s.select(1, columns)));
     }
 }
 

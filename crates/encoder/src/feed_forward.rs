@@ -1,9 +1,8 @@
 //! The position-wise feed-forward layer, plain or gated (Shazeer 2020, arXiv:2002.05202).
 
 use burn::module::Module;
-use burn::tensor::activation::{gelu_approximate, relu, silu};
 use burn::tensor::{Tensor, backend::Backend};
-use locus_backend::ops::gelu;
+use locus_backend::ops;
 use locus_backend::rng::Key;
 
 use crate::{Activation, Linear, StackConfig};
@@ -53,20 +52,20 @@ impl<B: Backend> FeedForward<B> {
     pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
         let up = self.up_proj.forward(x.clone()); // [batch, seq, d_ff]
         let hidden = match &self.gate_proj {
-            Some(gate_proj) => self.activate(gate_proj.forward(x)) * up,
-            None => self.activate(up),
+            Some(gate_proj) => ops::gated(gate_proj.forward(x), up, self.activation()),
+            None => ops::activation(up, self.activation()),
         };
         self.down_proj.forward(hidden)
     }
 
-    fn activate(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+    fn activation(&self) -> ops::Activation {
         const ACTIVATIONS: [Activation; 5] =
             [Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::Swiglu, Activation::Geglu];
         match ACTIVATIONS[self.activation] {
-            Activation::Gelu | Activation::Geglu => gelu(x),
-            Activation::GeluTanh => gelu_approximate(x),
-            Activation::Relu => relu(x),
-            Activation::Swiglu => silu(x),
+            Activation::Gelu | Activation::Geglu => ops::Activation::Gelu,
+            Activation::GeluTanh => ops::Activation::GeluTanh,
+            Activation::Relu => ops::Activation::Relu,
+            Activation::Swiglu => ops::Activation::Silu,
         }
     }
 }

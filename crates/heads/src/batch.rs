@@ -130,6 +130,12 @@ pub(crate) fn classification_loss<B: Backend>(
     Ok(LossSum { sum: ops::cross_entropy(logits, targets), weight })
 }
 
+/// `[batch, seq, n_labels]` → `[batch · seq, n_labels]`.
+pub(crate) fn by_place<B: Backend>(logits: Tensor<B, 3>) -> Tensor<B, 2> {
+    let [batch, seq, n_labels] = logits.dims();
+    ops::reshape(logits, [batch * seq, n_labels])
+}
+
 /// The binary cross-entropy of logits `[rows, n_labels]`, with the labels checked.
 pub(crate) fn multi_label_loss<B: Backend>(
     logits: Tensor<B, 2>,

@@ -8,7 +8,7 @@ use locus_embedding::position::{Position, PositionScheme};
 use locus_embedding::{TokenBatch, Tokens};
 use locus_encoder::{KvCache, Linear, Stack};
 
-use crate::batch::classification_loss;
+use crate::batch::{by_place, classification_loss};
 use crate::tag::count_tokens;
 use crate::{HeadError, Labels, LossOptions, LossSum, TaskBatch, Trainable};
 
@@ -113,7 +113,7 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for CausalLm<B, P> {
             return Err(HeadError::WrongLabels { head: "language modelling", expected, found });
         };
         let logits = self.logits(&batch.tokens, None, key)?;
-        classification_loss(logits.flatten(0, 1), labels, self.loss.with(key))
+        classification_loss(by_place(logits), labels, self.loss.with(key))
     }
 
     fn n_tokens(batch: &TaskBatch) -> usize {

@@ -7,7 +7,7 @@ use locus_embedding::position::{Position, PositionScheme};
 use locus_embedding::{TokenBatch, Tokens};
 use locus_encoder::{EncoderDecoder, KvCache, Linear, Memory};
 
-use crate::batch::classification_loss;
+use crate::batch::{by_place, classification_loss};
 use crate::causal_lm::{last_scores, vocab_scores};
 use crate::tag::count_tokens;
 use crate::{HeadError, Labels, LossOptions, LossSum, TaskBatch, Trainable};
@@ -101,7 +101,7 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for Seq2Seq<B, P> {
         };
         let memory = self.encode(&batch.tokens, key)?;
         let logits = self.logits(tokens, &memory, None, key)?;
-        classification_loss(logits.flatten(0, 1), labels, self.loss.with(key))
+        classification_loss(by_place(logits), labels, self.loss.with(key))
     }
 
     fn n_tokens(batch: &TaskBatch) -> usize {

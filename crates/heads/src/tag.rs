@@ -9,7 +9,7 @@ use locus_embedding::{TokenBatch, Tokens};
 use locus_encoder::{Linear, Stack};
 use serde::{Deserialize, Serialize};
 
-use crate::batch::classification_loss;
+use crate::batch::{by_place, classification_loss};
 use crate::{Crf, HeadError, Labels, LossOptions, LossSum, TaskBatch, Trainable};
 
 /// How the scores of words become labels.
@@ -88,7 +88,7 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for TokenClassifier<B, P> {
         let logits = self.logits(&batch.tokens, key)?; // [batch, seq, n_labels]
         match &self.crf {
             Some(crf) => crf.loss(logits, labels),
-            None => classification_loss(logits.flatten(0, 1), labels, self.loss.with(key)),
+            None => classification_loss(by_place(logits), labels, self.loss.with(key)),
         }
     }
 

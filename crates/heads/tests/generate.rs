@@ -142,7 +142,7 @@ fn the_pass_with_a_cache_is_used<B: AutodiffBackend>(device: &B::Device) {
     model.next_logits(&tokens(&[vec![3, 14, 15]]), Some(&mut cache)).unwrap();
     model.next_logits(&tokens(&[vec![9]]), Some(&mut cache)).unwrap();
     assert_eq!(cache.next_positions, [4.0]);
-    assert_eq!(cache.layers[1].values.as_ref().unwrap().dims()[2], 4);
+    assert_eq!(cache.layers[1].values.as_ref().unwrap().get().dims()[2], 4);
 }
 
 // Ways to end.

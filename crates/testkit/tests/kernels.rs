@@ -6,11 +6,12 @@
     allow(dead_code, unused_macros, reason = "no CPU backend")
 )]
 
+use burn::tensor::activation::relu;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor, TensorData};
 use locus_backend::init::Init;
 use locus_backend::mask::{AttentionMask, MaskSpec};
-use locus_backend::ops::{self, AdamWStep, AttentionOptions, IGNORE, ScoreBias, Targets};
+use locus_backend::ops::{self, Activation, AdamWStep, AttentionOptions, IGNORE, ScoreBias, Targets};
 use locus_backend::reference;
 use locus_backend::rng::Key;
 use locus_testkit::worst;
@@ -201,7 +202,7 @@ fn rows<B: AutodiffBackend>(device: &B::Device) {
         let y = f(x.clone().swap_dims(0, 1), gamma.clone(), beta.clone()) + all;
         run(y, &[&grad(&x), &grad(&gamma), &grad(&beta)], device)
     };
-    let both: [(&str, Op<B>, Op<B>); 4] = [
+    let both: [(&str, Op<B>, Op<B>); 12] = [
         (
             "layer norm",
             |x, gamma, beta| ops::layer_norm(x, gamma, beta, 1e-5),
@@ -212,7 +213,31 @@ fn rows<B: AutodiffBackend>(device: &B::Device) {
             |x, gamma, _| ops::rms_norm(x, gamma, 1e-5),
             |x, gamma, _| reference::rms_norm(x, gamma, 1e-5),
         ),
-        ("gelu", |x, _, _| ops::gelu(x * 2.0), |x, _, _| reference::gelu(x * 2.0)),
+        (
+            "gelu",
+            |x, _, _| ops::activation(x * 2.0, Activation::Gelu),
+            |x, _, _| reference::gelu(x * 2.0),
+        ),
+        ("gelu by tanh", |x, _, _| ops::activation(x * 2.0, Activation::GeluTanh), |x, _, _| by_tanh(x * 2.0)),
+        ("relu", |x, _, _| ops::activation(x, Activation::Relu), |x, _, _| relu(x)),
+        ("silu", |x, _, _| ops::activation(x * 4.0, Activation::Silu), |x, _, _| by_sigmoid(x * 4.0)),
+        (
+            "gated by gelu",
+            |x, gamma, _| ops::gated(x.clone() + gamma.unsqueeze(), x * 3.0, Activation::Gelu),
+            |x, gamma, _| reference::gelu(x.clone() + gamma.unsqueeze()) * x * 3.0,
+        ),
+        (
+            "gated by silu",
+            |x, gamma, _| ops::gated(x.clone() * 3.0, x + gamma.unsqueeze(), Activation::Silu),
+            |x, gamma, _| by_sigmoid(x.clone() * 3.0) * (x + gamma.unsqueeze()),
+        ),
+        (
+            "sum of squares",
+            |x, _, _| ops::sum_of_squares(x.clone()).unsqueeze() * x,
+            |x, _, _| (x.clone() * x.clone()).sum().unsqueeze() * x,
+        ),
+        // The same tensor twice, and once more after it.
+        ("add", |x, _, _| ops::add(x.clone(), x.clone()) * x, |x, _, _| (x.clone() + x.clone()) * x),
         (
             "dropout",
             |x, _, _| ops::dropout(x, 0.3, Some(Key::new(4))),
@@ -222,6 +247,64 @@ fn rows<B: AutodiffBackend>(device: &B::Device) {
     for (what, fast, slow) in both {
         assert_same(what, &of(fast), &of(slow));
     }
+}
+
+/// burn's own division and tanh have gradients of 12 bits on ndarray: written without them.
+fn by_sigmoid<B: AutodiffBackend>(x: Tensor<B, 3>) -> Tensor<B, 3> {
+    let both = Tensor::stack::<4>(vec![x.clone(), x.zeros_like()], 3);
+    let sigmoid = reference::softmax(both).narrow(3, 0, 1).squeeze_dim(3); // eˣ / (eˣ + e⁰)
+    x * sigmoid
+}
+
+fn by_tanh<B: AutodiffBackend>(x: Tensor<B, 3>) -> Tensor<B, 3> {
+    let u = (x.clone() + x.clone().powi_scalar(3) * 0.044715) * (2.0 / std::f64::consts::PI).sqrt();
+    // ½(1 + tanh u) = σ(2u), and x·σ(2u) = x/2u · 2u·σ(2u).
+    let both = Tensor::stack::<4>(vec![u.clone() * 2.0, u.zeros_like()], 3);
+    x * reference::softmax(both).narrow(3, 0, 1).squeeze_dim(3)
+}
+
+/// As decoding multiplies: a few rows, which have a product of their own, and one row more.
+fn few_rows<B: AutodiffBackend>(device: &B::Device) {
+    for rows in 1..=5 {
+        for transposed in [false, true] {
+            let of = |fast: bool| {
+                let x = seeded::<B, 2>([rows, 259], "x", device).require_grad();
+                let dims = if transposed { [2053, 259] } else { [259, 2053] };
+                let weight = seeded::<B, 2>(dims, "weight", device).require_grad();
+                let bias = seeded::<B, 1>([2053], "bias", device).require_grad();
+                let view = if transposed { weight.clone().transpose() } else { weight.clone() };
+                let f = if fast { ops::linear } else { reference::linear };
+                let y = f(x.clone(), view, Some(bias.clone()));
+                run(y, &[&grad(&x), &grad(&weight), &grad(&bias)], device)
+            };
+            assert_same(&format!("{rows} rows"), &of(true), &of(false));
+        }
+    }
+}
+
+/// A growing tensor is what its pieces are together, also while others hold what it was before.
+fn growing<B: AutodiffBackend>(device: &B::Device) {
+    fn grow<B: Backend>(device: &B::Device) {
+        let piece = |n: usize, seq: usize| seeded::<B, 4>([2, 3, seq, 5], &n.to_string(), device);
+        for hold in [false, true] {
+            let mut all = ops::Growing::new(2, piece(0, 1));
+            let (mut whole, mut held) = (piece(0, 1), Vec::new());
+            for (n, seq) in [1, 1, 3, 1, 20, 1, 1].into_iter().enumerate() {
+                let next = piece(n + 1, seq).swap_dims(0, 0);
+                let grown = all.push(next.clone());
+                whole = Tensor::cat(vec![whole, next], 2);
+                assert_eq!(values(&grown), values(&whole));
+                held.extend(hold.then_some((grown, whole.clone())));
+            }
+            for (grown, whole) in held {
+                assert_eq!(values(&grown), values(&whole), "what was given stays as it was");
+            }
+            let all = all.map(|x| x.narrow(2, 3, 4));
+            assert_eq!(values(&all.get()), values(&whole.narrow(2, 3, 4)));
+        }
+    }
+    grow::<B>(device);
+    grow::<B::InnerBackend>(device);
 }
 
 fn embedding<B: AutodiffBackend>(device: &B::Device) {
@@ -315,7 +398,7 @@ macro_rules! tests_on {
     )+ };
     ($device:ident) => {
         tests_on!(
-            $device: attention, a_constant_bias_has_no_gradient, attention_of_length_one, rotary, linear, rows, embedding,
+            $device: attention, a_constant_bias_has_no_gradient, attention_of_length_one, rotary, linear, rows, embedding, few_rows, growing,
             cross_entropy, reshape, adamw,
         );
     };

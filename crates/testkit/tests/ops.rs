@@ -8,7 +8,7 @@ use burn::backend::autodiff::checkpoint::strategy::{BalancedCheckpointing, Check
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{DType, ElementConversion, Tensor};
 use locus_backend::mask::{AttentionMask, MaskSpec};
-use locus_backend::ops::{self, AttentionOptions, IGNORE, ScoreBias, Targets};
+use locus_backend::ops::{self, Activation, AttentionOptions, IGNORE, ScoreBias, Targets};
 use locus_backend::reference;
 use locus_backend::rng::Key;
 use locus_testkit::{Golden, assert_close, on_backends, worst};
@@ -181,10 +181,10 @@ fn gelu<B: AutodiffBackend>(device: &B::Device) {
         let x = case.leaf::<1>("x");
         run!(case, f(x.clone()), x => "grad.x")
     };
-    case.assert_golden("fast", &of(ops::gelu));
+    case.assert_golden("fast", &of(|x| ops::activation(x, Activation::Gelu)));
     case.assert_golden("reference", &of(reference::gelu));
     case.assert_planted("tanh", &of(burn::tensor::activation::gelu_approximate));
-    let plain = ops::gelu(case.leaf::<1>("x").inner());
+    let plain = ops::activation(case.leaf::<1>("x").inner(), Activation::Gelu);
     assert_close("gelu without autodiff", &plain, golden.values("gelu.out"), ATOL, RTOL);
 }
 

@@ -7,6 +7,7 @@ use burn::module::{AutodiffModule, ModuleVisitor, Param};
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
+use locus_backend::ops;
 use locus_backend::rng::Key;
 use locus_heads::{HeadError, Trainable};
 
@@ -89,7 +90,7 @@ struct Squares<'a, IB: Backend> {
 impl<B: AutodiffBackend> ModuleVisitor<B> for Squares<'_, B::InnerBackend> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
         if let Some(grad) = self.grads.get::<B::InnerBackend, D>(param.id) {
-            let square = grad.square().sum();
+            let square = ops::sum_of_squares(grad);
             self.sum = Some(match self.sum.take() {
                 Some(sum) => sum + square,
                 None => square,

@@ -1,28 +1,81 @@
-//! Activations, element by element.
+//! Activations, element by element, alone or as the gate of another tensor.
 
-use rayon::prelude::*;
+use std::fmt::Debug;
+use std::marker::PhantomData;
 
-use super::{CHUNK, Cpu, Kernel, Primitive, elements, shape, simd};
+use super::{Cpu, Kernel, Primitive, elements, map2, shape, simd, update};
 
-/// `x · Φ(x)`.
-#[derive(Debug)]
-pub(crate) struct Gelu;
+/// A function of one number.
+pub(crate) trait Function: Debug + Default + Send + Sync + 'static {
+    fn value(x: f32) -> f32;
+    /// The derivative.
+    fn slope(x: f32) -> f32;
+}
 
-impl Kernel<1> for Gelu {
+/// `f(x)`.
+#[derive(Debug, Default)]
+pub(crate) struct Activation<F>(PhantomData<F>);
+
+impl<F: Function> Kernel<1> for Activation<F> {
     type Saved<K: Cpu> = Primitive<K>;
 
     fn forward<K: Cpu>(&self, [x]: [Primitive<K>; 1]) -> (Primitive<K>, Primitive<K>) {
-        let y = map(&elements::<K>(&x), |x| x * cdf(x));
+        let y = {
+            let x = elements::<K>(&x);
+            map2(&x, &x, |x, _| F::value(x))
+        };
         (K::tensor(y, &shape::<K>(&x)), x)
     }
 
+    fn backward<K: Cpu>(&self, x: Primitive<K>, mut dy: Primitive<K>, _: [bool; 1]) -> [Option<Primitive<K>>; 1] {
+        update(K::elements_mut(&mut dy), &elements::<K>(&x), |dy, x| dy * F::slope(x));
+        [Some(dy)]
+    }
+}
+
+/// `f(gate) · up`. Inputs: gate, up, of one shape.
+#[derive(Debug, Default)]
+pub(crate) struct Gated<F>(PhantomData<F>);
+
+impl<F: Function> Kernel<2> for Gated<F> {
+    type Saved<K: Cpu> = [Primitive<K>; 2];
+
+    fn forward<K: Cpu>(&self, [gate, up]: [Primitive<K>; 2]) -> (Primitive<K>, [Primitive<K>; 2]) {
+        let y = map2(&elements::<K>(&gate), &elements::<K>(&up), |gate, up| F::value(gate) * up);
+        (K::tensor(y, &shape::<K>(&gate)), [gate, up])
+    }
+
+    fn backward<K: Cpu>(
+        &self,
+        [gate, up]: [Primitive<K>; 2],
+        mut dy: Primitive<K>,
+        _: [bool; 2],
+    ) -> [Option<Primitive<K>>; 2] {
+        let (gate, up) = (elements::<K>(&gate), elements::<K>(&up));
+        let dup = map2(&elements::<K>(&dy), &gate, |dy, gate| dy * F::value(gate));
+        let dup = K::tensor(dup, &shape::<K>(&dy));
+        let dgate = K::elements_mut(&mut dy);
+        update(dgate, &up, |dy, up| dy * up);
+        update(dgate, &gate, |dy, gate| dy * F::slope(gate));
+        [Some(dy), Some(dup)]
+    }
+}
+
+/// `x · Φ(x)`.
+#[derive(Debug, Default)]
+pub(crate) struct Gelu;
+
+impl Function for Gelu {
+    #[inline(always)]
+    fn value(x: f32) -> f32 {
+        x * cdf(x)
+    }
+
     /// `Φ(x) + x·φ(x)`.
-    fn backward<K: Cpu>(&self, x: Primitive<K>, dy: Primitive<K>, _: [bool; 1]) -> [Option<Primitive<K>>; 1] {
+    #[inline(always)]
+    fn slope(x: f32) -> f32 {
         const INV_SQRT_TAU: f32 = 0.398_942_3;
-        let dx = map2(&elements::<K>(&x), &elements::<K>(&dy), |x, dy| {
-            dy * (cdf(x) + x * INV_SQRT_TAU * simd::exp(-0.5 * x * x))
-        });
-        [Some(K::tensor(dx, &shape::<K>(&x)))]
+        cdf(x) + x * INV_SQRT_TAU * simd::exp(-0.5 * x * x)
     }
 }
 
@@ -32,15 +85,62 @@ fn cdf(x: f32) -> f32 {
     0.5 + 0.5 * simd::erf(x * std::f32::consts::FRAC_1_SQRT_2)
 }
 
-fn map(x: &[f32], f: impl Fn(f32) -> f32 + Sync) -> Vec<f32> {
-    map2(x, x, |x, _| f(x))
+/// `x · σ(2u)` with `u = √(2/π)·(x + 0.044715·x³)`, which is `½x·(1 + tanh u)`.
+#[derive(Debug, Default)]
+pub(crate) struct GeluTanh;
+
+const SQRT_8_OVER_PI: f32 = 1.595_769;
+const CUBIC: f32 = 0.044_715;
+
+impl Function for GeluTanh {
+    #[inline(always)]
+    fn value(x: f32) -> f32 {
+        x * sigmoid(SQRT_8_OVER_PI * (x + CUBIC * x * x * x))
+    }
+
+    #[inline(always)]
+    fn slope(x: f32) -> f32 {
+        let s = sigmoid(SQRT_8_OVER_PI * (x + CUBIC * x * x * x));
+        s + x * s * (1.0 - s) * SQRT_8_OVER_PI * (1.0 + 3.0 * CUBIC * x * x)
+    }
 }
 
-/// `f` of each pair of elements, on all threads.
-fn map2(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32> {
-    let mut out = vec![0.0; x.len()];
-    out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).zip(y.par_chunks(CHUNK)).for_each(|((out, x), y)| {
-        simd::dispatch(|| out.iter_mut().zip(x.iter().zip(y)).for_each(|(out, (&x, &y))| *out = f(x, y)));
-    });
-    out
+/// `max(x, 0)`, of slope 0 at 0.
+#[derive(Debug, Default)]
+pub(crate) struct Relu;
+
+impl Function for Relu {
+    #[inline(always)]
+    fn value(x: f32) -> f32 {
+        // NUMERICS: not `f32::max`, which would hide NaN.
+        if x < 0.0 { 0.0 } else { x }
+    }
+
+    #[inline(always)]
+    fn slope(x: f32) -> f32 {
+        if x > 0.0 { 1.0 } else { 0.0 }
+    }
+}
+
+/// `x · σ(x)`.
+#[derive(Debug, Default)]
+pub(crate) struct Silu;
+
+impl Function for Silu {
+    #[inline(always)]
+    fn value(x: f32) -> f32 {
+        x * sigmoid(x)
+    }
+
+    #[inline(always)]
+    fn slope(x: f32) -> f32 {
+        let s = sigmoid(x);
+        s + x * s * (1.0 - s)
+    }
+}
+
+/// `1 / (1 + e⁻ˣ)`.
+#[inline(always)]
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + simd::exp(-x))
 }

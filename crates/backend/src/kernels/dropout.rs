@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{CHUNK, Cpu, Kernel, Primitive, elements, shape, simd};
+use super::{CHUNK, Cpu, Kernel, Primitive, simd};
 use crate::rng::Key;
 
 /// Which elements are dropped, and what the others are multiplied by.
@@ -30,12 +30,10 @@ impl Dropout {
         }
     }
 
-    fn of<K: Cpu>(&self, x: &Primitive<K>) -> Primitive<K> {
-        let mut y = elements::<K>(x).into_owned();
-        y.par_chunks_mut(CHUNK)
-            .enumerate()
-            .for_each(|(idx, y)| simd::dispatch(|| self.apply(y, (idx * CHUNK) as u64)));
-        K::tensor(y, &shape::<K>(x))
+    fn of<K: Cpu>(&self, mut x: Primitive<K>) -> Primitive<K> {
+        let chunks = K::elements_mut(&mut x).par_chunks_mut(CHUNK).enumerate();
+        chunks.for_each(|(idx, x)| simd::dispatch(|| self.apply(x, (idx * CHUNK) as u64)));
+        x
     }
 }
 
@@ -43,10 +41,10 @@ impl Kernel<1> for Dropout {
     type Saved<K: Cpu> = ();
 
     fn forward<K: Cpu>(&self, [x]: [Primitive<K>; 1]) -> (Primitive<K>, ()) {
-        (self.of::<K>(&x), ())
+        (self.of::<K>(x), ())
     }
 
     fn backward<K: Cpu>(&self, (): (), dy: Primitive<K>, _: [bool; 1]) -> [Option<Primitive<K>>; 1] {
-        [Some(self.of::<K>(&dy))]
+        [Some(self.of::<K>(dy))]
     }
 }

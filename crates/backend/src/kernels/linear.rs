@@ -3,7 +3,7 @@
 use ndarray::{CowArray, Ix2, IxDyn};
 use rayon::prelude::*;
 
-use super::matmul::{matmul, matrix_mut};
+use super::matmul::matmul;
 use super::{Cpu, Kernel, Primitive, array, elements, rows_per_chunk, shape, simd};
 
 /// Inputs: x `[.., d_in]`, weight `[d_in, d_out]` and, of three, bias `[d_out]`.
@@ -53,17 +53,14 @@ fn forward<K: Cpu>(x: &Primitive<K>, weight: &Primitive<K>, bias: Option<&Primit
     let mut dims = shape::<K>(x);
     let (x, weight) = (array::<K>(x), array::<K>(weight));
     let (x, weight) = (rows_of(&x), rows_of(&weight));
-    let (rows, d_out) = (x.nrows(), weight.ncols());
-    let mut y = vec![0.0; rows * d_out];
-    let beta = match bias {
-        Some(bias) => {
-            let bias = elements::<K>(bias);
-            y.par_chunks_mut(d_out).for_each(|row| row.copy_from_slice(&bias));
-            1.0
-        }
-        None => 0.0,
-    };
-    matmul(1.0, x.view(), weight.view(), beta, matrix_mut(&mut y, rows, d_out));
+    let d_out = weight.ncols();
+    let mut y = matmul(x.view(), weight.view());
+    if let Some(bias) = bias {
+        let bias = elements::<K>(bias);
+        y.par_chunks_mut(rows_per_chunk(d_out) * d_out).for_each(|rows| {
+            simd::dispatch(|| rows.chunks_exact_mut(d_out).for_each(|row| simd::update(row, &bias, |y, bias| y + bias)));
+        });
+    }
     if let Some(last) = dims.last_mut() {
         *last = d_out;
     }
@@ -81,17 +78,8 @@ fn backward<K: Cpu>(
     let dims = shape::<K>(x);
     let (x, weight, dy) = (array::<K>(x), array::<K>(weight), array::<K>(dy));
     let (x, weight, dy) = (rows_of(&x), rows_of(&weight), rows_of(&dy));
-    let (rows, (d_in, d_out)) = (x.nrows(), weight.dim());
-    let dx = for_x.then(|| {
-        let mut dx = vec![0.0; rows * d_in];
-        matmul(1.0, dy.view(), weight.t(), 0.0, matrix_mut(&mut dx, rows, d_in));
-        K::tensor(dx, &dims)
-    });
-    let dweight = for_weight.then(|| {
-        let mut dweight = vec![0.0; d_in * d_out];
-        matmul(1.0, x.t(), dy.view(), 0.0, matrix_mut(&mut dweight, d_in, d_out));
-        K::tensor(dweight, &[d_in, d_out])
-    });
+    let dx = for_x.then(|| K::tensor(matmul(dy.view(), weight.t()), &dims));
+    let dweight = for_weight.then(|| K::tensor(matmul(x.t(), dy.view()), &[x.ncols(), dy.ncols()]));
     [dx, dweight]
 }
 

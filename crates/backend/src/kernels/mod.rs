@@ -14,21 +14,26 @@
 
 mod activation;
 mod adamw;
+mod add;
 mod attention;
 mod cross_entropy;
 mod dropout;
 mod embedding;
+mod few_rows;
+mod grow;
 mod linear;
 mod matmul;
 mod norm;
 mod reshape;
 mod rotary;
 mod simd;
+mod squares;
 mod storage;
 
 use std::any::{Any, TypeId};
 use std::borrow::Cow;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::NoCheckpointing};
@@ -36,17 +41,21 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::tensor::{DType, Tensor, TensorMetadata, TensorPrimitive, backend::Backend};
 use ndarray::{ArrayViewD, CowArray, IxDyn};
+use rayon::prelude::*;
 
-pub(crate) use activation::Gelu;
+pub(crate) use activation::{Activation, Function, Gated, Gelu, GeluTanh, Relu, Silu};
 pub(crate) use adamw::adamw_step;
+pub(crate) use add::Add;
 pub(crate) use attention::Attention;
 pub(crate) use cross_entropy::CrossEntropy;
 pub(crate) use dropout::Dropout;
 pub(crate) use embedding::Embedding;
+pub(crate) use grow::{prefix, write};
 pub(crate) use linear::Linear;
 pub(crate) use norm::{LayerNorm, RmsNorm};
 pub(crate) use reshape::Reshape;
 pub(crate) use rotary::Rotary;
+pub(crate) use squares::SumOfSquares;
 
 /// A tensor of a backend, of any rank.
 pub(crate) type Primitive<B> = burn::tensor::ops::FloatTensor<B>;
@@ -61,6 +70,8 @@ pub(crate) trait Cpu: Backend {
     fn contiguous(tensor: Primitive<Self>) -> Primitive<Self>;
     /// The elements of a contiguous tensor under another shape, not copied.
     fn with_shape(tensor: Primitive<Self>, shape: &[usize]) -> Primitive<Self>;
+    /// The first `len` along an axis, not copied.
+    fn prefix(tensor: Primitive<Self>, axis: usize, len: usize) -> Primitive<Self>;
     /// A tensor of these elements in row-major order.
     fn tensor(elements: Vec<f32>, shape: &[usize]) -> Primitive<Self>;
 }
@@ -141,13 +152,14 @@ fn tracked<K: Cpu, O: Kernel<N>, const N: usize>(
     inputs: [Primitive<Autodiff<K>>; N],
 ) -> Primitive<Autodiff<K>> {
     let nodes = inputs.each_ref().map(|input| input.node.clone());
-    let (output, saved) = op.forward::<K>(inputs.each_ref().map(|input| input.primitive.clone()));
+    let held = inputs.each_ref().map(|input| input.rc.clone());
+    let (output, saved) = op.forward::<K>(inputs.map(|input| input.primitive));
     let output = match Step(op).prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(prep) => prep.finish(saved, output),
         OpsKind::UnTracked(prep) => prep.finish(output),
     };
     // Until here: a node that no tensor holds and no step needs is taken out of the graph by any other thread's backward.
-    drop(inputs);
+    drop(held);
     output
 }
 
@@ -163,10 +175,23 @@ impl<K: Cpu, O: Kernel<N>, const N: usize> Backward<K, N> for Step<O> {
         let computed = self.0.backward::<K>(ops.state, upstream, wanted);
         for (parent, grad) in ops.parents.into_iter().zip(computed) {
             if let (Some(parent), Some(grad)) = (parent, grad) {
-                grads.register::<K>(parent.id, grad);
+                // PERF: added here, because burn adds on one thread and into a new buffer.
+                let (id, rc) = (parent.id, Arc::new(parent.id));
+                let before = grads.remove::<K>(&Tracked::<K> { primitive: grad.clone(), node: parent, rc });
+                grads.register::<K>(id, added::<K>(grad, before));
             }
         }
     }
+}
+
+/// The tensor type of autodiff.
+type Tracked<K> = Primitive<Autodiff<K>>;
+
+fn added<K: Cpu>(mut grad: Primitive<K>, before: Option<Primitive<K>>) -> Primitive<K> {
+    if let Some(before) = before {
+        update(K::elements_mut(&mut grad), &elements::<K>(&before), |sum, before| sum + before);
+    }
+    grad
 }
 
 /// The value as a type that it is known to have.
@@ -221,6 +246,31 @@ fn shape<K: Cpu>(tensor: &Primitive<K>) -> Vec<usize> {
 
 /// How many elements a thread takes at a time: long enough to be worth a task, and the same on every machine.
 const CHUNK: usize = 1 << 14;
+
+/// `f` of each pair of elements, on all threads.
+fn map2(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32> {
+    let len = x.len().min(y.len());
+    let mut out = Vec::with_capacity(len);
+    let chunks = out.spare_capacity_mut()[..len].par_chunks_mut(CHUNK);
+    chunks.zip(x.par_chunks(CHUNK)).zip(y.par_chunks(CHUNK)).for_each(|((out, x), y)| {
+        simd::dispatch(|| {
+            for (out, (&x, &y)) in out.iter_mut().zip(x.iter().zip(y)) {
+                out.write(f(x, y));
+            }
+        });
+    });
+    // SAFETY: all `len` elements were written: the chunks of the three slices have the same lengths up to there.
+    unsafe { out.set_len(len) };
+    out
+}
+
+/// `y ← f(y, x)`, on all threads.
+fn update(y: &mut [f32], x: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) {
+    y.par_chunks_mut(CHUNK)
+        .zip(x.par_chunks(CHUNK))
+        // PERF: not `&f`, which is called and not inlined.
+        .for_each(|(y, x)| simd::dispatch(|| simd::update(y, x, |y, x| f(y, x))));
+}
 
 /// How many rows of a matrix a thread takes at a time.
 fn rows_per_chunk(width: usize) -> usize {

@@ -39,14 +39,11 @@ impl Kernel<3> for LayerNorm {
     fn backward<K: Cpu>(
         &self,
         (x, gamma, moments): Self::Saved<K>,
-        dy: Primitive<K>,
-        [_, _, for_beta]: [bool; 3],
+        mut dy: Primitive<K>,
+        _: [bool; 3],
     ) -> [Option<Primitive<K>>; 3] {
-        let d = shape::<K>(&gamma)[0];
-        let (dx, dgamma) =
-            backward::<true>(&elements::<K>(&x), &elements::<K>(&gamma), &elements::<K>(&dy), &moments);
-        let dbeta = for_beta.then(|| K::tensor(super::linear::sum_of_rows(&elements::<K>(&dy), d), &[d]));
-        [Some(K::tensor(dx, &shape::<K>(&x))), Some(K::tensor(dgamma, &[d])), dbeta]
+        let [dgamma, dbeta] = backward::<K, true>(&x, &gamma, &mut dy, &moments);
+        [Some(dy), Some(dgamma), Some(dbeta)]
     }
 }
 
@@ -62,13 +59,11 @@ impl Kernel<2> for RmsNorm {
     fn backward<K: Cpu>(
         &self,
         (x, gamma, moments): Self::Saved<K>,
-        dy: Primitive<K>,
+        mut dy: Primitive<K>,
         _: [bool; 2],
     ) -> [Option<Primitive<K>>; 2] {
-        let d = shape::<K>(&gamma)[0];
-        let (dx, dgamma) =
-            backward::<false>(&elements::<K>(&x), &elements::<K>(&gamma), &elements::<K>(&dy), &moments);
-        [Some(K::tensor(dx, &shape::<K>(&x))), Some(K::tensor(dgamma, &[d]))]
+        let [dgamma, _] = backward::<K, false>(&x, &gamma, &mut dy, &moments);
+        [Some(dy), Some(dgamma)]
     }
 }
 
@@ -99,39 +94,47 @@ fn forward(
 }
 
 /// With `x̂ = (x − mean)·rstd` and `g = dy·gamma`: `dx = rstd·(g − mean(g) − x̂·mean(g·x̂))`, without `mean(g)` where
-/// rows were not centred, and `dgamma = Σ dy·x̂`.
-fn backward<const CENTRED: bool>(
+/// rows were not centred. `dx` takes the place of `dy`; the results are `dgamma = Σ dy·x̂` and `dbeta = Σ dy`.
+fn backward<K: Cpu, const CENTRED: bool>(
+    x: &Primitive<K>,
+    gamma: &Primitive<K>,
+    dy: &mut Primitive<K>,
+    moments: &[(f32, f32)],
+) -> [Primitive<K>; 2] {
+    let (x, gamma) = (elements::<K>(x), elements::<K>(gamma));
+    let sums = backward_in_place::<CENTRED>(&x, &gamma, K::elements_mut(dy), moments);
+    let (dgamma, dbeta) = sums.split_at(gamma.len());
+    [dgamma, dbeta].map(|sums| K::tensor(sums.to_vec(), &[gamma.len()]))
+}
+
+fn backward_in_place<const CENTRED: bool>(
     x: &[f32],
     gamma: &[f32],
-    dy: &[f32],
+    dy: &mut [f32],
     moments: &[(f32, f32)],
-) -> (Vec<f32>, Vec<f32>) {
+) -> Vec<f32> {
     let d = gamma.len();
     let rows = rows_per_chunk(d);
-    let mut dx = vec![0.0; x.len()];
-    let chunks = dx
-        .par_chunks_mut(rows * d)
-        .zip(x.par_chunks(rows * d))
-        .zip(dy.par_chunks(rows * d))
-        .zip(moments.par_chunks(rows));
+    let chunks = dy.par_chunks_mut(rows * d).zip(x.par_chunks(rows * d)).zip(moments.par_chunks(rows));
     let parts = chunks
-        .map(|(((dx, x), dy), moments)| {
-            let mut dgamma = vec![0.0; d];
+        .map(|((dy, x), moments)| {
+            let mut sums = vec![0.0; 2 * d];
+            let (dgamma, dbeta) = sums.split_at_mut(d);
             simd::dispatch(|| {
-                let rows = dx.chunks_exact_mut(d).zip(x.chunks_exact(d)).zip(dy.chunks_exact(d)).zip(moments);
-                for (((dx, x), dy), &(mean, rstd)) in rows {
-                    for ((dgamma, dy), x) in dgamma.iter_mut().zip(dy).zip(x) {
+                for ((dy, x), &(mean, rstd)) in dy.chunks_exact_mut(d).zip(x.chunks_exact(d)).zip(moments) {
+                    for (((dgamma, dbeta), dy), x) in dgamma.iter_mut().zip(&mut *dbeta).zip(&*dy).zip(x) {
                         *dgamma += dy * (x - mean) * rstd;
+                        *dbeta += dy;
                     }
-                    // dx holds g first.
-                    dx.iter_mut().zip(dy.iter().zip(gamma)).for_each(|(dx, (dy, gamma))| *dx = dy * gamma);
+                    let dx = dy;
+                    simd::update(dx, gamma, |dy, gamma| dy * gamma);
                     let g_mean = if CENTRED { simd::sum(dx) / d as f32 } else { 0.0 };
                     let gx_mean = simd::fold(dx, x, |g, x| g * (x - mean) * rstd) / d as f32;
                     simd::update(dx, x, |g, x| rstd * (g - g_mean - (x - mean) * rstd * gx_mean));
                 }
             });
-            dgamma
+            sums
         })
         .collect();
-    (dx, in_order(parts, d))
+    in_order(parts, 2 * d)
 }

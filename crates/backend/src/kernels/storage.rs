@@ -3,7 +3,7 @@
 #[cfg(feature = "ndarray")]
 mod ndarray_storage {
     use burn_ndarray::{NdArrayTensor, SharedArray};
-    use ndarray::{ArrayD, ArrayViewD, IxDyn};
+    use ndarray::{ArrayD, ArrayViewD, Axis, IxDyn};
 
     use super::super::Cpu;
     use crate::device::NdArray;
@@ -35,6 +35,12 @@ mod ndarray_storage {
                 Ok(array) => array.into(),
                 Err(error) => unreachable!("contiguous, and as many elements: {error}"),
             }
+        }
+
+        fn prefix(tensor: NdArrayTensor, axis: usize, len: usize) -> NdArrayTensor {
+            let mut array = owned(tensor);
+            array.slice_axis_inplace(Axis(axis), (0..len).into());
+            array.into()
         }
 
         fn tensor(elements: Vec<f32>, shape: &[usize]) -> NdArrayTensor {
@@ -88,6 +94,10 @@ mod flex_storage {
 
         fn with_shape(tensor: FlexTensor, shape: &[usize]) -> FlexTensor {
             tensor.reshape(Shape::from(shape))
+        }
+
+        fn prefix(tensor: FlexTensor, axis: usize, len: usize) -> FlexTensor {
+            tensor.narrow(axis, 0, len)
         }
 
         fn tensor(elements: Vec<f32>, shape: &[usize]) -> FlexTensor {

@@ -62,7 +62,7 @@ fn raw_keys_are_final_keys_turned_late<B: AutodiffBackend>(device: &B::Device) {
         // The plain scheme's keys have been turned.
         let mut turned = plain.new_cache();
         chunked_with(&plain, &tokens, chunks, &mut turned);
-        let [raw, turned] = [&cache, &turned].map(|cache| cache.layers[0].keys[0].clone());
+        let [raw, turned] = [&cache, &turned].map(|cache| cache.layers[0].keys[0].get());
         let off: Vec<f32> = (raw - turned).abs().max().to_data().iter::<f32>().collect();
         assert!(off[0] > 1e-2, "the cache holds turned keys");
     }
@@ -121,8 +121,8 @@ fn evicting_is_masking<B: AutodiffBackend>(device: &B::Device) {
             let mut cache = evicting.new_cache();
             assert_same("evicting", &want, &chunked_with(&evicting, &tokens, chunks, &mut cache));
             let columns = cache.tokens[0].as_ref().unwrap().seq;
-            let [_, _, keys, _] = cache.layers[1].keys[0].dims();
-            let values = cache.layers[1].values.as_ref().unwrap().dims()[2];
+            let [_, _, keys, _] = cache.layers[1].keys[0].get().dims();
+            let values = cache.layers[1].values.as_ref().unwrap().get().dims()[2];
             assert_eq!([columns, keys, values], [WIDTH - 1; 3], "what is left in the cache");
             assert_eq!((cache.seen, cache.next_positions), (vec![5, 7], vec![5.0, 7.0]));
         }
