@@ -141,13 +141,42 @@ pub fn linear<B: Backend, const D: usize>(
     weight: Tensor<B, 2>,
     bias: Option<Tensor<B, 1>>,
 ) -> Tensor<B, D> {
+    linear_in(x, weight, bias, Products::F32)
+}
+
+/// In what the factors of a matrix product are held; sums are f32 in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Products {
+    /// As they are.
+    #[default]
+    F32,
+    /// Rounded to bf16 (8 bits of significand), forward and backward: mixed precision as of arXiv:1905.12322, with
+    /// weights, gradients and everything between the products in f32.
+    Bf16,
+}
+
+impl Products {
+    /// Whether they are what they say on this backend and this processor; elsewhere factors stay f32.
+    pub fn are_available<B: Backend>(self) -> bool {
+        self == Self::F32 || kernels::exist::<B>() && kernels::bf16::available()
+    }
+}
+
+/// [`linear`] with the factors of its three products, one forward and two backward, held as `products` says.
+pub fn linear_in<B: Backend, const D: usize>(
+    x: Tensor<B, D>,
+    weight: Tensor<B, 2>,
+    bias: Option<Tensor<B, 1>>,
+    products: Products,
+) -> Tensor<B, D> {
+    let op = kernels::Linear { products };
     let (x, weight) = (primitive(x), primitive(weight));
     let (x, weight, bias) = match bias.map(primitive) {
-        Some(bias) => match kernels::run::<B, _, 3>(kernels::Linear, [x, weight, bias]) {
+        Some(bias) => match kernels::run::<B, _, 3>(op, [x, weight, bias]) {
             Ok(y) => return tensor(y),
             Err((_, [x, weight, bias])) => (x, weight, Some(tensor(bias))),
         },
-        None => match kernels::run::<B, _, 2>(kernels::Linear, [x, weight]) {
+        None => match kernels::run::<B, _, 2>(op, [x, weight]) {
             Ok(y) => return tensor(y),
             Err((_, [x, weight])) => (x, weight, None),
         },

@@ -112,7 +112,9 @@ impl<B: Backend> Model<B> {
 
     fn scores(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
         let hidden = match (&self.transform, &self.transform_norm) {
-            (Some(transform), Some(norm)) => norm.forward(ops::activation(transform.forward(hidden), Activation::Gelu)),
+            (Some(transform), Some(norm)) => {
+                norm.forward(ops::activation(transform.forward(hidden), Activation::Gelu))
+            }
             _ => hidden,
         };
         self.head.forward(hidden)

@@ -11,7 +11,9 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor, TensorData};
 use locus_backend::init::Init;
 use locus_backend::mask::{AttentionMask, MaskSpec};
-use locus_backend::ops::{self, Activation, AdamWStep, AttentionOptions, IGNORE, ScoreBias, Targets};
+use locus_backend::ops::{
+    self, Activation, AdamWStep, AttentionOptions, IGNORE, Products, ScoreBias, Targets,
+};
 use locus_backend::reference;
 use locus_backend::rng::Key;
 use locus_testkit::worst;
@@ -213,12 +215,12 @@ fn rows<B: AutodiffBackend>(device: &B::Device) {
             |x, gamma, _| ops::rms_norm(x, gamma, 1e-5),
             |x, gamma, _| reference::rms_norm(x, gamma, 1e-5),
         ),
+        ("gelu", |x, _, _| ops::activation(x * 2.0, Activation::Gelu), |x, _, _| reference::gelu(x * 2.0)),
         (
-            "gelu",
-            |x, _, _| ops::activation(x * 2.0, Activation::Gelu),
-            |x, _, _| reference::gelu(x * 2.0),
+            "gelu by tanh",
+            |x, _, _| ops::activation(x * 2.0, Activation::GeluTanh),
+            |x, _, _| by_tanh(x * 2.0),
         ),
-        ("gelu by tanh", |x, _, _| ops::activation(x * 2.0, Activation::GeluTanh), |x, _, _| by_tanh(x * 2.0)),
         ("relu", |x, _, _| ops::activation(x, Activation::Relu), |x, _, _| relu(x)),
         ("silu", |x, _, _| ops::activation(x * 4.0, Activation::Silu), |x, _, _| by_sigmoid(x * 4.0)),
         (
@@ -279,6 +281,31 @@ fn few_rows<B: AutodiffBackend>(device: &B::Device) {
             };
             assert_same(&format!("{rows} rows"), &of(true), &of(false));
         }
+    }
+}
+
+/// On factors that bf16 can hold, products in bf16 are those in f32, forward and backward; on others they are not.
+fn bf16_products<B: AutodiffBackend>(device: &B::Device) {
+    if !Products::Bf16.are_available::<B>() {
+        return;
+    }
+    let half = |x: f32| f32::from_bits((x.to_bits() + 0x7FFF + (x.to_bits() >> 16 & 1)) & 0xFFFF_0000);
+    let of = |products: Products, rounded: bool| {
+        let factor = |shape: [usize; 2], name: &str| {
+            let x: Vec<f32> = values(&seeded::<B, 2>(shape, name, device));
+            let x: Vec<f32> = x.into_iter().map(|x| if rounded { half(x) } else { x }).collect();
+            Tensor::<B, 2>::from_data(TensorData::new(x, shape), device)
+        };
+        let x = factor([67, 131], "x").require_grad();
+        let weight = factor([131, 41], "weight").require_grad();
+        let y = ops::linear_in(x.clone(), weight.clone(), None, products);
+        let grads = (y.clone() * factor([67, 41], "upstream")).sum().backward();
+        [y.inner(), x.grad(&grads).unwrap(), weight.grad(&grads).unwrap()].iter().map(values).collect::<Run>()
+    };
+    assert_same("bf16", &of(Products::Bf16, true), &of(Products::F32, true));
+    for (bf16, f32) in of(Products::Bf16, false).iter().zip(&of(Products::F32, false)) {
+        let worst = bf16.iter().zip(f32).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
+        assert!((0.003..0.3).contains(&worst), "{worst} from f32");
     }
 }
 
@@ -398,7 +425,7 @@ macro_rules! tests_on {
     )+ };
     ($device:ident) => {
         tests_on!(
-            $device: attention, a_constant_bias_has_no_gradient, attention_of_length_one, rotary, linear, rows, embedding, few_rows, growing,
+            $device: attention, a_constant_bias_has_no_gradient, attention_of_length_one, rotary, linear, rows, embedding, few_rows, bf16_products, growing,
             cross_entropy, reshape, adamw,
         );
     };

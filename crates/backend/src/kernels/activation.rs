@@ -27,7 +27,12 @@ impl<F: Function> Kernel<1> for Activation<F> {
         (K::tensor(y, &shape::<K>(&x)), x)
     }
 
-    fn backward<K: Cpu>(&self, x: Primitive<K>, mut dy: Primitive<K>, _: [bool; 1]) -> [Option<Primitive<K>>; 1] {
+    fn backward<K: Cpu>(
+        &self,
+        x: Primitive<K>,
+        mut dy: Primitive<K>,
+        _: [bool; 1],
+    ) -> [Option<Primitive<K>>; 1] {
         update(K::elements_mut(&mut dy), &elements::<K>(&x), |dy, x| dy * F::slope(x));
         [Some(dy)]
     }

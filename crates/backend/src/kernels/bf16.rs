@@ -106,7 +106,10 @@ mod x86 {
         }
         // SAFETY: a level is given only where the processor has the instructions of `Vectors`.
         let (a_tiles, b_tiles) = unsafe {
-            (packed(a, 0, |rows, tiles| tiles_of_a(rows, tiles)), packed(b, 1, |columns, tiles| tiles_of_b(columns, tiles)))
+            (
+                packed(a, 0, |rows, tiles| tiles_of_a(rows, tiles)),
+                packed(b, 1, |columns, tiles| tiles_of_b(columns, tiles)),
+            )
         };
         let strip = k.div_ceil(DEPTH) * TILE;
         let rows = (NUMBERS / k).clamp(BLOCK, (m / 4).max(BLOCK)).next_multiple_of(BLOCK);
@@ -116,13 +119,19 @@ mod x86 {
             let _tiles = (level == Level::Tiles).then(Tiles::configure);
             for (b, left) in b_tiles.chunks(2 * strip).zip((0..n).step_by(BLOCK)) {
                 for (a, c) in a.chunks(2 * strip).zip(c.chunks_mut(BLOCK * n)) {
+                    if level == Level::Tiles && c.len() == BLOCK * n && left + BLOCK <= n {
+                        // SAFETY: the tiles are configured; a whole block of c, whose rows are n long.
+                        unsafe { block_by_tiles(a, b, strip, c[left..].as_mut_ptr().cast(), n) };
+                        continue;
+                    }
+                    let mut block = [0.0; BLOCK * BLOCK];
                     // SAFETY: the level says that the processor has the instructions, and the tiles are configured.
-                    let block = unsafe {
+                    unsafe {
                         match level {
-                            Level::Tiles => block_by_tiles(a, b, strip),
-                            Level::Vectors => block_by_vectors(a, b, strip),
+                            Level::Tiles => block_by_tiles(a, b, strip, block.as_mut_ptr(), BLOCK),
+                            Level::Vectors => block_by_vectors(a, b, strip, &mut block),
                         }
-                    };
+                    }
                     for (c, block) in c.chunks_exact_mut(n).zip(block.chunks_exact(BLOCK)) {
                         c[left..].iter_mut().zip(block).for_each(|(c, x)| {
                             c.write(*x);
@@ -269,12 +278,11 @@ mod x86 {
     }
 
     /// # Safety
-    /// The tiles are configured.
-    unsafe fn block_by_tiles(a: &[u16], b: &[u16], strip: usize) -> [f32; BLOCK * BLOCK] {
+    /// The tiles are configured, and `c` is 32 rows of 32 numbers, `row` numbers apart, that nobody else has.
+    unsafe fn block_by_tiles(a: &[u16], b: &[u16], strip: usize, c: *mut f32, row: usize) {
         let ([a0, a1], [b0, b1]) = (two(a, strip), two(b, strip));
-        let mut c = [0.0; BLOCK * BLOCK];
         // SAFETY: every step reads a tile of each of the four strips, which are `strip` long, a multiple of the tile; the
-        // four results fill c, whose rows are 128 bytes.
+        // four results fill c.
         unsafe {
             asm!(
                 "tilezero tmm0",
@@ -298,27 +306,26 @@ mod x86 {
                 "jnz 2b",
                 "tilestored [{c} + {c_row}*1], tmm0",
                 "tilestored [{c} + {c_row}*1 + 64], tmm1",
-                "tilestored [{c} + {c_row}*1 + 2048], tmm2",
-                "tilestored [{c} + {c_row}*1 + 2112], tmm3",
+                "tilestored [{below} + {c_row}*1], tmm2",
+                "tilestored [{below} + {c_row}*1 + 64], tmm3",
                 a0 = inout(reg) a0.as_ptr() => _,
                 a1 = inout(reg) a1.as_ptr() => _,
                 b0 = inout(reg) b0.as_ptr() => _,
                 b1 = inout(reg) b1.as_ptr() => _,
                 steps = inout(reg) strip / TILE => _,
                 row = in(reg) 64_usize,
-                c = in(reg) c.as_mut_ptr(),
-                c_row = in(reg) 128_usize,
+                c = in(reg) c,
+                below = in(reg) c.add(EDGE * row),
+                c_row = in(reg) 4 * row,
                 options(nostack),
             );
         }
-        c
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    fn block_by_vectors(a: &[u16], b: &[u16], strip: usize) -> [f32; BLOCK * BLOCK] {
+    fn block_by_vectors(a: &[u16], b: &[u16], strip: usize, c: &mut [f32; BLOCK * BLOCK]) {
         const ROWS: usize = 8;
         let [b0, b1] = two(b, strip);
-        let mut c = [0.0; BLOCK * BLOCK];
         for (a, c) in two(a, strip).into_iter().zip(c.chunks_exact_mut(EDGE * BLOCK)) {
             for (part, c) in c.chunks_exact_mut(ROWS * BLOCK).enumerate() {
                 let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
@@ -348,7 +355,6 @@ mod x86 {
                 }
             }
         }
-        c
     }
 
     #[cfg(test)]
@@ -366,22 +372,25 @@ mod x86 {
         fn products_are_those_of_rounded_operands() {
             let Some(best) = level() else { return };
             let matrix = |m, n, seed: usize| {
-                Array2::from_shape_fn((m, n), |(i, j)| ((i * 313 + j * 71 + seed) % 1009) as f32 / 500.0 - 1.0)
+                Array2::from_shape_fn((m, n), |(i, j)| {
+                    ((i * 313 + j * 71 + seed) % 1009) as f32 / 500.0 - 1.0
+                })
             };
             for (m, k, n) in [(1, 1, 1), (16, 32, 16), (37, 65, 50), (67, 700, 131), (129, 31, 17)] {
                 let (a, b) = (matrix(m, k, 1), matrix(k, n, 2));
                 let exact = a.mapv(rounded).dot(&b.mapv(rounded));
                 let [a_by_columns, b_by_columns] = [&a, &b].map(|x| x.t().as_standard_layout().into_owned());
                 for level in [Level::Vectors, best] {
-                    for (a, b) in [
-                        (a.view(), b.view()),
-                        (a_by_columns.t(), b.view()),
-                        (a.view(), b_by_columns.t()),
-                    ] {
+                    for (a, b) in
+                        [(a.view(), b.view()), (a_by_columns.t(), b.view()), (a.view(), b_by_columns.t())]
+                    {
                         let c = product(a, b, level);
                         assert_eq!(c.len(), m * n);
                         for (c, exact) in c.iter().zip(&exact) {
-                            assert!((f64::from(*c) - exact).abs() < 2e-4, "{m} {k} {n} {level:?}: {c}, {exact}");
+                            assert!(
+                                (f64::from(*c) - exact).abs() < 2e-4,
+                                "{m} {k} {n} {level:?}: {c}, {exact}"
+                            );
                         }
                     }
                 }

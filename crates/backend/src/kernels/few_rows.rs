@@ -33,7 +33,9 @@ pub(super) fn product(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>, threads: b
 fn by_columns(rows: &[&[f32]], columns: &[f32], n: usize, threads: bool) -> Vec<f32> {
     let k = columns.len() / n.max(1);
     let dots = |block: &[f32]| -> Vec<f32> {
-        simd::dispatch(|| rows.iter().flat_map(|row| block.chunks_exact(k).map(|column| simd::dot(row, column))).collect())
+        simd::dispatch(|| {
+            rows.iter().flat_map(|row| block.chunks_exact(k).map(|column| simd::dot(row, column))).collect()
+        })
     };
     let blocks: Vec<Vec<f32>> = match threads {
         true => columns.par_chunks(COLUMNS * k).map(dots).collect(),

@@ -5,16 +5,19 @@ use rayon::prelude::*;
 
 use super::matmul::matmul;
 use super::{Cpu, Kernel, Primitive, array, elements, rows_per_chunk, shape, simd};
+use crate::ops::Products;
 
 /// Inputs: x `[.., d_in]`, weight `[d_in, d_out]` and, of three, bias `[d_out]`.
-#[derive(Debug)]
-pub(crate) struct Linear;
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Linear {
+    pub(crate) products: Products,
+}
 
 impl Kernel<2> for Linear {
     type Saved<K: Cpu> = [Primitive<K>; 2];
 
     fn forward<K: Cpu>(&self, [x, weight]: [Primitive<K>; 2]) -> (Primitive<K>, [Primitive<K>; 2]) {
-        (forward::<K>(&x, &weight, None), [x, weight])
+        (self.output::<K>(&x, &weight, None), [x, weight])
     }
 
     fn backward<K: Cpu>(
@@ -23,7 +26,7 @@ impl Kernel<2> for Linear {
         upstream: Primitive<K>,
         [for_x, for_weight]: [bool; 2],
     ) -> [Option<Primitive<K>>; 2] {
-        backward::<K>(&x, &weight, &upstream, for_x, for_weight)
+        self.gradients::<K>(&x, &weight, &upstream, for_x, for_weight)
     }
 }
 
@@ -31,7 +34,7 @@ impl Kernel<3> for Linear {
     type Saved<K: Cpu> = [Primitive<K>; 2];
 
     fn forward<K: Cpu>(&self, [x, weight, bias]: [Primitive<K>; 3]) -> (Primitive<K>, [Primitive<K>; 2]) {
-        (forward::<K>(&x, &weight, Some(&bias)), [x, weight])
+        (self.output::<K>(&x, &weight, Some(&bias)), [x, weight])
     }
 
     fn backward<K: Cpu>(
@@ -40,7 +43,7 @@ impl Kernel<3> for Linear {
         upstream: Primitive<K>,
         [for_x, for_weight, for_bias]: [bool; 3],
     ) -> [Option<Primitive<K>>; 3] {
-        let [dx, dweight] = backward::<K>(&x, &weight, &upstream, for_x, for_weight);
+        let [dx, dweight] = self.gradients::<K>(&x, &weight, &upstream, for_x, for_weight);
         let dbias = for_bias.then(|| {
             let d_out = shape::<K>(&weight)[1];
             K::tensor(sum_of_rows(&elements::<K>(&upstream), d_out), &[d_out])
@@ -49,38 +52,49 @@ impl Kernel<3> for Linear {
     }
 }
 
-fn forward<K: Cpu>(x: &Primitive<K>, weight: &Primitive<K>, bias: Option<&Primitive<K>>) -> Primitive<K> {
-    let mut dims = shape::<K>(x);
-    let (x, weight) = (array::<K>(x), array::<K>(weight));
-    let (x, weight) = (rows_of(&x), rows_of(&weight));
-    let d_out = weight.ncols();
-    let mut y = matmul(x.view(), weight.view());
-    if let Some(bias) = bias {
-        let bias = elements::<K>(bias);
-        y.par_chunks_mut(rows_per_chunk(d_out) * d_out).for_each(|rows| {
-            simd::dispatch(|| rows.chunks_exact_mut(d_out).for_each(|row| simd::update(row, &bias, |y, bias| y + bias)));
-        });
+impl Linear {
+    fn output<K: Cpu>(
+        &self,
+        x: &Primitive<K>,
+        weight: &Primitive<K>,
+        bias: Option<&Primitive<K>>,
+    ) -> Primitive<K> {
+        let mut dims = shape::<K>(x);
+        let (x, weight) = (array::<K>(x), array::<K>(weight));
+        let (x, weight) = (rows_of(&x), rows_of(&weight));
+        let d_out = weight.ncols();
+        let mut y = matmul(x.view(), weight.view(), self.products);
+        if let Some(bias) = bias {
+            let bias = elements::<K>(bias);
+            y.par_chunks_mut(rows_per_chunk(d_out) * d_out).for_each(|rows| {
+                simd::dispatch(|| {
+                    rows.chunks_exact_mut(d_out).for_each(|row| simd::update(row, &bias, |y, bias| y + bias))
+                });
+            });
+        }
+        if let Some(last) = dims.last_mut() {
+            *last = d_out;
+        }
+        K::tensor(y, &dims)
     }
-    if let Some(last) = dims.last_mut() {
-        *last = d_out;
-    }
-    K::tensor(y, &dims)
-}
 
-/// `dx = dy · weightᵀ`, `dweight = xᵀ · dy`.
-fn backward<K: Cpu>(
-    x: &Primitive<K>,
-    weight: &Primitive<K>,
-    dy: &Primitive<K>,
-    for_x: bool,
-    for_weight: bool,
-) -> [Option<Primitive<K>>; 2] {
-    let dims = shape::<K>(x);
-    let (x, weight, dy) = (array::<K>(x), array::<K>(weight), array::<K>(dy));
-    let (x, weight, dy) = (rows_of(&x), rows_of(&weight), rows_of(&dy));
-    let dx = for_x.then(|| K::tensor(matmul(dy.view(), weight.t()), &dims));
-    let dweight = for_weight.then(|| K::tensor(matmul(x.t(), dy.view()), &[x.ncols(), dy.ncols()]));
-    [dx, dweight]
+    /// `dx = dy · weightᵀ`, `dweight = xᵀ · dy`.
+    fn gradients<K: Cpu>(
+        &self,
+        x: &Primitive<K>,
+        weight: &Primitive<K>,
+        dy: &Primitive<K>,
+        for_x: bool,
+        for_weight: bool,
+    ) -> [Option<Primitive<K>>; 2] {
+        let dims = shape::<K>(x);
+        let (x, weight, dy) = (array::<K>(x), array::<K>(weight), array::<K>(dy));
+        let (x, weight, dy) = (rows_of(&x), rows_of(&weight), rows_of(&dy));
+        let dx = for_x.then(|| K::tensor(matmul(dy.view(), weight.t(), self.products), &dims));
+        let dweight =
+            for_weight.then(|| K::tensor(matmul(x.t(), dy.view(), self.products), &[x.ncols(), dy.ncols()]));
+        [dx, dweight]
+    }
 }
 
 /// All axes but the last as one.

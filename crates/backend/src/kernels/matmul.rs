@@ -3,11 +3,17 @@
 use gemm::Parallelism;
 use ndarray::{ArrayView2, ArrayViewMut2};
 
-use super::few_rows;
+use super::{bf16, few_rows};
+use crate::ops::Products;
 
 /// `a·b` in row-major order, on all threads where it is large enough to be worth it.
-pub(super) fn matmul(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>) -> Vec<f32> {
+pub(super) fn matmul(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>, products: Products) -> Vec<f32> {
     if let Some(c) = few_rows::product(a, b, true) {
+        return c;
+    }
+    if products == Products::Bf16
+        && let Some(c) = bf16::product(a, b)
+    {
         return c;
     }
     let (m, n) = (a.nrows(), b.ncols());

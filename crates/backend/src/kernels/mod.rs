@@ -16,6 +16,7 @@ mod activation;
 mod adamw;
 mod add;
 mod attention;
+pub(crate) mod bf16;
 mod cross_entropy;
 mod dropout;
 mod embedding;

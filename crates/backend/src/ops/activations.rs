@@ -53,7 +53,11 @@ pub fn activation<B: Backend, const D: usize>(x: Tensor<B, D>, f: Activation) ->
 ///
 /// # Panics
 /// If the shapes differ.
-pub fn gated<B: Backend, const D: usize>(gate: Tensor<B, D>, up: Tensor<B, D>, f: Activation) -> Tensor<B, D> {
+pub fn gated<B: Backend, const D: usize>(
+    gate: Tensor<B, D>,
+    up: Tensor<B, D>,
+    f: Activation,
+) -> Tensor<B, D> {
     assert_eq!(gate.dims(), up.dims(), "a gate is as large as what it gates");
     let inputs = [primitive(gate), primitive(up)];
     let done = match f {

@@ -67,7 +67,12 @@ impl<B: Backend, const D: usize> Growing<B, D> {
     }
 }
 
-fn write<B: Backend, const D: usize>(buffer: Tensor<B, D>, piece: Tensor<B, D>, axis: usize, at: usize) -> Tensor<B, D> {
+fn write<B: Backend, const D: usize>(
+    buffer: Tensor<B, D>,
+    piece: Tensor<B, D>,
+    axis: usize,
+    at: usize,
+) -> Tensor<B, D> {
     let dims = piece.dims();
     match kernels::write::<B>(primitive(buffer), primitive(piece), axis, at) {
         Ok(written) => tensor(written),
