@@ -40,15 +40,16 @@ impl<B: Backend, const D: usize> Growing<B, D> {
         let (mut dims, added) = (self.buffer.dims(), piece.dims());
         let fits = (0..D).all(|other| other == axis || dims[other] == added[other]);
         assert!(fits, "a piece of {added:?} does not fit {dims:?} along axis {axis}");
-        self.len += added[axis];
-        if self.len > dims[axis] {
-            dims[axis] = self.len.next_power_of_two();
+        let len = at + added[axis];
+        if len > dims[axis] {
+            dims[axis] = len.next_power_of_two();
             let larger = Tensor::zeros(dims, &piece.device());
             self.buffer = write(larger, self.get(), axis, 0);
         }
         // Taken out, so that nobody else holds it while it is written.
         let buffer = std::mem::replace(&mut self.buffer, Tensor::empty([0; D], &piece.device()));
         self.buffer = write(buffer, piece, axis, at);
+        self.len = len;
         self.get()
     }
 
