@@ -50,7 +50,7 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Examples, DataError> {
         }
         return finish(path, format, options, snips::read(path, options)?);
     }
-    let place = place::Place::of(path);
+    let place = source::place_of(path)?;
     let given = options.format.or_else(|| Format::of_bytes(&place));
     if given == Some(Format::Parquet) {
         return finish(path, Format::Parquet, options, parquet::read(path, &place, options)?);
