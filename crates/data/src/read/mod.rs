@@ -171,6 +171,16 @@ mod tests {
         );
     }
 
+    #[cfg(not(feature = "parquet"))]
+    #[test]
+    fn a_build_without_parquet_says_which_build_has_it() {
+        for name in ["a.parquet", "a.PARQUET"] {
+            let error = read_text(name, "PAR1", &ReadOptions::default()).expect_err("no feature");
+            assert!(error.starts_with(&format!("{name}: this build reads no Parquet files")), "{error}");
+            assert!(error.contains("cargo build --release --package locus --features parquet"), "{error}");
+        }
+    }
+
     #[test]
     fn leaves_examples_out() {
         let options = ReadOptions { skip_examples: vec!["NS".into()], ..Default::default() };

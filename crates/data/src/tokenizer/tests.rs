@@ -284,6 +284,13 @@ fn rare_characters_do_not_make_unigram_training_random() {
 }
 
 #[test]
+fn texts_without_repetition_are_no_panic() {
+    let text = "01\u{102A0}V2!BCA®\"\u{10AEB}a#$Σ% ";
+    let error = Tokenizer::train(TokenizerKind::Unigram, 20, false, [text]).expect_err("nothing repeats");
+    assert!(error.to_string().contains("too little repeats"), "{error}");
+}
+
+#[test]
 fn a_very_long_word_trains_and_encodes() {
     let long = "abcdefghij".repeat(3000);
     for kind in KINDS {
