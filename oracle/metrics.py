@@ -1,7 +1,8 @@
 """Golden scores for crates/metrics, from seqeval, scikit-learn and SciPy.
 
 Run from the repository root: python oracle/metrics.py
-Writes crates/metrics/tests/golden/{entity,classes,lm,multilabel,ranking,calibration,regression,bootstrap}.json.
+Writes crates/metrics/tests/golden/{entity,classes,lm,multilabel,ranking,calibration,regression,bootstrap,
+samples}.json.
 Deterministic: one seed, no clock.
 """
 
@@ -217,6 +218,28 @@ def bootstrap_case(rng, name, n, n_resamples=20_000):
     }
 
 
+def samples_case(rng, formula, n, n_resamples=10_000):
+    """The interval of macro-F1 over labels (scikit-learn's, of the examples drawn), or of a mean squared error."""
+    if formula == "macro_f1":
+        gold = rng.random((n, 4)) < [0.6, 0.3, 0.1, 0.02]
+        predicted = gold ^ (rng.random((n, 4)) < [0.1, 0.2, 0.05, 0.01])
+        score = lambda drawn: sk.f1_score(gold[drawn], predicted[drawn], average="macro", zero_division=0)
+    else:
+        gold = rng.normal(3.0, 2.0, size=n)
+        predicted = gold + rng.normal(0.3, 1.0, size=n) * rng.integers(1, 4, size=n)
+        score = lambda drawn: sk.mean_squared_error(gold[drawn], predicted[drawn])
+    options = {"n_resamples": n_resamples, "vectorized": False, "method": "percentile", "random_state": SEED}
+    found = scipy.stats.bootstrap((np.arange(n),), score, **options).confidence_interval
+    return {
+        "formula": formula,
+        "gold": gold.tolist(),
+        "predicted": predicted.tolist(),
+        "n_resamples": n_resamples,
+        "score": float(score(np.arange(n))),
+        "interval": [float(found.low), float(found.high)],
+    }
+
+
 def write(name, cases):
     OUT.mkdir(parents=True, exist_ok=True)
     body = {"script_sha256": SCRIPT_SHA256, "seed": SEED, "versions": VERSIONS, "cases": cases}
@@ -278,6 +301,8 @@ def main():
     write("calibration", [calibration_case(generator, *sizes) for sizes in [(2, 211, 10), (5, 173, 15), (3, 19, 7)]])
     write("regression", [regression_case(generator, *sizes) for sizes in [(97, 1.0, 9), (61, 3.0, 0), (2, 0.5, 3)]])
     write("bootstrap", [bootstrap_case(generator, name, n) for name, n in [("few sentences", 41), ("many", 307)]])
+    sizes = [("macro_f1", 53), ("macro_f1", 211), ("mean", 37), ("mean", 307)]
+    write("samples", [samples_case(generator, *sizes) for sizes in sizes])
 
 
 if __name__ == "__main__":

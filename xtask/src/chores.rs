@@ -10,8 +10,24 @@ use crate::{book, layers, results, run};
 /// All tests on one backend. On ndarray that is everything; elsewhere it is what computes with tensors.
 pub(crate) fn test(args: &[String]) -> Result<u8, String> {
     match backend(args)?.as_str() {
-        "ndarray" => code(cargo().args(["test", "--workspace"])),
+        "ndarray" => test_all(),
         other => test_on(other),
+    }
+}
+
+/// The tests of the workspace, then those of a feature that a normal build is without.
+fn test_all() -> Result<u8, String> {
+    match code(cargo().args(["test", "--workspace"]))? {
+        0 => code(cargo().args([
+            "test",
+            "--package",
+            "locus-data",
+            "--features",
+            "parquet",
+            "--lib",
+            "parquet",
+        ])),
+        failed => Ok(failed),
     }
 }
 
@@ -74,7 +90,13 @@ const STAGES: [Stage; 8] = [
     ("format", 1, || code(cargo().args(["fmt", "--all", "--check"]))),
     ("layers", 1, layers::check),
     ("clippy", 5, || {
-        code(cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"]))
+        let lint = ["--all-targets", "--quiet", "--", "--deny", "warnings"];
+        match code(cargo().args(["clippy", "--workspace"]).args(lint))? {
+            0 => {
+                code(cargo().args(["clippy", "--package", "locus-data", "--features", "parquet"]).args(lint))
+            }
+            failed => Ok(failed),
+        }
     }),
     ("doc", 4, || {
         code(
@@ -84,7 +106,7 @@ const STAGES: [Stage; 8] = [
         )
     }),
     ("test", 12, || match results::run(&["--check".to_owned()])? {
-        0 => code(cargo().args(["test", "--workspace"])),
+        0 => test_all(),
         failed => Ok(failed),
     }),
     ("run", 8, first_run),

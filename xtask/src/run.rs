@@ -39,6 +39,9 @@ fn built(args: &[String]) -> Result<Result<Command, u8>, String> {
     if args.iter().take(2).eq(["data", "fetch"]) {
         build.args(["--features", "download"]);
     }
+    if args.iter().any(|arg| arg.contains("parquet")) {
+        build.args(["--features", "parquet"]);
+    }
     let failed = code(&mut build)?;
     if failed != 0 {
         return Ok(Err(failed));

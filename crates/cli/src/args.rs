@@ -46,7 +46,8 @@ pub(crate) struct DeviceArgs {
 /// How files are read, where that is not recognised.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ReadArgs {
-    /// The layout: conll, csv, tsv, json, jsonl, squad, text, lines, snips; short for --read format=….
+    /// The layout: conll, csv, tsv, json, jsonl, parquet (in a build with that feature), squad, text, lines, snips; short
+    /// for --read format=….
     #[arg(long)]
     pub(crate) format: Option<String>,
     /// A key of a run file's `[data]` section, for instance --read columns.text=1 or --read encoding=gbk. Can be given many

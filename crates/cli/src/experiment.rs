@@ -20,7 +20,7 @@ use locus_pipeline::{Codec, Evaluation, Thresholds, TrainingSet, evaluate, in_un
 use locus_train::{BatchSource, BoxError, FitReport, Interrupter, Resume, Stopped, Trainer};
 
 use crate::UsageError;
-use crate::init::fill_tables;
+use crate::init::{InitReport, fill_tables};
 use crate::report::Report;
 use crate::run_file::{RunFile, Task};
 use crate::samples;
@@ -90,7 +90,7 @@ impl Experiment {
             self.write_run_file()?;
         }
         let dev = splits.get(&Part::Dev).cloned();
-        let fitted = self.fit::<B>(model, set, codec.clone(), dev, &fingerprint)?;
+        let fitted = self.fit::<B>(model, set, codec.clone(), dev, &fingerprint, &init)?;
         if resumes {
             self.write_run_file()?;
         }
@@ -376,12 +376,16 @@ impl Experiment {
         codec: Arc<Codec>,
         dev: Option<Examples>,
         fingerprint: &str,
+        init: &InitReport,
     ) -> anyhow::Result<FitReport<TaskModel<B::InnerBackend>>> {
         let batch_size = self.run.train.eval_batch_size;
-        let trainer = Trainer::new(self.run.train.fit.clone(), &self.out)
+        let mut trainer = Trainer::new(self.run.train.fit.clone(), &self.out)
             .resume(self.resume.clone())
             .interrupter(self.interrupter.clone())
             .fingerprint(fingerprint);
+        if !init.is_empty() {
+            trainer = trainer.initialization(serde_json::to_value(init)?);
+        }
         let evaluate = move |model: &TaskModel<B::InnerBackend>| match &dev {
             Some(dev) => evaluate(model, &codec, dev, batch_size).map(for_trainer),
             None => Ok(locus_train::Evaluation { score: f64::NAN, ..Default::default() }),

@@ -34,6 +34,13 @@ fn matrix(place: &Place, file: &str, end: &str) -> (String, Vec<Vec<f32>>) {
     (name.clone(), values.chunks(width).map(<[f32]>::to_vec).collect())
 }
 
+/// What `events.jsonl` says of tables from files.
+fn initialization(place: &Place, out: &str) -> Option<serde_json::Value> {
+    let events = std::fs::read_to_string(place.path(&format!("{out}/events.jsonl"))).unwrap();
+    let mut events = events.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    events.find(|event| event["event"] == "initialization")
+}
+
 fn vector(seed: u32) -> Vec<f32> {
     (0..16).map(|at| ((seed * 31 + at * 7) % 23) as f32 / 8.0 - 1.0).collect()
 }
@@ -59,6 +66,10 @@ fn word_vectors_become_the_token_table_and_stay_when_frozen() {
     let report = json(&place.path("out/report.json"));
     let found = &report["init"]["word_vectors"];
     assert_eq!((found["words"].as_u64(), found["not_found"].as_u64()), (Some(4), Some(9)));
+    let event = initialization(&place, "out").unwrap();
+    assert_eq!((event["step"].as_u64(), &event["tables"]), (Some(0), &report["init"]));
+    let counts = ["found", "found_by_case"].map(|key| event["tables"]["word_vectors"][key].as_u64());
+    assert_eq!(counts, [Some(3), Some(1)]);
     let vocab = json(&place.path("out/model/tokenizer.json"))["model"]["vocab"].clone();
     let (_, table) = matrix(&place, "out/model/model.safetensors", "embeddings.tokens");
     for (token, seed) in [("saw", 1), ("Lisbon", 3), ("sleeps", 4)] {
@@ -113,6 +124,7 @@ fn positions_of_another_model_are_copied_cut_or_interpolated() {
     // A learning rate of almost nothing leaves the tables as they began.
     let still = "train.learning_rate=1e-30";
     train(&place, "first", &[learned, "model.max_seq_len=9"]).succeeds();
+    assert_eq!(initialization(&place, "first"), None);
     let (name, source) = matrix(&place, "first/model/model.safetensors", ".table");
     let table = |out: &str| matrix(&place, &format!("{out}/model/model.safetensors"), ".table").1;
     let from = "model.init.positions=first/model";
@@ -122,6 +134,9 @@ fn positions_of_another_model_are_copied_cut_or_interpolated() {
     let cut = "model.init.position_fit=cut";
     train(&place, "cut", &[learned, still, "model.max_seq_len=7", &named, cut]).succeeds();
     assert_eq!(table("cut"), source[..7]);
+    let event = initialization(&place, "cut").unwrap();
+    let rows = ["rows_in_source", "rows"].map(|key| event["tables"]["positions"][key].as_u64());
+    assert_eq!(rows, [Some(9), Some(7)]);
     let offset = "model.init.position_offset=2";
     train(&place, "offset", &[learned, still, "model.max_seq_len=7", from, offset]).succeeds();
     assert_eq!(table("offset"), source[2..]);

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::did_you_mean;
+use crate::read::place::Place;
 use crate::read::source::Source;
 use crate::{DataError, Kind};
 use locus_metrics::tags::{self, TagScheme};
@@ -28,6 +29,8 @@ pub enum Format {
     Json,
     /// One JSON object, or list of cells, per line.
     Jsonl,
+    /// A Parquet file, with the feature `parquet`.
+    Parquet,
     /// A JSON document of articles, paragraphs and questions, as SQuAD has it.
     Squad,
     /// One stream of text.
@@ -40,12 +43,13 @@ pub enum Format {
 
 impl Format {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Conll,
         Self::Csv,
         Self::Tsv,
         Self::Json,
         Self::Jsonl,
+        Self::Parquet,
         Self::Squad,
         Self::Text,
         Self::Lines,
@@ -60,6 +64,7 @@ impl Format {
             Self::Tsv => "tsv",
             Self::Json => "json",
             Self::Jsonl => "jsonl",
+            Self::Parquet => "parquet",
             Self::Squad => "squad",
             Self::Text => "text",
             Self::Lines => "lines",
@@ -67,7 +72,7 @@ impl Format {
         }
     }
 
-    /// The layout of a file, from its name and first lines; an error if it fits none or several.
+    /// The layout of a text file, from its name and first lines; an error if it fits none or several.
     pub(crate) fn recognise(source: &Source) -> Result<Self, DataError> {
         match source.place.extension().as_str() {
             "csv" => Ok(Self::Csv),
@@ -79,6 +84,11 @@ impl Format {
             "tsv" => from_lines(source, Self::Tsv),
             _ => from_lines(source, Self::Text),
         }
+    }
+
+    /// The layout of a file that is no text, from its name.
+    pub(crate) fn of_bytes(place: &Place) -> Option<Self> {
+        (place.extension() == "parquet").then_some(Self::Parquet)
     }
 
     /// The layout of a folder, from the files in it.

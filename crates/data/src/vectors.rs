@@ -1,29 +1,26 @@
 //! Word vectors from text files, for the tokens of a tokenizer.
 //!
 //! A line holds a word and its numbers. word2vec and fastText (`.vec`) write the number of words and the width ahead of
-//! them, GloVe does not; both are read, also in `.gz`. The file is read line by line and only what is wanted is kept, so
-//! its size does not matter.
+//! them, GloVe does not; both are read, also in `.gz` and in `.zip` (`glove.6B.zip!/glove.6B.100d.txt`, or the archive
+//! alone where it holds one file). The file is read line by line and only what is wanted is kept, so its size does not
+//! matter.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
-
 use crate::error::{Problems, io};
+use crate::read::place::Place;
+use crate::read::source::{place_of, with_reader};
 use crate::{DataError, Tokenizer, TokenizerKind};
 
-/// A file of word vectors, opened.
+/// A file of word vectors, whose first line has been read.
+#[derive(Debug)]
 pub struct WordVectors {
     path: PathBuf,
-    reader: Box<dyn BufRead>,
-    /// The number of the line read last.
-    line: usize,
-    /// The first line, where it is a word's already.
-    first: Option<String>,
+    place: Place,
     width: usize,
-    /// How many words the first line promises.
+    /// How many words the first line promises; where it does not, it is a word's already.
     promised: Option<usize>,
 }
 
@@ -44,14 +41,12 @@ impl WordVectors {
     /// # Errors
     /// If the file is missing, or its first line is neither `number width` nor a word and numbers.
     pub fn open(path: &Path) -> Result<Self, DataError> {
-        let file = File::open(path).map_err(|error| io("read", path, error))?;
-        let is_packed = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
-        let mut reader: Box<dyn BufRead> = match is_packed {
-            true => Box::new(BufReader::new(MultiGzDecoder::new(BufReader::new(file)))),
-            false => Box::new(BufReader::new(file)),
-        };
-        let mut line = 0;
-        let first = next_line(path, &mut reader, &mut line)?.unwrap_or_default();
+        let place = place_of(path)?;
+        let (line, first) = with_reader(path, &place, |file, _| {
+            let mut lines = Lines::of(path, file);
+            let first = lines.next()?.unwrap_or_default();
+            Ok((lines.number, first))
+        })?;
         let fields: Vec<&str> = first.split([' ', '\t']).collect();
         let header = match fields[..] {
             [n_words, width] => n_words.parse().ok().zip(width.parse().ok()),
@@ -67,8 +62,7 @@ impl WordVectors {
                             first (gensim: save_word2vec_format)";
             return Err(Problems::only(path, line, expected));
         }
-        let first = promised.is_none().then_some(first);
-        Ok(Self { path: path.to_owned(), reader, line, first, width, promised })
+        Ok(Self { path: path.to_owned(), place, width, promised })
     }
 
     /// How many numbers a vector has.
@@ -84,7 +78,14 @@ impl WordVectors {
     ///
     /// # Errors
     /// Every line without the right number of numbers, and a file that ends before all promised words.
-    pub fn for_tokens(mut self, tokenizer: &Tokenizer) -> Result<TokenVectors, DataError> {
+    pub fn for_tokens(&self, tokenizer: &Tokenizer) -> Result<TokenVectors, DataError> {
+        with_reader(&self.path, &self.place, |file, _| self.find(tokenizer, Lines::of(&self.path, file)))
+    }
+
+    fn find(&self, tokenizer: &Tokenizer, mut lines: Lines<'_>) -> Result<TokenVectors, DataError> {
+        if self.promised.is_some() {
+            lines.next()?;
+        }
         let tokens: Vec<(u32, Vec<String>)> = (0..tokenizer.vocab_size() as u32)
             .filter_map(|id| Some((id, names(tokenizer, id, tokenizer.token(id)?))))
             .collect();
@@ -96,11 +97,11 @@ impl WordVectors {
         let mut by_case: HashMap<String, Vec<f32>> = HashMap::new();
         let mut problems = Problems::new(&self.path);
         let mut n_words = 0;
-        while let Some(line) = self.next()? {
+        while let Some(line) = lines.next()? {
             n_words += 1;
             let Some((word, numbers)) = split(&line, self.width) else {
                 let message = format!("expected a word and {} numbers", self.width);
-                problems.at(self.line, message);
+                problems.at(lines.number, message);
                 continue;
             };
             let lower = word.to_lowercase();
@@ -111,7 +112,7 @@ impl WordVectors {
             let vector: Option<Vec<f32>> =
                 numbers.map(|number| number.parse().ok().filter(|number: &f32| number.is_finite())).collect();
             let Some(vector) = vector else {
-                problems.at(self.line, format!("`{word}`: expected {} finite numbers", self.width));
+                problems.at(lines.number, format!("`{word}`: expected {} finite numbers", self.width));
                 continue;
             };
             if is_folded {
@@ -141,29 +142,36 @@ impl WordVectors {
         }
         problems.finish(found)
     }
-
-    fn next(&mut self) -> Result<Option<String>, DataError> {
-        match self.first.take() {
-            Some(line) => Ok(Some(line)),
-            None => next_line(&self.path, &mut self.reader, &mut self.line),
-        }
-    }
 }
 
-/// The next line that is not blank. What is not UTF-8 becomes `U+FFFD`, which no token has.
-fn next_line(path: &Path, reader: &mut dyn BufRead, number: &mut usize) -> Result<Option<String>, DataError> {
-    let mut bytes = Vec::new();
-    loop {
-        bytes.clear();
-        *number += 1;
-        let n_bytes = reader.read_until(b'\n', &mut bytes).map_err(|error| io("read", path, error))?;
-        if n_bytes == 0 {
-            return Ok(None);
-        }
-        let line = String::from_utf8_lossy(&bytes);
-        let line = line.trim_end();
-        if !line.is_empty() {
-            return Ok(Some(line.to_owned()));
+/// Lines that are not blank, numbered. What is not UTF-8 becomes `U+FFFD`, which no token has.
+struct Lines<'a> {
+    path: &'a Path,
+    reader: BufReader<&'a mut dyn Read>,
+    /// The number of the line read last.
+    number: usize,
+}
+
+impl<'a> Lines<'a> {
+    fn of(path: &'a Path, file: &'a mut dyn Read) -> Self {
+        Self { path, reader: BufReader::new(file), number: 0 }
+    }
+
+    fn next(&mut self) -> Result<Option<String>, DataError> {
+        let mut bytes = Vec::new();
+        loop {
+            bytes.clear();
+            self.number += 1;
+            let n_bytes =
+                self.reader.read_until(b'\n', &mut bytes).map_err(|error| io("read", self.path, error))?;
+            if n_bytes == 0 {
+                return Ok(None);
+            }
+            let line = String::from_utf8_lossy(&bytes);
+            let line = line.trim_end();
+            if !line.is_empty() {
+                return Ok(Some(line.to_owned()));
+            }
         }
     }
 }
@@ -224,6 +232,21 @@ mod tests {
         let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         packed.write_all(glove.as_bytes()).expect("pack");
         assert_eq!(read("a.txt.gz", &packed.finish().expect("pack"), &tokenizer).as_ref(), Ok(&found));
+        let zip = |members: &[&str]| {
+            let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+            for member in members {
+                archive.start_file(*member, zip::write::SimpleFileOptions::default()).expect("member");
+                archive.write_all(glove.as_bytes()).expect("member");
+            }
+            archive.finish().expect("archive").into_inner()
+        };
+        assert_eq!(read("a.zip", &zip(&["a.txt"]), &tokenizer).as_ref(), Ok(&found));
+        let error = read("a.zip", &zip(&["50.txt", "100.txt"]), &tokenizer).expect_err("which?");
+        assert_eq!(error, "a.zip: the archive holds 50.txt, 100.txt; say which is meant: `a.zip!/50.txt`");
+        let dir = tempfile::tempdir().expect("temp dir");
+        std::fs::write(dir.path().join("a.zip"), zip(&["50.txt", "100.txt"])).expect("write");
+        let member = WordVectors::open(&dir.path().join("a.zip!/100.txt"));
+        assert_eq!(member.and_then(|file| file.for_tokens(&tokenizer)).ok().as_ref(), Some(&found));
         // A word in another encoding is no token's.
         let odd = [glove.as_bytes(), b"\xe4\xf6 1 2 3\n"].concat();
         assert_eq!(read("a.txt", &odd, &tokenizer).map(|found| found.rows), Ok(found.rows));

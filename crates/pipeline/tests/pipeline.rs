@@ -15,10 +15,11 @@ use locus_embedding::position::{LearnedConfig, PositionConfig};
 use locus_encoder::StackConfig;
 use locus_heads::generate::{Beams, Sampling};
 use locus_heads::{HeadConfig, Labels, Pooling, TagDecoding, TaskModel, Trainable};
+use locus_metrics::{bootstrap::Bootstrap, multilabel::MultiLabelScorer};
 use locus_model::{ModelConfig, save};
 use locus_pipeline::{
-    Codec, Pipeline, PipelineError, Prediction, ScoredLabel, StreamDecoder, Thresholds, TrainingSet, Tuning,
-    WriteOptions, evaluate,
+    Codec, Evaluation, Pipeline, PipelineError, Prediction, ScoredLabel, StreamDecoder, Thresholds,
+    TrainingSet, Tuning, WriteOptions, evaluate,
 };
 use locus_testkit::on_backends;
 
@@ -134,12 +135,27 @@ fn labels_for_every_input<B: AutodiffBackend>(device: &B::Device) {
     let pipeline = Pipeline::<B::InnerBackend>::from_dir(&dir, device).unwrap();
     let answers = pipeline.predict(&awkward()).unwrap();
     assert_eq!(answers.len(), awkward().len());
-    for answer in answers {
-        let Prediction::Label { score, scores, .. } = answer else { panic!() };
+    for (answer, given) in answers.into_iter().zip(awkward()) {
+        let Prediction::Label { text, score, scores, .. } = answer else { panic!() };
+        assert_eq!(text, given);
         assert!((scores.values().sum::<f64>() - 1.0).abs() < 1e-6 && score >= 0.5);
     }
     let wrong = pipeline.evaluate(&tagged_examples()).unwrap_err().to_string();
     assert!(wrong.contains("texts with labels"), "{wrong}");
+}
+
+/// An evaluation's interval is that of a score computed anew from the examples drawn, and so is the score itself.
+fn is_interval_of(evaluation: Evaluation, score: impl Fn(&[usize]) -> f64) {
+    let all: Vec<usize> = (0..evaluation.n_examples).collect();
+    let value = evaluation.value();
+    assert!((score(&all) - value).abs() < 1e-6, "{} and {value}", score(&all));
+    let want = Bootstrap::default().interval(all.len(), score).unwrap();
+    let got = evaluation.with_interval().interval.unwrap();
+    assert!(
+        (got.low - want.low).abs() < 1e-6 && (got.high - want.high).abs() < 1e-6,
+        "{got:?}, not {want:?}"
+    );
+    assert!(got.low < got.high, "{got:?}");
 }
 
 fn any_number_of_labels_for_every_input<B: AutodiffBackend>(device: &B::Device) {
@@ -197,6 +213,24 @@ fn any_number_of_labels_for_every_input<B: AutodiffBackend>(device: &B::Device) 
         assert_eq!(tuned.thresholds.as_ref().unwrap().len(), 3);
         assert_eq!(tuned.label_report.as_ref().unwrap().labels().len(), 3);
     }
+    // The interval of the score: the report's own macro-F1 of the examples drawn.
+    pipeline.codec.thresholds = Thresholds::Given(vec![0.5; 3]);
+    let Examples::MultiLabelled(rows) = &examples else { unreachable!() };
+    let names = ["fear", "joy", "love"];
+    let predicted = pipeline.predict(&rows.iter().map(|row| &row.text).collect::<Vec<_>>()).unwrap();
+    let given = |answer: &Prediction| match answer {
+        Prediction::Labels { labels, .. } => names.map(|name| labels.iter().any(|label| label.label == name)),
+        other => panic!("{other:?}"),
+    };
+    let macro_f1 = |drawn: &[usize]| {
+        let mut scorer = MultiLabelScorer::new(names);
+        for &at in drawn {
+            let gold = names.map(|name| rows[at].label.iter().any(|label| label == name));
+            scorer.add(&gold, &given(&predicted[at])).unwrap();
+        }
+        scorer.report().unwrap().classes.macro_avg().f1
+    };
+    is_interval_of(pipeline.evaluate(&examples).unwrap(), macro_f1);
     let wrong = pipeline.evaluate(&tagged_examples()).unwrap_err().to_string();
     assert!(wrong.contains("texts with any number of labels"), "{wrong}");
 }
@@ -225,6 +259,15 @@ fn a_number_for_every_input<B: AutodiffBackend>(device: &B::Device) {
     let metrics = pipeline.evaluate(&examples).unwrap().metrics;
     assert!((mean - metrics["loss"]).abs() < 1e-5 && (metrics["mse"] / 64.0 - mean).abs() < 1e-5);
     assert!(metrics.contains_key("spearman") && metrics["rmse"] > 0.0);
+    // The interval of the score: the mean squared error of the examples drawn, in standard deviations of 8.
+    let Examples::Scored(rows) = &examples else { unreachable!() };
+    let predicted = pipeline.predict(&rows.iter().map(|row| &row.text).collect::<Vec<_>>()).unwrap();
+    let error = |at: usize| match &predicted[at] {
+        Prediction::Number { value, .. } => (value - rows[at].label).powi(2) / 64.0,
+        other => panic!("{other:?}"),
+    };
+    let mse = |drawn: &[usize]| drawn.iter().map(|&at| error(at)).sum::<f64>() / drawn.len() as f64;
+    is_interval_of(pipeline.evaluate(&examples).unwrap(), mse);
 }
 
 fn text_streams_whole<B: AutodiffBackend>(device: &B::Device) {
@@ -382,6 +425,61 @@ fn a_text_ends_before_its_stop_string<B: AutodiffBackend>(device: &B::Device) {
     assert_eq!(error.unwrap_err().to_string().matches(", found").count(), 2);
 }
 
+/// In batches of three, out of their order and twice, every text of every task has the answer that it has alone.
+fn every_answer_is_that_of_its_text<B: AutodiffBackend>(device: &B::Device) {
+    let row =
+        |text: &str, label: &str| Labelled { text: text.into(), pair: None, label: label.into(), line: 1 };
+    let labelled = Examples::Labelled(vec![row("good 好", "pos"), row("bad", "neg")]);
+    let classes = |n_labels| HeadConfig::SequenceClassification { n_labels, pooling: Pooling::Mean };
+    let pair = Pair { source: "Mira visited 北京".into(), target: "Lisbon x".into(), line: 1 };
+    let tasks = [
+        (HeadConfig::TokenClassification { n_labels: 4, decoding: Default::default() }, tagged_examples()),
+        (classes(2), labelled.clone()),
+        (HeadConfig::MultiLabelClassification { n_labels: 2, pooling: Pooling::Mean }, labelled.clone()),
+        (
+            HeadConfig::Regression { pooling: Pooling::Mean, mean: 100.0, std: 8.0 },
+            Examples::Text(vec!["x".into()]),
+        ),
+        (HeadConfig::CausalLm { tied: true }, Examples::Text(vec![SENTENCE.repeat(3)])),
+        (HeadConfig::Seq2Seq { tied: true }, Examples::Pairs(vec![pair])),
+    ];
+    let mut texts = [awkward(), awkward()].concat();
+    texts[8..].reverse();
+    for (head, examples) in tasks {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("m");
+        folder::<B>(&dir, head.clone(), TokenizerKind::WordPiece, &examples, device);
+        let mut pipeline = Pipeline::<B::InnerBackend>::from_dir(&dir, device).unwrap();
+        pipeline.batch_size = 3;
+        let answers = pipeline.predict(&texts).unwrap();
+        assert_eq!(answers.len(), texts.len(), "{head:?}");
+        for (text, answer) in texts.iter().zip(&answers) {
+            let alone = pipeline.predict(&[text]).unwrap();
+            let [got, want] = [answer, &alone[0]].map(|answer| serde_json::to_value(answer).unwrap());
+            assert_eq!(got["text"], text.as_str());
+            assert!(is_near(&got, &want), "{head:?} {text:?}: {got}, alone {want}");
+        }
+        assert!(pipeline.predict::<&str>(&[]).unwrap().is_empty());
+    }
+}
+
+/// Equal, and numbers within 1e-4: rows of a batch are padded, which rounds sums otherwise.
+fn is_near(a: &serde_json::Value, b: &serde_json::Value) -> bool {
+    use serde_json::Value;
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => {
+            a.as_f64().zip(b.as_f64()).is_some_and(|(a, b)| (a - b).abs() <= 1e-4 * b.abs().max(1.0))
+        }
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_near(a, b))
+        }
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| is_near(a, b)))
+        }
+        _ => a == b,
+    }
+}
+
 fn targets_are_scored<B: AutodiffBackend>(device: &B::Device) {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path().join("m");
@@ -480,6 +578,7 @@ on_backends!(
     pieces_are_the_whole_text,
     a_text_for_every_prompt,
     a_text_ends_before_its_stop_string,
+    every_answer_is_that_of_its_text,
     targets_are_scored,
     a_label_stands_on_each_word_once,
     training_batches_are_a_function_of_seed_epoch_and_index,

@@ -9,6 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::{FitConfig, Stopped, TrainError};
 
@@ -28,6 +29,13 @@ pub enum Event<'a> {
         fingerprint: &'a str,
         /// The configuration.
         config: &'a FitConfig,
+    },
+    /// Tables of a new model came from files.
+    Initialization {
+        /// Steps done: none.
+        step: usize,
+        /// What the caller says of them.
+        tables: &'a Value,
     },
     /// An optimizer step is done.
     Step {
@@ -139,7 +147,7 @@ impl Journal {
 
 /// Whether a line is whole and not later than `step`.
 fn happened_by(line: &str, step: usize) -> bool {
-    let at = serde_json::from_str::<serde_json::Value>(line).ok().and_then(|event| event["step"].as_u64());
+    let at = serde_json::from_str::<Value>(line).ok().and_then(|event| event["step"].as_u64());
     at.is_some_and(|at| at <= step as u64)
 }
 
@@ -162,7 +170,7 @@ mod tests {
         let text = std::fs::read_to_string(&file)?;
         let steps: Vec<_> = text
             .lines()
-            .map(|l| serde_json::from_str(l).map(|v: serde_json::Value| v["step"].clone()))
+            .map(|l| serde_json::from_str(l).map(|v: Value| v["step"].clone()))
             .collect::<Result<_, _>>()?;
         assert_eq!(steps, [1, 2, 3]);
         Journal::open(dir.path(), 0)?;

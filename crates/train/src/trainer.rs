@@ -8,6 +8,7 @@ use burn::module::AutodiffModule;
 use burn::tensor::backend::AutodiffBackend;
 use burn_train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
 use locus_heads::Trainable;
+use serde_json::Value;
 
 use crate::adamw::AdamWOptions;
 use crate::checkpoint::{self, Checkpoint, Resume};
@@ -34,6 +35,7 @@ pub struct Trainer {
     console: ConsoleMode,
     interrupter: Interrupter,
     fingerprint: String,
+    initialization: Option<Value>,
 }
 
 impl Trainer {
@@ -46,6 +48,7 @@ impl Trainer {
             console: ConsoleMode::default(),
             interrupter: Interrupter::new(),
             fingerprint: String::new(),
+            initialization: None,
         }
     }
 
@@ -74,6 +77,13 @@ impl Trainer {
     #[must_use]
     pub fn fingerprint(mut self, fingerprint: impl Into<String>) -> Self {
         self.fingerprint = fingerprint.into();
+        self
+    }
+
+    /// Which tables of the model came from files, for the events of a run that begins.
+    #[must_use]
+    pub fn initialization(mut self, tables: Value) -> Self {
+        self.initialization = Some(tables);
         self
     }
 
@@ -126,6 +136,9 @@ impl Trainer {
             fingerprint: &self.fingerprint,
             config: &self.config,
         })?;
+        if let Some(tables) = self.initialization.as_ref().filter(|_| step == 0) {
+            run.journal.write(&Event::Initialization { step, tables })?;
+        }
         let (model, outcome) = self.launch::<B, M>(run, model)?;
         Ok(report(outcome, model))
     }

@@ -122,3 +122,42 @@ fn shown(prediction: &Prediction) -> String {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod tests {
+    use super::*;
+
+    /// All lines of an input that gives at most `n_bytes` at a time.
+    fn lines(input: &[u8], n_bytes: usize) -> anyhow::Result<Vec<String>> {
+        let reader = BufReader::with_capacity(n_bytes, input);
+        let mut lines = Lines { reader, origin: "in.txt", number: 0 };
+        let mut all = Vec::new();
+        loop {
+            let group = lines.next_group()?;
+            assert!(group.len() <= LINES);
+            if group.is_empty() {
+                return Ok(all);
+            }
+            all.extend(group);
+        }
+    }
+
+    #[test]
+    fn every_line_is_read_once_and_in_order() {
+        let many: Vec<String> =
+            (0..3 * LINES + 7).map(|n| if n % 5 == 0 { String::new() } else { n.to_string() }).collect();
+        let long = "x".repeat(100_000);
+        for n_bytes in [1, 7, 1 << 16] {
+            assert_eq!(lines(many.join("\n").as_bytes(), n_bytes).unwrap(), many);
+            let read = |text: &str| lines(text.as_bytes(), n_bytes).unwrap();
+            assert_eq!(read(""), [""; 0]);
+            assert_eq!(read("\n"), [""]);
+            assert_eq!(read("\n\r\n \n"), ["", "", " "]);
+            assert_eq!(read("\u{FEFF}a\r\n\r\n\u{FEFF}b"), ["a", "", "\u{FEFF}b"]);
+            assert_eq!(read(&format!("a\n{long}\n\nlast")), ["a", &long, "", "last"]);
+        }
+        let error = lines(b"a\n\nb\xFF\n", 7).unwrap_err().to_string();
+        assert!(error.starts_with("in.txt:3: byte 2 of the line is not UTF-8"), "{error}");
+    }
+}

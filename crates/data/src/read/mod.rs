@@ -9,6 +9,8 @@ mod conll;
 mod encoding;
 mod json;
 mod keys;
+#[cfg(feature = "parquet")]
+mod parquet;
 pub mod place;
 mod rows;
 mod snips;
@@ -48,8 +50,13 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Examples, DataError> {
         }
         return finish(path, format, options, snips::read(path, options)?);
     }
+    let place = source::place_of(path)?;
+    let given = options.format.or_else(|| Format::of_bytes(&place));
+    if given == Some(Format::Parquet) {
+        return finish(path, Format::Parquet, options, parquet::read(path, &place, options)?);
+    }
     let source = Source::open_as(path, options.encoding.as_deref())?;
-    let format = options.format.map_or_else(|| Format::recognise(&source), Ok)?;
+    let format = given.map_or_else(|| Format::recognise(&source), Ok)?;
     let examples = match format {
         Format::Conll => conll::read(&source, options),
         Format::Csv => table::read(&source, options, b','),
@@ -59,12 +66,24 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Examples, DataError> {
         Format::Squad => squad::read(&source, options),
         Format::Text => text::read_stream(&source),
         Format::Lines => text::read_lines(&source, options),
-        Format::Snips => Err(DataError::Format {
+        Format::Snips | Format::Parquet => Err(DataError::Format {
             path: path.to_owned(),
-            message: "expected a folder for format `snips`, found a file".into(),
+            message: format!("expected a folder for format `{format}`, found a file of text"),
         }),
     }?;
     finish(path, format, options, examples)
+}
+
+/// What a build without the feature says.
+#[cfg(not(feature = "parquet"))]
+mod parquet {
+    use super::*;
+
+    pub(super) fn read(path: &Path, _: &place::Place, _: &ReadOptions) -> Result<Examples, DataError> {
+        let message = "this build reads no Parquet files; build one that does with `cargo build --release --package \
+                       locus --features parquet`, or save the file as JSONL or CSV";
+        Err(DataError::Format { path: path.to_owned(), message: message.to_owned() })
+    }
 }
 
 fn finish(
@@ -150,6 +169,16 @@ mod tests {
             error.starts_with("a.csv: a table has no tagged words; use format `conll` or `jsonl`"),
             "{error}"
         );
+    }
+
+    #[cfg(not(feature = "parquet"))]
+    #[test]
+    fn a_build_without_parquet_says_which_build_has_it() {
+        for name in ["a.parquet", "a.PARQUET"] {
+            let error = read_text(name, "PAR1", &ReadOptions::default()).expect_err("no feature");
+            assert!(error.starts_with(&format!("{name}: this build reads no Parquet files")), "{error}");
+            assert!(error.contains("cargo build --release --package locus --features parquet"), "{error}");
+        }
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use zip::ZipArchive;
+
 use super::encoding::decode;
 use super::place::Place;
 use crate::DataError;
@@ -30,7 +32,7 @@ impl Source {
 
     /// Reads a file in an encoding.
     pub(crate) fn open_as(path: &Path, encoding: Option<&str>) -> Result<Self, DataError> {
-        let place = Place::of(path);
+        let place = place_of(path)?;
         let text = decode(path, read_bytes(path, &place)?, encoding)?;
         if text.trim().is_empty() {
             return Err(DataError::Format { path: path.to_owned(), message: "the file is empty".into() });
@@ -44,34 +46,95 @@ impl Source {
     }
 }
 
+/// The path taken apart. An archive that holds one file stands for that file.
+///
+/// # Errors
+/// If it is an archive of several files, or none that can be read.
+pub(crate) fn place_of(path: &Path) -> Result<Place, DataError> {
+    let place = Place::of(path);
+    if place.member.is_some() || !has_extension(&place.file, "zip") || !place.file.is_file() {
+        return Ok(place);
+    }
+    let archive = open_archive(&place.file)?;
+    let names = names_in(&archive);
+    let [name] = names[..] else {
+        let file = place.file_name();
+        let shown = match &names[..] {
+            [] => "no files".to_owned(),
+            [first, ..] => format!("{}; say which is meant: `{file}!/{first}`", listed(&names)),
+        };
+        return Err(DataError::Format {
+            path: path.to_owned(),
+            message: format!("the archive holds {shown}"),
+        });
+    };
+    Ok(Place { member: Some(name.to_owned()), ..place })
+}
+
 /// The bytes of a file, out of its archive and unpacked.
 pub(crate) fn read_bytes(path: &Path, place: &Place) -> Result<Vec<u8>, DataError> {
-    if !place.file.exists() {
-        return Err(no_such_file(&place.file));
-    }
-    let file = File::open(&place.file).map_err(|error| io("read", &place.file, error))?;
+    with_reader(path, place, |reader, is_packed| {
+        if is_packed {
+            return unpack(path, reader, MAX_UNPACKED);
+        }
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).map_err(|error| io("read", path, error))?;
+        Ok(bytes)
+    })
+}
+
+/// Reads a file from its start, out of its archive and unpacked; the second argument of `read` says whether it was packed.
+pub(crate) fn with_reader<T>(
+    path: &Path,
+    place: &Place,
+    read: impl FnOnce(&mut dyn Read, bool) -> Result<T, DataError>,
+) -> Result<T, DataError> {
     let Some(member) = &place.member else {
-        let is_packed = place.file.extension().is_some_and(|ext| ext.eq_ignore_ascii_case("gz"));
-        return match is_packed {
-            true => unpack(path, flate2::read::MultiGzDecoder::new(BufReader::new(file)), MAX_UNPACKED),
-            false => std::fs::read(&place.file).map_err(|error| io("read", &place.file, error)),
+        let mut file = BufReader::new(open_file(&place.file)?);
+        return match has_extension(&place.file, "gz") {
+            true => read(&mut flate2::read::MultiGzDecoder::new(file), true),
+            false => read(&mut file, false),
         };
     };
     let wrong = |message: String| DataError::Format { path: path.to_owned(), message };
-    let mut archive = zip::ZipArchive::new(BufReader::new(file))
-        .map_err(|error| DataError::Format { path: place.file.clone(), message: error.to_string() })?;
+    let mut archive = open_archive(&place.file)?;
     let index = archive.index_for_name(member).ok_or_else(|| {
-        let names: Vec<&str> = archive.file_names().filter(|name| !name.ends_with('/')).collect();
+        let names = names_in(&archive);
         let hint = did_you_mean(member, names.iter().copied());
-        let shown = names.iter().take(10).copied().collect::<Vec<_>>().join(", ");
-        let more = if names.len() > 10 { format!(" and {} more", names.len() - 10) } else { String::new() };
-        wrong(format!("the archive has no `{member}`{hint}; it holds {shown}{more}"))
+        wrong(format!("the archive has no `{member}`{hint}; it holds {}", listed(&names)))
     })?;
-    let inner = archive.by_index(index).map_err(|error| wrong(error.to_string()))?;
-    match member.to_lowercase().ends_with(".gz") {
-        true => unpack(path, flate2::read::MultiGzDecoder::new(inner), MAX_UNPACKED),
-        false => unpack(path, inner, MAX_UNPACKED),
+    let mut inner = archive.by_index(index).map_err(|error| wrong(error.to_string()))?;
+    match has_extension(Path::new(member), "gz") {
+        true => read(&mut flate2::read::MultiGzDecoder::new(inner), true),
+        false => read(&mut inner, true),
     }
+}
+
+fn has_extension(path: &Path, wanted: &str) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(wanted))
+}
+
+fn open_file(path: &Path) -> Result<File, DataError> {
+    if !path.exists() {
+        return Err(no_such_file(path));
+    }
+    File::open(path).map_err(|error| io("read", path, error))
+}
+
+fn open_archive(path: &Path) -> Result<ZipArchive<BufReader<File>>, DataError> {
+    ZipArchive::new(BufReader::new(open_file(path)?))
+        .map_err(|error| DataError::Format { path: path.to_owned(), message: error.to_string() })
+}
+
+/// The files of an archive, without folders and what macOS adds.
+fn names_in(archive: &ZipArchive<BufReader<File>>) -> Vec<&str> {
+    archive.file_names().filter(|name| !name.ends_with('/') && !name.starts_with("__MACOSX/")).collect()
+}
+
+fn listed(names: &[&str]) -> String {
+    let shown = names.iter().take(10).copied().collect::<Vec<_>>().join(", ");
+    let more = if names.len() > 10 { format!(" and {} more", names.len() - 10) } else { String::new() };
+    shown + &more
 }
 
 fn unpack(path: &Path, packed: impl Read, limit: u64) -> Result<Vec<u8>, DataError> {
@@ -132,6 +195,11 @@ mod tests {
         for name in ["c.zip!/in/a.csv", "c.zip!/in/b.csv.gz"] {
             assert_eq!(read_at(&dir.path().join(name)).as_ref(), Ok(&plain), "{name}");
         }
+        let error = read_at(&dir.path().join("c.zip")).expect_err("two files");
+        assert!(
+            error.ends_with("the archive holds in/a.csv, in/b.csv.gz; say which is meant: `c.zip!/in/a.csv`"),
+            "{error}"
+        );
         let error = read_at(&dir.path().join("c.zip!/in/a.cvs")).expect_err("no such member");
         assert!(
             error.ends_with(
@@ -143,6 +211,25 @@ mod tests {
         assert!(error.ends_with("d.zip: no such file; did you mean `c.zip`?"), "{error}");
         let error = read_at(&dir.path().join("a.csv!/b")).expect_err("no archive");
         assert!(error.contains("a.csv: ") && error.to_lowercase().contains("zip"), "{error}");
+    }
+
+    #[test]
+    fn an_archive_of_one_file_is_that_file() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let zip = |name: &str, members: &[&str]| {
+            let mut archive = zip::ZipWriter::new(File::create(dir.path().join(name)).expect("create"));
+            archive.add_directory("in/", zip::write::SimpleFileOptions::default()).expect("folder");
+            for member in members {
+                archive.start_file(*member, zip::write::SimpleFileOptions::default()).expect("member");
+                archive.write_all(b"text,label\nfine,good\n").expect("member");
+            }
+            archive.finish().expect("archive");
+        };
+        zip("one.zip", &["in/a.csv", "__MACOSX/in/._a.csv"]);
+        assert!(matches!(read_at(&dir.path().join("one.zip")), Ok(Examples::Labelled(_))));
+        zip("none.zip", &[]);
+        let error = read_at(&dir.path().join("none.zip")).expect_err("empty");
+        assert!(error.ends_with("none.zip: the archive holds no files"), "{error}");
     }
 
     #[test]

@@ -96,7 +96,7 @@ pub fn fit_pair(first: usize, second: usize, max_len: usize) -> (usize, usize) {
 }
 
 /// Each role: its key in a Hugging Face folder, and its usual names, the likeliest first.
-const ROLES: [(&str, &[&str]); 7] = [
+pub(super) const ROLES: [(&str, &[&str]); 7] = [
     ("pad_token", &["[PAD]", "<pad>", "<|pad|>", "<|padding|>", "<|finetune_right_pad_id|>"]),
     ("unk_token", &["[UNK]", "<unk>", "<|unk|>"]),
     ("cls_token", &["[CLS]", "<cls>", "<s>"]),

@@ -10,6 +10,7 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::{AddedToken, Tokenizer as HfTokenizer, decoders};
 
+use super::added::Added;
 use super::settings::{Role, Settings};
 use super::train::template;
 use super::{TOKENIZER_FILE, failed};
@@ -18,7 +19,7 @@ use crate::error::{Problems, io, no_such_file};
 use crate::read::source::Source;
 
 /// How a tokenizer that is in none of the formats becomes one that is.
-const CONVERT: &str = "convert it to tokenizer.json once, in Python: \
+pub(super) const CONVERT: &str = "convert it to tokenizer.json once, in Python: \
     transformers.AutoTokenizer.from_pretrained(\"FOLDER\").save_pretrained(\"FOLDER\")";
 
 /// The file itself, or the one in a folder.
@@ -85,12 +86,13 @@ fn load_bert(path: &Path, settings: &Settings) -> Result<HfTokenizer, DataError>
         ("mask_token", "[MASK]"),
     ]
     .map(|(key, usual)| settings.role_or(key, usual));
-    let id = |token: Option<&str>| vocab.get(token?).copied();
+    let added = Added::beside(path)?;
+    let id = |token: &str| vocab.get(token).copied().or_else(|| added.id(token));
     let (Some(unk), Some((cls, cls_id)), Some((sep, sep_id))) =
-        (id(unk).and(unk), cls.zip(id(cls)), sep.zip(id(sep)))
+        (unk.filter(|unk| vocab.contains_key(*unk)), cls.zip(cls.and_then(id)), sep.zip(sep.and_then(id)))
     else {
         let names: Vec<&str> =
-            [unk, cls, sep].into_iter().flatten().filter(|name| !vocab.contains_key(*name)).collect();
+            [unk, cls, sep].into_iter().flatten().filter(|name| id(name).is_none()).collect();
         let message = format!(
             "expected a BERT vocabulary with tokens for unknown, start and end; {} not found; \
              where they have other names, special_tokens_map.json beside it says which",
@@ -101,7 +103,7 @@ fn load_bert(path: &Path, settings: &Settings) -> Result<HfTokenizer, DataError>
     let special: Vec<AddedToken> = [pad, Some(unk), Some(cls), Some(sep), mask]
         .into_iter()
         .flatten()
-        .filter(|name| vocab.contains_key(*name))
+        .filter(|name| id(name).is_some())
         .map(|name| AddedToken::from(name, true))
         .collect();
     let template = template(
@@ -120,6 +122,7 @@ fn load_bert(path: &Path, settings: &Settings) -> Result<HfTokenizer, DataError>
     tokenizer.with_normalizer(Some(BertNormalizer::new(true, split_chinese, strip_accents, lowercase)));
     tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
     tokenizer.with_decoder(Some(decoders::wordpiece::WordPiece::default()));
+    added.add_to(&mut tokenizer, settings)?;
     tokenizer.add_special_tokens(&special);
     tokenizer.with_post_processor(Some(template));
     Ok(tokenizer)
@@ -144,6 +147,7 @@ fn load_bpe(path: &Path, settings: &Settings) -> Result<HfTokenizer, DataError> 
     let prefix = settings.switch("add_prefix_space").unwrap_or(false);
     tokenizer.with_pre_tokenizer(Some(ByteLevel::new(prefix, true, true)));
     tokenizer.with_decoder(Some(ByteLevel::default()));
+    Added::beside(path)?.add_to(&mut tokenizer, settings)?;
     let named = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
     let named = named.into_iter().filter_map(|key| match settings.role(key) {
         Role::Token(token) => Some(token),

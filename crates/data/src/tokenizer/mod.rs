@@ -5,6 +5,7 @@
 //! [`Tokenizer::encode_with_specials`]. Nothing is added around a text by `encode`; [`Tokenizer::assemble`] adds what the
 //! model expects (`[CLS] … [SEP]`).
 
+mod added;
 mod config;
 mod frame;
 mod load;
@@ -128,10 +129,11 @@ impl Tokenizer {
     /// with any of these.
     ///
     /// `tokenizer_config.json` and `special_tokens_map.json` beside it say which special tokens there are and how a
-    /// vocabulary normalises. Where nothing says whether a `vocab.txt` lowercases, its words tell.
+    /// vocabulary normalises; `added_tokens.json` beside a vocabulary goes on with it. Where nothing says whether a `vocab.txt` lowercases, its words tell.
     ///
     /// # Errors
-    /// If the file is missing, is none of these, or a named special token is not in the vocabulary.
+    /// If the file is missing, is none of these, a named special token is not in the vocabulary, or an added token has an id
+    /// that contradicts it.
     pub fn from_file(path: &Path) -> Result<Self, DataError> {
         let path = load::tokenizer_file(path)?;
         let settings = Settings::beside(&path)?;

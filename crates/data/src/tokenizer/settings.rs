@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use super::frame::ROLES;
 use crate::DataError;
 use crate::error::Problems;
 use crate::read::source::Source;
@@ -19,6 +20,11 @@ pub(super) struct Settings {
     files: Vec<(PathBuf, Map<String, Value>)>,
 }
 
+/// A token: a string, or an object with `content`.
+fn token(value: &Value) -> Option<&str> {
+    value.get("content").unwrap_or(value).as_str()
+}
+
 /// The token of a role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role<'a> {
@@ -31,6 +37,9 @@ pub(super) enum Role<'a> {
 }
 
 impl Settings {
+    /// The key of special tokens without a role.
+    pub(super) const ROLELESS: &'static str = "additional_special_tokens";
+
     /// Reads the settings in the folder of `vocab`.
     pub(super) fn beside(vocab: &Path) -> Result<Self, DataError> {
         let paths = FILES.map(|name| vocab.with_file_name(name));
@@ -59,10 +68,18 @@ impl Settings {
     /// The token under a key such as `pad_token`: a string, or an object with `content`.
     pub(super) fn role(&self, key: &str) -> Role<'_> {
         let Some(value) = self.value(key) else { return Role::Unsaid };
-        match value.get("content").unwrap_or(value).as_str() {
-            Some(token) => Role::Token(token),
-            None => Role::Without,
-        }
+        token(value).map_or(Role::Without, Role::Token)
+    }
+
+    /// The special tokens without a role.
+    pub(super) fn roleless(&self) -> Vec<&str> {
+        let list = self.value(Self::ROLELESS).and_then(Value::as_array);
+        list.into_iter().flatten().filter_map(token).collect()
+    }
+
+    /// Whether a token has a role, or is named among those without.
+    pub(super) fn is_special(&self, token: &str) -> bool {
+        ROLES.iter().any(|(key, _)| self.role(key) == Role::Token(token)) || self.roleless().contains(&token)
     }
 
     /// The token under a key, or `usual`.

@@ -284,6 +284,13 @@ fn rare_characters_do_not_make_unigram_training_random() {
 }
 
 #[test]
+fn texts_without_repetition_are_no_panic() {
+    let text = "01\u{102A0}V2!BCA®\"\u{10AEB}a#$Σ% ";
+    let error = Tokenizer::train(TokenizerKind::Unigram, 20, false, [text]).expect_err("nothing repeats");
+    assert!(error.to_string().contains("too little repeats"), "{error}");
+}
+
+#[test]
 fn a_very_long_word_trains_and_encodes() {
     let long = "abcdefghij".repeat(3000);
     for kind in KINDS {
@@ -315,6 +322,74 @@ fn reads_a_bert_vocabulary_and_its_configuration() {
     let error = Tokenizer::from_file(&path).expect_err("no specials").to_string();
     assert!(error.contains("vocab.txt: expected a BERT vocabulary"), "{error}");
     assert!(error.contains("[UNK], [CLS], [SEP] not found"), "{error}");
+}
+
+#[test]
+fn added_tokens_have_their_ids() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).expect("write");
+    // A start that is only among the added tokens, a special token without a role, a plain one, and one that is known,
+    // which is from now on a token of its own wherever it stands.
+    write("vocab.txt", "[PAD]\n[UNK]\n[SEP]\nboat\n##s\n");
+    write("added_tokens.json", r#"{"NewCo": 7, "[E1]": 6, "[CLS]": 5, "boat": 3}"#);
+    write(
+        "special_tokens_map.json",
+        r#"{"cls_token": "[CLS]", "additional_special_tokens": [{"content": "[E1]"}]}"#,
+    );
+    let bert = Tokenizer::from_file(dir.path()).expect("loads");
+    assert_eq!((bert.vocab_size(), bert.id("NewCo"), bert.specials().cls), (8, Some(7), Some(5)));
+    assert_eq!(bert.encode("boats NewCo NewCos").expect("encodes").ids, [3, 1, 7, 7, 1]);
+    assert_eq!(bert.assemble(&[7], None).ids, [5, 7, 2]);
+    // Special ones are text unless they are meant.
+    assert_eq!(bert.encode("[E1]").expect("encodes").ids, [1, 1, 1]);
+    assert_eq!(bert.encode_with_specials("[E1] boat").expect("encodes").ids, [6, 3]);
+    assert_eq!(bert.decode(&[6, 3, 7]).expect("decodes"), "boat NewCo");
+    let again = Tokenizer::from_json(bert.to_json().expect("json").as_bytes()).expect("loads");
+    assert_eq!(again.encode("boats NewCo").expect("encodes").ids, [3, 1, 7]);
+
+    std::fs::remove_file(dir.path().join("vocab.txt")).expect("remove");
+    write("vocab.json", r#"{"a": 0, "b": 1, "ab": 2, "<|endoftext|>": 3}"#);
+    write("merges.txt", "#version: 0.2\na b\n");
+    write("added_tokens.json", r#"{"<|im_end|>": 5, "<|im_start|>": 4}"#);
+    write("special_tokens_map.json", r#"{"eos_token": "<|im_end|>"}"#);
+    let bpe = Tokenizer::from_file(dir.path()).expect("loads");
+    assert_eq!((bpe.vocab_size(), bpe.specials().eos), (6, Some(5)));
+    assert_eq!(bpe.encode("<|im_start|>ab").expect("encodes").ids, [4, 2]);
+    assert_eq!(bpe.encode_with_specials("ab<|im_end|>").expect("encodes").ids, [2, 5]);
+}
+
+#[test]
+fn added_tokens_that_contradict_the_vocabulary_are_errors() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).expect("write");
+    let error = |added: &str| {
+        write("added_tokens.json", added);
+        let error = Tokenizer::from_file(dir.path()).expect_err(added).to_string();
+        error.replace(&format!("{}/", dir.path().display()), "")
+    };
+    write("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\nboat\n");
+    let found = error(r#"{"boat": 3, "ship": 4, "car": 5, "bus": 5, "tram": 9}"#);
+    let expected = "added_tokens.json: 4 problems\n  \
+        added_tokens.json: `boat` is 3 here, and 4 in the vocabulary\n  \
+        added_tokens.json: `ship` is 4, which is `boat` in the vocabulary\n  \
+        added_tokens.json: `bus` and `car` are both 5\n  \
+        added_tokens.json: `tram` is 9, expected 6: added tokens go on where the vocabulary of 5 ends, without gaps; \
+        convert it to tokenizer.json once";
+    assert!(found.starts_with(expected), "{found}");
+    let found = error(r#"{"car": "5", "bus": -1, "": 5}"#);
+    for expected in
+        ["`car`: expected an id, found \"5\"", "`bus`: expected an id, found -1", "id 5 has no token"]
+    {
+        assert!(found.contains(expected), "{found}");
+    }
+    assert!(error("[1]").starts_with("added_tokens.json:1: expected an object of tokens with ids"));
+    std::fs::remove_file(dir.path().join("added_tokens.json")).expect("remove");
+    write("special_tokens_map.json", r#"{"additional_special_tokens": ["[E1]"]}"#);
+    let found = Tokenizer::from_file(dir.path()).expect_err("no [E1]").to_string();
+    assert!(
+        found.ends_with("additional_special_tokens is `[E1]`, but the vocabulary has no such token"),
+        "{found}"
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! and those characters are scored in their own order.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tokenizers::Tokenizer as HfTokenizer;
 use tokenizers::decoders::DecoderWrapper;
@@ -37,7 +38,15 @@ pub(super) fn unigram(counts: &BTreeMap<String, u64>, vocab_size: usize) -> Resu
     // One place less than there is: the trainer stops when the vocabulary is just full, not when it is over-full.
     let words = trainable(counts, vocab_size - SPECIAL_TOKENS.len() - 1);
     let mut trained = Unigram::default();
-    pool.install(|| trainer.do_train(words, &mut trained)).map_err(failed("cannot train"))?;
+    // The suffix array underneath (esaxx-rs 0.1.10) reads past its end on some texts in which next to nothing repeats.
+    let train = AssertUnwindSafe(|| pool.install(|| trainer.do_train(words, &mut trained)));
+    let result = catch_unwind(train).map_err(|_| DataError::Tokenizer {
+        what: "unigram pieces cannot be found in these texts, in which too little repeats; train on more text, or \
+               choose another tokenizer.kind"
+            .to_owned(),
+        source: None,
+    })?;
+    result.map_err(failed("cannot train"))?;
     let pieces = trained.iter().skip(SPECIAL_TOKENS.len()).cloned().collect();
     let special = SPECIAL_TOKENS.map(|token| (token.to_owned(), 0.0));
     let vocab = special.into_iter().chain(in_order(pieces)).collect();
