@@ -38,3 +38,8 @@ pub use thresholds::{Thresholds, Tuning};
 pub use training_set::TrainingSet;
 pub use units::in_units;
 pub use write::{WriteOptions, Written, WrittenToken};
+
+/// The page on use as a library, whose code is tested with this crate, the highest of the libraries.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/library.md")]
+struct LibraryPage;
