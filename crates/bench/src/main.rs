@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 use burn::backend::Autodiff;
 use clap::{Parser, Subcommand};
+use locus_backend::ops::Products;
 use locus_embedding::position::PositionConfig;
 
 use measure::{Row, best_sgemm, print};
@@ -49,6 +50,9 @@ struct Args {
     /// Dropout, in the blocks and on attention weights.
     #[arg(long, global = true, default_value_t = 0.0)]
     dropout: f64,
+    /// Hold the factors of products in bf16, in training and forward.
+    #[arg(long, global = true)]
+    bf16: bool,
     /// Threads; as many as there are cores unless given.
     #[arg(long, global = true)]
     threads: Option<usize>,
@@ -97,7 +101,8 @@ fn run(args: &Args) -> anyhow::Result<()> {
         return against::compare(peer, &cases(args)?, args.rounds);
     }
     let sizes = args.sizes.iter().map(|name| size(name)).collect::<anyhow::Result<Vec<Size>>>()?;
-    let variant = Variant { position: position(&args.position)?, dropout: args.dropout };
+    let products = if args.bf16 { Products::Bf16 } else { Products::F32 };
+    let variant = Variant { position: position(&args.position)?, dropout: args.dropout, products };
     let peak = best_sgemm();
     let rows = on_backend(args, &sizes, &variant, peak)?;
     print(&rows, peak, args.json)
@@ -119,6 +124,9 @@ fn cases(args: &Args) -> anyhow::Result<Vec<Vec<String>>> {
             let (arch, repeats) = (format!("{arch:?}").to_lowercase(), args.repeats.to_string());
             let flags = [what, "--archs", &arch, "--sizes", size, "--json", "--repeats", &repeats];
             let mut flags: Vec<String> = flags.map(str::to_owned).to_vec();
+            if args.bf16 {
+                flags.push("--bf16".to_owned());
+            }
             if let Some(threads) = args.threads {
                 flags.extend(["--threads".to_owned(), threads.to_string()]);
             }

@@ -5,7 +5,7 @@
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
-use locus_backend::ops::{self, Activation, Targets};
+use locus_backend::ops::{self, Activation, Products, Targets};
 use locus_backend::rng::Key;
 use locus_embedding::position::{Form, LearnedConfig, PositionConfig};
 use locus_embedding::{TokenBatch, Tokens};
@@ -66,11 +66,13 @@ pub(crate) const SIZES: [Size; 3] = [
 pub(crate) struct Variant {
     pub(crate) position: PositionConfig,
     pub(crate) dropout: f64,
+    /// In what the factors of products are held.
+    pub(crate) products: Products,
 }
 
 impl Default for Variant {
     fn default() -> Self {
-        Self { position: PositionConfig::Learned(LearnedConfig::default()), dropout: 0.0 }
+        Self { position: PositionConfig::Learned(LearnedConfig::default()), dropout: 0.0, products: Products::F32 }
     }
 }
 
@@ -101,12 +103,14 @@ impl<B: Backend> Model<B> {
         let shape = StackShape { vocab_size, form, cross_attention: false };
         let linear = |dims| Linear::new(dims, true, 0.02, Key::new(0), device);
         let bert = arch == Arch::Bert;
-        let model = Self {
+        let mut model = Self {
             stack: Stack::new(&config, shape, Key::new(0), device),
             transform: bert.then(|| linear([d_model, d_model])),
             transform_norm: bert.then(|| Norm::new(NormKind::LayerNorm, d_model, EPS, device)),
             head: linear([d_model, vocab_size]),
         };
+        model.stack.set_products(variant.products);
+        model.head.set_products(variant.products);
         model.map(&mut Fill { path: Vec::new(), names: names(arch, n_layers) })
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use burn::module::Module;
 use burn::tensor::backend::AutodiffBackend;
+use locus_backend::ops::Products;
 use locus_backend::rng::Key;
 use locus_data::split::split;
 use locus_data::{
@@ -45,6 +46,9 @@ pub(crate) struct Experiment {
     pub(crate) backend: &'static str,
 }
 
+const NO_BF16: &str = "train.precision = \"bf16\" needs backend ndarray or flex on a processor with AVX512-BF16 or AMX, which is \
+not what there is here: take \"f32\"";
+
 /// How a run ended.
 pub(crate) enum Ended {
     /// With a model and its report.
@@ -59,6 +63,10 @@ pub(crate) enum Ended {
 impl Experiment {
     /// Runs it.
     pub(crate) fn run<B: AutodiffBackend>(mut self, device: &B::Device) -> anyhow::Result<Ended> {
+        let products = Products::from(self.run.train.precision);
+        if !products.are_available::<B>() {
+            return Err(UsageError(NO_BF16.to_owned()).into());
+        }
         self.find_files();
         let splits = self.read_data()?;
         if !splits.contains_key(&Part::Dev) {
@@ -75,7 +83,8 @@ impl Experiment {
         }
         let codec = Arc::new(codec);
         let set = self.training_set(&codec, train)?;
-        let model = self.model::<B>(&config, device)?.with_loss(self.losses(&codec, train)?);
+        let model = self.model::<B>(&config, device)?;
+        let model = model.with_loss(self.losses(&codec, train)?).with_products(products);
         let section = &self.run.model.init;
         let (model, init) =
             fill_tables(model, section, config.stack.init_std, &codec.tokenizer, set.token_ids())?;
@@ -90,13 +99,15 @@ impl Experiment {
             self.write_run_file()?;
         }
         let dev = splits.get(&Part::Dev).cloned();
-        let fitted = self.fit::<B>(model, set, codec.clone(), dev, &fingerprint, &init)?;
+        let mut fitted = self.fit::<B>(model, set, codec.clone(), dev, &fingerprint, &init)?;
         if resumes {
             self.write_run_file()?;
         }
         if fitted.stopped == Stopped::Interrupted {
             return Ok(Ended::Interrupted { steps: fitted.steps });
         }
+        // Scored as it is saved and loaded.
+        fitted.best_model = fitted.best_model.with_products(Products::F32);
         let scores = |part, codec: &Codec| {
             let examples: Option<&Examples> = splits.get(&part);
             let score =
@@ -248,7 +259,7 @@ impl Experiment {
     fn fingerprint(&self, config: &ModelConfig, codec: &Codec, set: &TrainingSet) -> anyhow::Result<String> {
         let (data, train) = (&self.run.data, &self.run.train);
         let model = &self.run.model;
-        let losses = (train.label_smoothing, train.focal_gamma, &train.class_weights);
+        let losses = (train.label_smoothing, train.focal_gamma, &train.class_weights, train.precision);
         let settings =
             (data.token_dropout, train.batch_size, losses, &model.from, &model.init, model.thresholds);
         let key = Key::new(0)

@@ -13,6 +13,7 @@ mod encoder_decoder;
 mod feed_forward;
 mod linear;
 mod norm;
+mod projections;
 mod stack;
 
 pub use attention::Attention;

@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, backend::Backend};
 use locus_backend::init::Init;
-use locus_backend::ops;
+use locus_backend::ops::{self, Products};
 use locus_backend::rng::Key;
 
 /// `y = x · weight + bias`.
@@ -13,6 +13,7 @@ pub struct Linear<B: Backend> {
     pub weight: Param<Tensor<B, 2>>,
     /// `[d_out]`.
     pub bias: Option<Param<Tensor<B, 1>>>,
+    bf16: bool,
 }
 
 impl<B: Backend> Linear<B> {
@@ -21,7 +22,19 @@ impl<B: Backend> Linear<B> {
         Self {
             weight: Init::Normal { std }.param([d_in, d_out], key.named("weight"), device),
             bias: bias.then(|| Init::Zeros.param([d_out], key, device)),
+            bf16: false,
         }
+    }
+
+    /// Says in what the factors of this layer's products are held, forward and backward: f32 unless said. It is not part
+    /// of what is saved.
+    pub fn set_products(&mut self, products: Products) {
+        self.bf16 = products == Products::Bf16;
+    }
+
+    /// In what the factors of this layer's products are held.
+    pub fn products(&self) -> Products {
+        if self.bf16 { Products::Bf16 } else { Products::F32 }
     }
 
     /// Projects the last axis.
@@ -40,6 +53,6 @@ impl<B: Backend> Linear<B> {
     /// assert_eq!(layer.forward(Tensor::ones([2, 7, 3], &device)).dims(), [2, 7, 5]);
     /// ```
     pub fn forward<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
-        ops::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val))
+        ops::linear_in(x, self.weight.val(), self.bias.as_ref().map(Param::val), self.products())
     }
 }

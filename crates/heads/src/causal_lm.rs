@@ -90,7 +90,10 @@ pub(crate) fn vocab_scores<B: Backend, P: PositionScheme<B>>(
 ) -> Tensor<B, 3> {
     match lm_head {
         Some(lm_head) => lm_head.forward(hidden),
-        None => ops::linear(hidden, decoder.embeddings.tokens.val().transpose(), None),
+        None => {
+            let table = decoder.embeddings.tokens.val();
+            ops::linear_in(hidden, table.transpose(), None, decoder.products())
+        }
     }
 }
 

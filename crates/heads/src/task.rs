@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::backend::Backend;
+use locus_backend::ops::Products;
 use locus_backend::rng::Key;
 use locus_embedding::position::{Form, Position, PositionScheme};
 use locus_encoder::{ConfigProblem, EncoderDecoder, Linear, Stack, StackConfig, StackShape};
@@ -213,6 +214,34 @@ impl<B: Backend, P: Module<B>> TaskModel<B, P> {
             Self::CausalLm(model) => &mut model.loss,
             Self::Seq2Seq(model) => &mut model.loss,
         } = options;
+        self
+    }
+
+    /// The same model with the factors of its products held as said, in training and after: of the stacks' projections
+    /// and of the output over the vocabulary. Weights, gradients and everything else stay f32.
+    #[must_use]
+    pub fn with_products(mut self, products: Products) -> Self {
+        let lm_head = match &mut self {
+            Self::TokenClassifier(model) => {
+                model.encoder.set_products(products);
+                None
+            }
+            Self::SequenceClassifier(model) => {
+                model.encoder.set_products(products);
+                None
+            }
+            Self::CausalLm(model) => {
+                model.decoder.set_products(products);
+                model.lm_head.as_mut()
+            }
+            Self::Seq2Seq(model) => {
+                model.body.set_products(products);
+                model.lm_head.as_mut()
+            }
+        };
+        if let Some(lm_head) = lm_head {
+            lm_head.set_products(products);
+        }
         self
     }
 }

@@ -13,6 +13,7 @@ use locus_data::{ReadOptions, TokenizerConfig};
 use locus_encoder::StackConfig;
 use locus_heads::{Pooling, TagDecoding};
 use locus_pipeline::Tuning;
+use locus_backend::ops::Products;
 use locus_train::FitConfig;
 use serde::de::{DeserializeOwned, Deserializer, Error};
 use serde::{Deserialize, Serialize};
@@ -213,9 +214,31 @@ pub(crate) struct TrainSection {
     /// How much each label counts; all the same where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) class_weights: Option<ClassWeights>,
+    /// In what the factors of matrix products are held.
+    pub(crate) precision: Precision,
     /// Schedule, optimizer, checkpoints.
     #[serde(flatten)]
     pub(crate) fit: FitConfig,
+}
+
+/// In what the factors of matrix products are held in training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Precision {
+    /// As they are.
+    #[default]
+    F32,
+    /// Rounded to bf16, with weights and sums in f32.
+    Bf16,
+}
+
+impl From<Precision> for Products {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::F32,
+            Precision::Bf16 => Self::Bf16,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -226,6 +249,7 @@ struct TrainKeys {
     label_smoothing: f64,
     focal_gamma: f64,
     class_weights: Option<ClassWeights>,
+    precision: Precision,
 }
 
 impl Default for TrainKeys {
@@ -236,14 +260,16 @@ impl Default for TrainKeys {
             label_smoothing: 0.0,
             focal_gamma: 0.0,
             class_weights: None,
+            precision: Precision::F32,
         }
     }
 }
 
 impl TrainSection {
     fn new(own: TrainKeys, fit: FitConfig) -> Self {
-        let TrainKeys { batch_size, eval_batch_size, label_smoothing, focal_gamma, class_weights } = own;
-        Self { batch_size, eval_batch_size, label_smoothing, focal_gamma, class_weights, fit }
+        let TrainKeys { batch_size, eval_batch_size, label_smoothing, focal_gamma, class_weights, precision } =
+            own;
+        Self { batch_size, eval_batch_size, label_smoothing, focal_gamma, class_weights, precision, fit }
     }
 }
 
@@ -255,7 +281,8 @@ impl Default for TrainSection {
 
 impl<'de> Deserialize<'de> for TrainSection {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let own = ["batch_size", "eval_batch_size", "label_smoothing", "focal_gamma", "class_weights"];
+        let own =
+            ["batch_size", "eval_batch_size", "label_smoothing", "focal_gamma", "class_weights", "precision"];
         let (own, fit) = split(deserializer, &own, "`epochs`")?;
         Ok(Self::new(own, fit))
     }
