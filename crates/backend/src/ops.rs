@@ -12,10 +12,12 @@ use crate::{kernels, reference};
 
 mod adamw;
 mod losses;
+mod packed;
 mod rotary;
 
 pub use adamw::{AdamWStep, adamw_step};
 pub use losses::{BinaryTargets, binary_cross_entropy, squared_error};
+pub use packed::packed_linear;
 pub use rotary::rotary;
 
 /// The label of a position that has no part in the loss, as in PyTorch.

@@ -21,6 +21,7 @@ mod embedding;
 mod linear;
 mod matmul;
 mod norm;
+mod packed;
 mod reshape;
 mod rotary;
 mod simd;
@@ -45,6 +46,7 @@ pub(crate) use dropout::Dropout;
 pub(crate) use embedding::Embedding;
 pub(crate) use linear::Linear;
 pub(crate) use norm::{LayerNorm, RmsNorm};
+pub(crate) use packed::{Panels, pack, packed_linear};
 pub(crate) use reshape::Reshape;
 pub(crate) use rotary::Rotary;
 
