@@ -6,6 +6,7 @@
 //! - [`device`] says which backends a build holds and runs a [`Job`](device::Job) on the one a user asks for;
 //! - [`ops`] are the heavy operations, as free functions of a plain `B: Backend`. Each runs a kernel where one is
 //!   written for the type of `B`, and the reference body otherwise;
+//! - [`packed`] holds weights in bf16 or int8, for inference on a CPU;
 //! - [`rng`] is the counter-based randomness that makes initialisation and dropout equal on every backend;
 //! - [`init`] makes initial weights on the host; [`mask`] is the one place where mask polarity is turned.
 //!
@@ -26,5 +27,6 @@ pub mod init;
 mod kernels;
 pub mod mask;
 pub mod ops;
+pub mod packed;
 pub mod reference;
 pub mod rng;

@@ -14,12 +14,14 @@ mod activations;
 mod adamw;
 mod grow;
 mod losses;
+mod packed;
 mod rotary;
 
 pub use activations::{Activation, activation, add, gated};
 pub use adamw::{AdamWStep, adamw_step};
 pub use grow::Growing;
 pub use losses::{BinaryTargets, binary_cross_entropy, squared_error};
+pub use packed::packed_linear;
 pub use rotary::rotary;
 
 /// The label of a position that has no part in the loss, as in PyTorch.
