@@ -317,6 +317,8 @@ mod x86 {
                 c = in(reg) c,
                 below = in(reg) c.add(EDGE * row),
                 c_row = in(reg) 4 * row,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                 options(nostack),
             );
         }
