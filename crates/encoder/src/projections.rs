@@ -27,11 +27,15 @@ impl<B: Backend, P> EncoderDecoder<B, P> {
 
 /// The projections of a block.
 pub(crate) fn projections<B: Backend>(block: &mut Block<B>) -> impl Iterator<Item = &mut Linear<B>> {
-    let attentions = [Some(&mut block.attn), block.cross_attn.as_mut()].into_iter().flatten();
     let FeedForward { gate_proj, up_proj, down_proj, .. } = &mut block.ffn;
-    let of_attention = |attention: &'_ mut Attention<B>| {
-        let Attention { q_proj, k_proj, v_proj, o_proj, .. } = attention;
-        [q_proj, k_proj, v_proj, o_proj]
-    };
-    attentions.flat_map(of_attention).chain(gate_proj.as_mut()).chain([up_proj, down_proj])
+    of_attention(&mut block.attn)
+        .into_iter()
+        .chain(block.cross_attn.as_mut().into_iter().flat_map(of_attention))
+        .chain(gate_proj.as_mut())
+        .chain([up_proj, down_proj])
+}
+
+fn of_attention<B: Backend>(attention: &mut Attention<B>) -> [&mut Linear<B>; 4] {
+    let Attention { q_proj, k_proj, v_proj, o_proj, .. } = attention;
+    [q_proj, k_proj, v_proj, o_proj]
 }
