@@ -6,6 +6,7 @@
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 use locus_backend::ops::{self, Targets};
+use locus_backend::packed::{PackError, Precision};
 use locus_backend::rng::Key;
 use locus_embedding::position::{Form, LearnedConfig, PositionConfig};
 use locus_embedding::{TokenBatch, Tokens};
@@ -108,6 +109,12 @@ impl<B: Backend> Model<B> {
             head: linear([d_model, vocab_size]),
         };
         model.map(&mut Fill { path: Vec::new(), names: names(arch, n_layers) })
+    }
+
+    /// Rounds the weights of all linear layers.
+    pub(crate) fn pack(&mut self, precision: Precision) -> Result<(), PackError> {
+        self.stack.pack(precision)?;
+        self.transform.iter_mut().chain([&mut self.head]).try_for_each(|linear| linear.pack(precision))
     }
 
     fn scores(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {

@@ -4,6 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Tensor, backend::Backend};
 use locus_backend::init::Init;
 use locus_backend::ops;
+use locus_backend::packed::{PackError, Packed, Precision};
 use locus_backend::rng::Key;
 
 /// `y = x · weight + bias`.
@@ -13,6 +14,9 @@ pub struct Linear<B: Backend> {
     pub weight: Param<Tensor<B, 2>>,
     /// `[d_out]`.
     pub bias: Option<Param<Tensor<B, 1>>>,
+    /// What stands in for `weight`, which is empty then, after [`Linear::pack`]. It is not saved.
+    #[module(skip)]
+    pub packed: Option<Packed>,
 }
 
 impl<B: Backend> Linear<B> {
@@ -21,7 +25,22 @@ impl<B: Backend> Linear<B> {
         Self {
             weight: Init::Normal { std }.param([d_in, d_out], key.named("weight"), device),
             bias: bias.then(|| Init::Zeros.param([d_out], key, device)),
+            packed: None,
         }
+    }
+
+    /// Rounds the weight for inference and lets go of the f32 weight. A packed layer stays as it is.
+    ///
+    /// # Errors
+    /// As [`Packed::new`]; then the layer is as it was.
+    pub fn pack(&mut self, precision: Precision) -> Result<(), PackError> {
+        if self.packed.is_none() {
+            let weight = self.weight.val();
+            let empty = Tensor::zeros([0, 0], &weight.device());
+            self.packed = Some(Packed::new(weight, precision)?);
+            self.weight = Param::initialized(self.weight.id, empty);
+        }
+        Ok(())
     }
 
     /// Projects the last axis.
@@ -40,6 +59,10 @@ impl<B: Backend> Linear<B> {
     /// assert_eq!(layer.forward(Tensor::ones([2, 7, 3], &device)).dims(), [2, 7, 5]);
     /// ```
     pub fn forward<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
-        ops::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val))
+        let bias = self.bias.as_ref().map(Param::val);
+        match &self.packed {
+            Some(packed) => ops::packed_linear(x, packed, bias),
+            None => ops::linear(x, self.weight.val(), bias),
+        }
     }
 }

@@ -46,7 +46,7 @@ pub(crate) use dropout::Dropout;
 pub(crate) use embedding::Embedding;
 pub(crate) use linear::Linear;
 pub(crate) use norm::{LayerNorm, RmsNorm};
-pub(crate) use packed::{Panels, pack, packed_linear};
+pub(crate) use packed::{Panels, instructions, pack, packed_linear};
 pub(crate) use reshape::Reshape;
 pub(crate) use rotary::Rotary;
 
