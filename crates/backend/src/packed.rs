@@ -28,6 +28,11 @@ impl Precision {
             Self::Int8 => "int8",
         }
     }
+
+    /// The instructions that this processor has for it, the fastest first; `plain` are those that every processor has.
+    pub fn instructions(self) -> Vec<&'static str> {
+        kernels::instructions(self)
+    }
 }
 
 /// The weights of a linear layer, rounded and laid out for [`ops::packed_linear`](crate::ops::packed_linear). Clones share

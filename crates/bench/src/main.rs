@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use burn::backend::Autodiff;
 use clap::{Parser, Subcommand};
 use locus_backend::ops::Products;
+use locus_backend::packed::Precision;
 use locus_embedding::position::PositionConfig;
 
 use measure::{Row, best_sgemm, print};
@@ -59,6 +60,9 @@ struct Args {
     /// Rows of the forward pass, separated by commas.
     #[arg(long, global = true, value_delimiter = ',', default_value = "1,16")]
     rows: Vec<usize>,
+    /// How forward and generate hold the weights of linear layers, separated by commas: f32, bf16, int8.
+    #[arg(long, global = true, value_delimiter = ',', default_value = "f32")]
+    weights: Vec<Weights>,
     /// Another program that takes the same flags, for instance 'python oracle/bench_torch.py'; both run in turn.
     #[arg(long, global = true, value_name = "COMMAND")]
     against: Option<String>,
@@ -80,6 +84,26 @@ enum What {
     Forward,
     /// Greedy generation of 128 tokens after a prompt of 32, one row.
     Generate,
+}
+
+/// How the weights of linear layers are held.
+#[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Weights {
+    F32,
+    Bf16,
+    Int8,
+}
+
+impl Weights {
+    /// What they are rounded to.
+    fn precision(self) -> Option<Precision> {
+        match self {
+            Self::F32 => None,
+            Self::Bf16 => Some(Precision::Bf16),
+            Self::Int8 => Some(Precision::Int8),
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -130,11 +154,21 @@ fn cases(args: &Args) -> anyhow::Result<Vec<Vec<String>>> {
             if let Some(threads) = args.threads {
                 flags.extend(["--threads".to_owned(), threads.to_string()]);
             }
-            match what {
-                "forward" => cases.extend(args.rows.iter().map(|rows| {
-                    flags.iter().cloned().chain(["--rows".to_owned(), rows.to_string()]).collect()
-                })),
-                _ => cases.push(flags),
+            if what == "train" {
+                cases.push(flags);
+                continue;
+            }
+            for weights in &args.weights {
+                let mut flags = flags.clone();
+                if weights.precision().is_some() {
+                    flags.extend(["--weights".to_owned(), format!("{weights:?}").to_lowercase()]);
+                }
+                match what {
+                    "forward" => cases.extend(args.rows.iter().map(|rows| {
+                        flags.iter().cloned().chain(["--rows".to_owned(), rows.to_string()]).collect()
+                    })),
+                    _ => cases.push(flags),
+                }
             }
         }
     }
@@ -167,16 +201,23 @@ where
     let mut rows = Vec::new();
     for size in sizes {
         for &arch in &args.archs {
-            let at = suites::Case { arch, size: *size, variant, repeats: args.repeats, peak };
+            let with =
+                |weights| suites::Case { arch, size: *size, variant, repeats: args.repeats, peak, weights };
             match args.what {
-                What::Train => rows.push(at.train::<Autodiff<B>>(&device)?),
+                What::Train => rows.push(with(Weights::F32).train::<Autodiff<B>>(&device)?),
                 What::Forward => {
-                    for &n in &args.rows {
-                        rows.push(at.forward::<B>(n, &device)?);
+                    for (&weights, &n) in
+                        args.weights.iter().flat_map(|w| args.rows.iter().map(move |n| (w, n)))
+                    {
+                        rows.push(with(weights).forward::<B>(n, &device)?);
                     }
                 }
                 What::Generate if arch == Arch::Bert => {}
-                What::Generate => rows.push(at.generate::<B>(&device)?),
+                What::Generate => {
+                    for &weights in &args.weights {
+                        rows.push(with(weights).generate::<B>(&device)?);
+                    }
+                }
                 What::Ops => unreachable!("answered above"),
             }
         }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::Weights;
 use crate::model::Arch;
 
 /// One measured thing.
@@ -14,6 +15,9 @@ pub(crate) struct Row {
     pub(crate) arch: Option<Arch>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) size: Option<&'static str>,
+    /// How the weights of an inference are held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) weights: Option<Weights>,
     pub(crate) median_ms: f64,
     pub(crate) min_ms: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,7 +107,11 @@ pub(crate) fn print(rows: &[Row], peak: f64, json: bool) -> anyhow::Result<()> {
     );
     for row in rows {
         let arch = row.arch.map_or(String::new(), |arch| format!(" {arch:?}").to_lowercase());
-        let name = format!("{}{arch} {}", row.what, row.size.unwrap_or_default());
+        let weights = match row.weights {
+            None | Some(Weights::F32) => String::new(),
+            Some(weights) => format!(" {weights:?}").to_lowercase(),
+        };
+        let name = format!("{}{arch} {}{weights}", row.what, row.size.unwrap_or_default());
         let number = |x: Option<f64>, digits: usize| x.map_or("–".into(), |x| format!("{x:.digits$}"));
         let losses: Vec<String> = row.losses.iter().map(|loss| format!("{loss:.5}")).collect();
         println!(

@@ -6,6 +6,7 @@
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 use locus_backend::ops::{self, Activation, Products, Targets};
+use locus_backend::packed::{PackError, Precision};
 use locus_backend::rng::Key;
 use locus_embedding::position::{Form, LearnedConfig, PositionConfig};
 use locus_embedding::{TokenBatch, Tokens};
@@ -72,7 +73,11 @@ pub(crate) struct Variant {
 
 impl Default for Variant {
     fn default() -> Self {
-        Self { position: PositionConfig::Learned(LearnedConfig::default()), dropout: 0.0, products: Products::F32 }
+        Self {
+            position: PositionConfig::Learned(LearnedConfig::default()),
+            dropout: 0.0,
+            products: Products::F32,
+        }
     }
 }
 
@@ -112,6 +117,12 @@ impl<B: Backend> Model<B> {
         model.stack.set_products(variant.products);
         model.head.set_products(variant.products);
         model.map(&mut Fill { path: Vec::new(), names: names(arch, n_layers) })
+    }
+
+    /// Rounds the weights of all linear layers.
+    pub(crate) fn pack(&mut self, precision: Precision) -> Result<(), PackError> {
+        self.stack.pack(precision)?;
+        self.transform.iter_mut().chain([&mut self.head]).try_for_each(|linear| linear.pack(precision))
     }
 
     fn scores(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {

@@ -23,6 +23,7 @@ fn pass<B: Backend, const D: usize, const E: usize>(
         what,
         arch: None,
         size: None,
+        weights: None,
         median_ms,
         min_ms,
         tokens_per_second: None,

@@ -6,6 +6,7 @@ use burn::tensor::{ElementConversion, Tensor};
 use locus_backend::rng::Key;
 use locus_train::{AdamW, AdamWOptions};
 
+use crate::Weights;
 use crate::measure::{Row, peak_memory, time};
 use crate::model::{Arch, Model, Size, Variant, batch, flops, tokens};
 
@@ -16,6 +17,7 @@ pub(crate) struct Case<'a> {
     pub(crate) variant: &'a Variant,
     pub(crate) repeats: usize,
     pub(crate) peak: f64,
+    pub(crate) weights: Weights,
 }
 
 const PROMPT: usize = 32;
@@ -52,7 +54,7 @@ impl Case<'_> {
     pub(crate) fn forward<B: Backend>(&self, rows: usize, device: &B::Device) -> anyhow::Result<Row> {
         let Size { seq, vocab_size, .. } = self.size;
         let ids = batch::<B>(tokens(1000, rows * seq, vocab_size), [rows, seq], vocab_size, device)?;
-        let model = Model::<B>::new(self.arch, &self.size, self.variant, device);
+        let model = self.model::<B>(device)?;
         let mut last = Ok(0.0);
         let times = time(self.repeats.max(if rows == 1 { 15 } else { 5 }), || {
             last = model.logits(&ids, None).map(|logits| {
@@ -61,12 +63,13 @@ impl Case<'_> {
             });
         });
         last?;
-        Ok(self.row(format!("forward{rows}"), rows, times, 1.0 / 3.0))
+        let row = self.row(format!("forward{rows}"), rows, times, 1.0 / 3.0);
+        Ok(Row { weights: Some(self.weights), ..row })
     }
 
     pub(crate) fn generate<B: Backend>(&self, device: &B::Device) -> anyhow::Result<Row> {
         let Size { vocab_size, .. } = self.size;
-        let model = Model::<B>::new(self.arch, &self.size, self.variant, device);
+        let model = self.model::<B>(device)?;
         let prompt = tokens(1000, PROMPT, vocab_size);
         let decode = || -> anyhow::Result<()> {
             let mut cache = model.new_cache();
@@ -87,8 +90,18 @@ impl Case<'_> {
             tokens_per_second: Some(GENERATED as f64 / median * 1e3),
             gflops: None,
             share_of_peak: None,
+            weights: Some(self.weights),
             ..row
         })
+    }
+
+    /// The model to compute with, its weights as asked for.
+    fn model<B: Backend>(&self, device: &B::Device) -> anyhow::Result<Model<B>> {
+        let mut model = Model::<B>::new(self.arch, &self.size, self.variant, device);
+        if let Some(precision) = self.weights.precision() {
+            model.pack(precision)?;
+        }
+        Ok(model)
     }
 
     fn row(&self, what: String, rows: usize, (median_ms, min_ms): (f64, f64), share: f64) -> Row {
@@ -97,6 +110,7 @@ impl Case<'_> {
             what,
             arch: Some(self.arch),
             size: Some(self.size.name),
+            weights: None,
             median_ms,
             min_ms,
             tokens_per_second: Some((rows * self.size.seq) as f64 / median_ms * 1e3),

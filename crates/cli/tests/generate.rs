@@ -72,6 +72,27 @@ fn generate_says_what_predict_says() {
 }
 
 #[test]
+fn weights_of_fewer_bits_write_and_are_scored() {
+    let place = language_model();
+    let generate = ["generate", "--model", "lm/model", "--prompt", "The ", "--temperature", "0", "--json"];
+    place.write("text.txt", "The old mill by the river.\n");
+    let eval = ["eval", "--model", "lm/model", "--data", "text.txt", "--json"];
+    let loss = |weights: &[&str]| {
+        let score: Value =
+            serde_json::from_str(&place.run(&[&eval[..], weights].concat()).succeeds().stdout()).unwrap();
+        score.to_string()
+    };
+    let plain = loss(&[]);
+    assert_eq!(plain, loss(&["--weights", "f32"]));
+    for weights in ["bf16", "int8"] {
+        let run = place.run(&[&generate[..], &["--weights", weights]].concat());
+        assert!(!lines(&run.succeeds().stdout())[0]["generated"][0]["text"].as_str().unwrap().is_empty());
+        assert_ne!(loss(&["--weights", weights]), plain, "{weights}");
+    }
+    place.run(&[&generate[..], &["--weights", "int4"]].concat()).says(2, &["f32, bf16, int8"]);
+}
+
+#[test]
 fn a_stop_string_ends_a_text() {
     let place = language_model();
     let generate = ["generate", "--model", "lm/model", "--prompt", "The ", "--temperature", "0"];

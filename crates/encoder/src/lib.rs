@@ -13,6 +13,7 @@ mod encoder_decoder;
 mod feed_forward;
 mod linear;
 mod norm;
+mod pack;
 mod projections;
 mod stack;
 

@@ -4,6 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Tensor, backend::Backend};
 use locus_backend::init::Init;
 use locus_backend::ops::{self, Products};
+use locus_backend::packed::{PackError, Packed, Precision};
 use locus_backend::rng::Key;
 
 /// `y = x · weight + bias`.
@@ -14,6 +15,9 @@ pub struct Linear<B: Backend> {
     /// `[d_out]`.
     pub bias: Option<Param<Tensor<B, 1>>>,
     bf16: bool,
+    /// What stands in for `weight`, which is empty then, after [`Linear::pack`]. It is not saved.
+    #[module(skip)]
+    pub packed: Option<Packed>,
 }
 
 impl<B: Backend> Linear<B> {
@@ -23,6 +27,7 @@ impl<B: Backend> Linear<B> {
             weight: Init::Normal { std }.param([d_in, d_out], key.named("weight"), device),
             bias: bias.then(|| Init::Zeros.param([d_out], key, device)),
             bf16: false,
+            packed: None,
         }
     }
 
@@ -35,6 +40,20 @@ impl<B: Backend> Linear<B> {
     /// In what the factors of this layer's products are held.
     pub fn products(&self) -> Products {
         if self.bf16 { Products::Bf16 } else { Products::F32 }
+    }
+
+    /// Rounds the weight for inference and lets go of the f32 weight. A packed layer stays as it is.
+    ///
+    /// # Errors
+    /// As [`Packed::new`]; then the layer is as it was.
+    pub fn pack(&mut self, precision: Precision) -> Result<(), PackError> {
+        if self.packed.is_none() {
+            let weight = self.weight.val();
+            let empty = Tensor::zeros([0, 0], &weight.device());
+            self.packed = Some(Packed::new(weight, precision)?);
+            self.weight = Param::initialized(self.weight.id, empty);
+        }
+        Ok(())
     }
 
     /// Projects the last axis.
@@ -53,6 +72,10 @@ impl<B: Backend> Linear<B> {
     /// assert_eq!(layer.forward(Tensor::ones([2, 7, 3], &device)).dims(), [2, 7, 5]);
     /// ```
     pub fn forward<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
-        ops::linear_in(x, self.weight.val(), self.bias.as_ref().map(Param::val), self.products())
+        let bias = self.bias.as_ref().map(Param::val);
+        match &self.packed {
+            Some(packed) => ops::packed_linear(x, packed, bias),
+            None => ops::linear_in(x, self.weight.val(), bias, self.products()),
+        }
     }
 }

@@ -3,6 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{Tensor, backend::Backend};
 use locus_backend::ops;
+use locus_backend::packed::Packed;
 use locus_backend::rng::Key;
 use locus_embedding::position::{Position, PositionScheme};
 use locus_embedding::{TokenBatch, Tokens};
@@ -19,6 +20,9 @@ pub struct CausalLm<B: Backend, P = Position<B>> {
     pub decoder: Stack<B, P>,
     /// `[d_model, vocab_size]`; absent where the token table serves as output too (Press and Wolf, arXiv:1608.05859).
     pub lm_head: Option<Linear<B>>,
+    /// The token table as output, packed.
+    #[module(skip)]
+    pub(crate) tied: Option<Packed>,
     pub(crate) vocab_size: usize,
     #[module(skip)]
     pub(crate) loss: LossOptions,
@@ -55,7 +59,7 @@ impl<B: Backend, P: PositionScheme<B>> CausalLm<B, P> {
         cache: Option<&mut KvCache<B>>,
         key: Option<Key>,
     ) -> Result<Tensor<B, 3>, HeadError> {
-        Ok(vocab_scores(self.hidden(tokens, cache, key)?, &self.decoder, &self.lm_head))
+        Ok(self.output().scores(self.hidden(tokens, cache, key)?))
     }
 
     /// The scores of all tokens after the last token, `[batch, vocab_size]`.
@@ -67,7 +71,11 @@ impl<B: Backend, P: PositionScheme<B>> CausalLm<B, P> {
         tokens: &Tokens,
         cache: Option<&mut KvCache<B>>,
     ) -> Result<Tensor<B, 2>, HeadError> {
-        Ok(last_scores(self.hidden(tokens, cache, None)?, &self.decoder, &self.lm_head))
+        Ok(self.output().last_scores(self.hidden(tokens, cache, None)?))
+    }
+
+    fn output(&self) -> Output<'_, B, P> {
+        Output { decoder: &self.decoder, lm_head: self.lm_head.as_ref(), tied: self.tied.as_ref() }
     }
 
     fn hidden(
@@ -82,29 +90,31 @@ impl<B: Backend, P: PositionScheme<B>> CausalLm<B, P> {
     }
 }
 
-/// Hidden states `[batch, seq, d_model]` → `[batch, seq, vocab_size]`.
-pub(crate) fn vocab_scores<B: Backend, P: PositionScheme<B>>(
-    hidden: Tensor<B, 3>,
-    decoder: &Stack<B, P>,
-    lm_head: &Option<Linear<B>>,
-) -> Tensor<B, 3> {
-    match lm_head {
-        Some(lm_head) => lm_head.forward(hidden),
-        None => {
-            let table = decoder.embeddings.tokens.val();
-            ops::linear_in(hidden, table.transpose(), None, decoder.products())
-        }
-    }
+/// What gives scores over the vocabulary: a layer, or the token table as it is or packed.
+pub(crate) struct Output<'a, B: Backend, P> {
+    pub(crate) decoder: &'a Stack<B, P>,
+    pub(crate) lm_head: Option<&'a Linear<B>>,
+    pub(crate) tied: Option<&'a Packed>,
 }
 
-/// Hidden states `[batch, seq, d_model]` → `[batch, vocab_size]` for the last token.
-pub(crate) fn last_scores<B: Backend, P: PositionScheme<B>>(
-    hidden: Tensor<B, 3>,
-    decoder: &Stack<B, P>,
-    lm_head: &Option<Linear<B>>,
-) -> Tensor<B, 2> {
-    let [_, seq, _] = hidden.dims();
-    vocab_scores(hidden.narrow(1, seq - 1, 1), decoder, lm_head).squeeze_dim(1)
+impl<B: Backend, P> Output<'_, B, P> {
+    /// Hidden states `[batch, seq, d_model]` → `[batch, seq, vocab_size]`.
+    pub(crate) fn scores(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
+        match (self.lm_head, self.tied) {
+            (Some(lm_head), _) => lm_head.forward(hidden),
+            (None, Some(table)) => ops::packed_linear(hidden, table, None),
+            (None, None) => {
+                let table = self.decoder.embeddings.tokens.val().transpose();
+                ops::linear_in(hidden, table, None, self.decoder.products())
+            }
+        }
+    }
+
+    /// Hidden states `[batch, seq, d_model]` → `[batch, vocab_size]` for the last token.
+    pub(crate) fn last_scores(&self, hidden: Tensor<B, 3>) -> Tensor<B, 2> {
+        let [_, seq, _] = hidden.dims();
+        self.scores(hidden.narrow(1, seq - 1, 1)).squeeze_dim(1)
+    }
 }
 
 impl<B: Backend, P: PositionScheme<B>> Trainable<B> for CausalLm<B, P> {

@@ -17,6 +17,7 @@ mod classify;
 mod crf;
 mod error;
 pub mod generate;
+mod pack;
 mod seq2seq;
 mod tag;
 mod task;

@@ -2,13 +2,14 @@
 
 use burn::module::Module;
 use burn::tensor::{Tensor, backend::Backend};
+use locus_backend::packed::Packed;
 use locus_backend::rng::Key;
 use locus_embedding::position::{Position, PositionScheme};
 use locus_embedding::{TokenBatch, Tokens};
 use locus_encoder::{EncoderDecoder, KvCache, Linear, Memory};
 
 use crate::batch::{by_place, classification_loss};
-use crate::causal_lm::{last_scores, vocab_scores};
+use crate::causal_lm::Output;
 use crate::tag::count_tokens;
 use crate::{HeadError, Labels, LossOptions, LossSum, TaskBatch, Trainable};
 
@@ -19,6 +20,9 @@ pub struct Seq2Seq<B: Backend, P = Position<B>> {
     pub body: EncoderDecoder<B, P>,
     /// `[d_model, vocab_size]`; absent where the decoder's token table serves as output too.
     pub lm_head: Option<Linear<B>>,
+    /// The token table as output, packed.
+    #[module(skip)]
+    pub(crate) tied: Option<Packed>,
     pub(crate) vocab_size: usize,
     #[module(skip)]
     pub(crate) loss: LossOptions,
@@ -65,7 +69,7 @@ impl<B: Backend, P: PositionScheme<B>> Seq2Seq<B, P> {
         key: Option<Key>,
     ) -> Result<Tensor<B, 3>, HeadError> {
         let hidden = self.body.decode(&self.batch(target)?, memory, cache, key)?;
-        Ok(vocab_scores(hidden, &self.body.decoder, &self.lm_head))
+        Ok(self.output().scores(hidden))
     }
 
     /// The scores of all tokens after the last target token, `[batch, vocab_size]`.
@@ -79,7 +83,11 @@ impl<B: Backend, P: PositionScheme<B>> Seq2Seq<B, P> {
         cache: Option<&mut KvCache<B>>,
     ) -> Result<Tensor<B, 2>, HeadError> {
         let hidden = self.body.decode(&self.batch(target)?, memory, cache, None)?;
-        Ok(last_scores(hidden, &self.body.decoder, &self.lm_head))
+        Ok(self.output().last_scores(hidden))
+    }
+
+    fn output(&self) -> Output<'_, B, P> {
+        Output { decoder: &self.body.decoder, lm_head: self.lm_head.as_ref(), tied: self.tied.as_ref() }
     }
 
     fn batch(&self, tokens: &Tokens) -> Result<TokenBatch<B>, HeadError> {

@@ -191,12 +191,14 @@ impl<B: Backend> TaskModel<B> {
             HeadConfig::CausalLm { tied } => Self::CausalLm(CausalLm {
                 decoder: body(Form::Causal),
                 lm_head: (!tied).then(|| linear(vocab_size, false)),
+                tied: None,
                 vocab_size,
                 loss: LossOptions::default(),
             }),
             HeadConfig::Seq2Seq { tied } => Self::Seq2Seq(Seq2Seq {
                 body: EncoderDecoder::new(stack, vocab_size, key.named("stack"), device),
                 lm_head: (!tied).then(|| linear(vocab_size, false)),
+                tied: None,
                 vocab_size,
                 loss: LossOptions::default(),
             }),

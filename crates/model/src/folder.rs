@@ -22,7 +22,7 @@ pub const TOKENIZER_FILE: &str = "tokenizer.json";
 /// one is `tokenizer.json`.
 ///
 /// # Errors
-/// If the disk is full or the folder cannot be written; then an earlier one is left as it was.
+/// If the weights are packed, the disk is full or the folder cannot be written; then an earlier one is left as it was.
 pub fn save<B: Backend>(
     dir: &Path,
     config: &ModelConfig,
@@ -30,6 +30,11 @@ pub fn save<B: Backend>(
     tokenizer: &[(&str, String)],
 ) -> Result<(), ModelError> {
     let weights_path = dir.join(WEIGHTS_FILE);
+    if model.is_packed() {
+        let problem =
+            "the model's weights were rounded for inference: save it before they are packed".to_owned();
+        return Err(ModelError::Weights { path: weights_path, problems: vec![problem] });
+    }
     // `format: pt` is what Hugging Face's loader asks for. One entry only: burn-store writes several in random order, and
     // equal models should be equal files.
     let mut store =

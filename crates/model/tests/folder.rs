@@ -6,6 +6,7 @@ use std::path::Path;
 
 use burn::module::AutodiffModule;
 use burn::tensor::backend::{AutodiffBackend, Backend};
+use locus_backend::packed::Precision;
 use locus_backend::rng::Key;
 use locus_embedding::Tokens;
 use locus_embedding::position::PositionConfig;
@@ -106,7 +107,21 @@ fn loaded_numbers_are_those_of_the_file<B: AutodiffBackend>(device: &B::Device) 
     assert_eq!(table.len(), 32 * 3);
 }
 
+fn packed_models_are_not_saved<B: AutodiffBackend>(device: &B::Device) {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("m");
+    let mut model = written::<B>(&dir, &config("rotary"), device).valid();
+    if model.pack(Precision::Bf16).is_err() {
+        return; // This backend has no such weights.
+    }
+    let before = fs::read(dir.join("model.safetensors")).unwrap();
+    let error = save(&dir, &config("rotary"), &model, &[("tokenizer.json", "{}".to_owned())]).unwrap_err();
+    assert!(error.to_string().contains("before they are packed"), "{error}");
+    assert_eq!(fs::read(dir.join("model.safetensors")).unwrap(), before);
+}
+
 on_backends!(
+    packed_models_are_not_saved,
     round_trip,
     damage_is_listed_whole,
     truncated_and_foreign_files,

@@ -1,5 +1,6 @@
 //! What can go wrong between text and answer.
 
+use locus_backend::packed::PackError;
 use locus_data::DataError;
 use locus_heads::HeadError;
 use locus_metrics::MetricsError;
@@ -22,6 +23,9 @@ pub enum PipelineError {
     /// A score.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
+    /// The weights cannot be rounded.
+    #[error(transparent)]
+    Pack(#[from] PackError),
     /// The model does another task than the one asked for.
     #[error("this model does {task}, which cannot {asked}")]
     WrongTask {

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use burn::tensor::backend::Backend;
+use locus_backend::packed::Precision;
 use locus_data::{Examples, Item, Tokenizer, split_words};
 use locus_heads::{HeadConfig, SequenceClassifier, TaskModel};
 use locus_metrics::tags::{TagScheme, spans};
@@ -125,6 +126,16 @@ impl<B: Backend> Pipeline<B> {
         let (config, model) = load(dir, device)?;
         let codec = Codec::new(&config, Tokenizer::from_file(&dir.join(TOKENIZER_FILE))?)?;
         Ok(Self { config, codec, model, batch_size: 16 })
+    }
+
+    /// Rounds the weights to bf16 or int8: less memory, and faster answers on a CPU, that may differ a little.
+    ///
+    /// The f32 weights are read first and let go layer by layer.
+    ///
+    /// # Errors
+    /// If the backend is not ndarray or flex.
+    pub fn pack(&mut self, precision: Precision) -> Result<(), PipelineError> {
+        Ok(self.model.pack(precision)?)
     }
 
     /// One answer per text, in their order: entities, a label, labels, a number, or generated text.

@@ -55,7 +55,7 @@ pub(crate) use embedding::Embedding;
 pub(crate) use grow::{prefix, write};
 pub(crate) use linear::Linear;
 pub(crate) use norm::{LayerNorm, RmsNorm};
-pub(crate) use packed::{Panels, pack, packed_linear};
+pub(crate) use packed::{Panels, instructions, pack, packed_linear};
 pub(crate) use reshape::Reshape;
 pub(crate) use rotary::Rotary;
 pub(crate) use squares::SumOfSquares;

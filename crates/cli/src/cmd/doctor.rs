@@ -3,6 +3,7 @@
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Tensor, backend::Backend};
 use locus_backend::device::{BackendKind, Job, run_on};
+use locus_backend::packed::Precision;
 
 use super::say;
 
@@ -26,6 +27,12 @@ pub(crate) fn run() -> anyhow::Result<()> {
             format!("not in this build; cargo build --release -p locus --features {} adds it", kind.name())
         };
         say(format_args!("{:<10} {state}", kind.name()))?;
+    }
+    if [BackendKind::NdArray, BackendKind::Flex].into_iter().any(BackendKind::is_built_in) {
+        for precision in [Precision::Bf16, Precision::Int8] {
+            let instructions = precision.instructions().join(", ");
+            say(format_args!("{:<10} weights: by {instructions}", precision.name()))?;
+        }
     }
     Ok(())
 }

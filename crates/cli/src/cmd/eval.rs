@@ -3,14 +3,15 @@
 use burn::tensor::backend::AutodiffBackend;
 use locus_backend::device::{Job, run_on};
 use locus_data::{ReadOptions, read};
-use locus_pipeline::{Evaluation, Pipeline};
+use locus_pipeline::Evaluation;
 
 use super::data::options;
-use super::say;
+use super::{load, say};
 use crate::args::EvalArgs;
 
 pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<()> {
-    let evaluation = run_on(args.device.backend.as_deref(), args.device.device.as_deref(), Eval(args))??;
+    let device = &args.inference.device;
+    let evaluation = run_on(device.backend.as_deref(), device.device.as_deref(), Eval(args))??;
     if args.json { say(serde_json::to_string_pretty(&evaluation)?) } else { say(evaluation) }
 }
 
@@ -20,7 +21,7 @@ impl Job for Eval<'_> {
     type Out = anyhow::Result<Evaluation>;
 
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Out {
-        let pipeline = Pipeline::<B::InnerBackend>::from_dir(&self.0.model, &device)?;
+        let pipeline = load::<B::InnerBackend>(&self.0.model, &self.0.inference, &device)?;
         let options = ReadOptions { kind: Some(pipeline.codec.kind()), ..options(&self.0.read)? };
         let examples = read(&self.0.data, &options)?;
         Ok(pipeline.evaluate(&examples)?.with_interval())

@@ -8,15 +8,16 @@ use locus_backend::device::{Job, run_on};
 use locus_heads::generate::Sampling;
 use locus_pipeline::{Pipeline, Prediction, WriteOptions};
 
-use super::say;
 use super::write::{one_line, options};
+use super::{load, say};
 use crate::args::GenerateArgs;
 
 pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
     let sampling = Sampling { temperature: 0.8, top_p: 0.95, ..Sampling::GREEDY };
     let verb = WriteOptions { max_new_tokens: 200, sampling, ..WriteOptions::default() };
     let options = options(&args.write, &verb)?;
-    run_on(args.device.backend.as_deref(), args.device.device.as_deref(), Generate { args, options })?
+    let device = &args.inference.device;
+    run_on(device.backend.as_deref(), device.device.as_deref(), Generate { args, options })?
 }
 
 struct Generate<'a> {
@@ -28,7 +29,7 @@ impl Job for Generate<'_> {
     type Out = anyhow::Result<()>;
 
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Out {
-        let pipeline = Pipeline::<B::InnerBackend>::from_dir(&self.args.model, &device)?;
+        let pipeline = load::<B::InnerBackend>(&self.args.model, &self.args.inference, &device)?;
         let prediction = match (self.args.json, self.options.n_sequences) {
             (false, 1) => return self.stream(&pipeline),
             (_, 1) => {

@@ -12,6 +12,29 @@ pub(crate) mod train;
 mod write;
 
 use std::io::Write as _;
+use std::path::Path;
+
+use burn::tensor::backend::Backend;
+use locus_backend::packed::{PackError, Precision};
+use locus_pipeline::{Pipeline, PipelineError};
+
+use crate::UsageError;
+use crate::args::{InferenceArgs, Weights};
+
+/// A model folder, with the weights held as asked for.
+fn load<B: Backend>(dir: &Path, args: &InferenceArgs, device: &B::Device) -> anyhow::Result<Pipeline<B>> {
+    let mut pipeline = Pipeline::from_dir(dir, device)?;
+    let precision = match args.weights {
+        Weights::F32 => return Ok(pipeline),
+        Weights::Bf16 => Precision::Bf16,
+        Weights::Int8 => Precision::Int8,
+    };
+    pipeline.pack(precision).map_err(|error| match error {
+        PipelineError::Pack(PackError::Backend { .. }) => UsageError(format!("--weights: {error}")).into(),
+        error => anyhow::Error::from(error),
+    })?;
+    Ok(pipeline)
+}
 
 /// Prints a line to the standard output.
 ///

@@ -6,10 +6,10 @@ use anyhow::Context;
 use burn::tensor::backend::AutodiffBackend;
 use locus_backend::device::{Job, run_on};
 use locus_heads::TaskModel;
-use locus_pipeline::{Pipeline, Prediction, WriteOptions};
+use locus_pipeline::{Prediction, WriteOptions};
 
-use super::say;
 use super::write::{one_line, options};
+use super::{load, say};
 use crate::UsageError;
 use crate::args::{PredictArgs, WriteArgs};
 
@@ -18,7 +18,8 @@ const LINES: usize = 256;
 
 pub(crate) fn run(args: &PredictArgs) -> anyhow::Result<()> {
     let options = options(&args.write, &WriteOptions::default())?;
-    run_on(args.device.backend.as_deref(), args.device.device.as_deref(), Predict { args, options })?
+    let device = &args.inference.device;
+    run_on(device.backend.as_deref(), device.device.as_deref(), Predict { args, options })?
 }
 
 struct Predict<'a> {
@@ -30,7 +31,7 @@ impl Job for Predict<'_> {
     type Out = anyhow::Result<()>;
 
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Out {
-        let pipeline = Pipeline::<B::InnerBackend>::from_dir(&self.args.model, &device)?;
+        let pipeline = load::<B::InnerBackend>(&self.args.model, &self.args.inference, &device)?;
         let generates = matches!(pipeline.model, TaskModel::CausalLm(_) | TaskModel::Seq2Seq(_));
         if !generates && self.args.write != WriteArgs::default() {
             let task = pipeline.codec.task();

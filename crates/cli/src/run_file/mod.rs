@@ -9,11 +9,11 @@ mod problems;
 
 use std::path::PathBuf;
 
+use locus_backend::ops::Products;
 use locus_data::{ReadOptions, TokenizerConfig};
 use locus_encoder::StackConfig;
 use locus_heads::{Pooling, TagDecoding};
 use locus_pipeline::Tuning;
-use locus_backend::ops::Products;
 use locus_train::FitConfig;
 use serde::de::{DeserializeOwned, Deserializer, Error};
 use serde::{Deserialize, Serialize};

@@ -196,6 +196,7 @@ impl Subject {
         let linear = |name: &str| Linear {
             weight: param(self.tensors[&format!("{name}.weight")].tensor(device)),
             bias: Some(param(self.tensors[&format!("{name}.bias")].tensor(device))),
+            packed: None,
         };
         let mut attention = Attention::new(&self.config, 1.0, Key::new(0), device);
         attention.q_proj = linear("q_proj");

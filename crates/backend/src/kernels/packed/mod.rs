@@ -62,6 +62,14 @@ pub(crate) fn packed_linear<B: Backend>(
     None
 }
 
+/// The paths of this processor, by name.
+pub(crate) fn instructions(precision: Precision) -> Vec<&'static str> {
+    match precision {
+        Precision::Bf16 => BF16.iter().map(|path| path.name).collect(),
+        Precision::Int8 => INT8.iter().map(|path| path.name).collect(),
+    }
+}
+
 fn pack_on<K: Cpu>(weight: &Primitive<K>, precision: Precision) -> Panels {
     match array::<K>(weight).view().into_dimensionality::<Ix2>() {
         Ok(weight) => Panels::new(weight, precision),

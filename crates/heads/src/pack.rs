@@ -1,0 +1,90 @@
+//! Models with bf16 or int8 weights, for inference.
+
+use burn::module::Module;
+use burn::tensor::{Tensor, backend::Backend};
+use locus_backend::packed::{PackError, Packed, Precision};
+use locus_encoder::{Linear, Stack};
+
+use crate::TaskModel;
+
+/// A classifier with fewer weights stays f32: it would cost accuracy and save nothing.
+const LARGE: usize = 1 << 16;
+
+impl<B: Backend, P: Module<B>> TaskModel<B, P> {
+    /// Rounds the weights for inference: of all projections of the stacks, of the output over the vocabulary, and of a
+    /// classifier with at least 65,536 weights. Embeddings, norms, position schemes and biases stay f32.
+    ///
+    /// A packed model stays as it is. The f32 weights are let go, but for a token table that serves as output too, which is still read as embedding. A
+    /// packed model cannot be saved or trained.
+    ///
+    /// # Errors
+    /// If the backend has no kernels for such weights.
+    ///
+    /// # Example
+    /// ```
+    /// # use locus_testkit::device::NdArray;
+    /// # use locus_backend::rng::Key;
+    /// use locus_backend::packed::Precision;
+    /// use locus_encoder::StackConfig;
+    /// use locus_heads::{HeadConfig, TaskModel};
+    /// # fn main() -> Result<(), locus_backend::packed::PackError> {
+    /// let stack = StackConfig { d_model: 8, n_heads: 2, ..StackConfig::default() };
+    /// let head = HeadConfig::CausalLm { tied: true };
+    /// let mut model = TaskModel::<NdArray>::new(&head, &stack, 9, Key::new(1), &Default::default());
+    /// model.pack(Precision::Bf16)?;
+    /// assert!(model.is_packed());
+    /// # Ok(()) }
+    /// ```
+    pub fn pack(&mut self, precision: Precision) -> Result<(), PackError> {
+        match self {
+            Self::TokenClassifier(model) => {
+                model.encoder.pack(precision)?;
+                classifier(&mut model.classifier, precision)
+            }
+            Self::SequenceClassifier(model) => {
+                model.encoder.pack(precision)?;
+                classifier(&mut model.classifier, precision)
+            }
+            Self::CausalLm(model) => {
+                model.decoder.pack(precision)?;
+                output(&mut model.lm_head, &mut model.tied, &model.decoder, precision)
+            }
+            Self::Seq2Seq(model) => {
+                model.body.pack(precision)?;
+                output(&mut model.lm_head, &mut model.tied, &model.body.decoder, precision)
+            }
+        }
+    }
+
+    /// Whether the weights were rounded.
+    pub fn is_packed(&self) -> bool {
+        let stack = match self {
+            Self::TokenClassifier(model) => &model.encoder,
+            Self::SequenceClassifier(model) => &model.encoder,
+            Self::CausalLm(model) => &model.decoder,
+            Self::Seq2Seq(model) => &model.body.decoder,
+        };
+        stack.layers.iter().any(|block| block.attn.q_proj.packed.is_some())
+    }
+}
+
+fn classifier<B: Backend>(linear: &mut Linear<B>, precision: Precision) -> Result<(), PackError> {
+    if linear.weight.dims().iter().product::<usize>() < LARGE { Ok(()) } else { linear.pack(precision) }
+}
+
+fn output<B: Backend, P>(
+    lm_head: &mut Option<Linear<B>>,
+    tied: &mut Option<Packed>,
+    decoder: &Stack<B, P>,
+    precision: Precision,
+) -> Result<(), PackError> {
+    match lm_head {
+        Some(lm_head) => lm_head.pack(precision)?,
+        None if tied.is_none() => {
+            let table: Tensor<B, 2> = decoder.embeddings.tokens.val(); // [vocab_size, d_model]
+            *tied = Some(Packed::new(table.transpose(), precision)?);
+        }
+        None => {}
+    }
+    Ok(())
+}
