@@ -10,7 +10,7 @@
 //! - `properties`: cached decoding, padding, shifts, limits, configuration and records, through the whole stack;
 //! - `equivalences`: rotary pairings, grouped queries;
 //! - `scaling`: frequencies of context extension;
-//! - `rotary_rows`: the rows of the rotary family;
+//! - `rotary_rows`, `view_rows`: the rows of the rotary family, of schemes that change what distance means;
 //! - `hooks`: schemes as a crate outside Locus writes them, one for each hook.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
@@ -32,6 +32,8 @@ mod run;
 mod scaling;
 #[path = "conformance/subject.rs"]
 mod subject;
+#[path = "conformance/view_rows.rs"]
+mod view_rows;
 
 use locus_embedding::position::{Form, Limit, PositionConfig};
 use locus_encoder::StackConfig;
@@ -84,7 +86,7 @@ const ROW: Row = Row {
 
 /// All rows, family by family.
 fn rows() -> impl Iterator<Item = &'static Row> + Clone {
-    [ROWS, rotary_rows::ROWS].into_iter().flatten()
+    [ROWS, rotary_rows::ROWS, view_rows::ROWS].into_iter().flatten()
 }
 
 /// All rows in all forms that they are for.

@@ -12,6 +12,7 @@ mod table;
 mod alibi;
 mod axial;
 mod config;
+mod dual_chunk;
 mod fope;
 mod learned;
 mod mrope;
@@ -20,12 +21,17 @@ mod numerics;
 mod pope;
 mod random_projection;
 mod relative;
+mod rerope;
 mod rotary;
 mod scheme;
+mod self_extend;
 mod shaw;
+mod sinks;
 mod sinusoidal;
 mod t5;
+mod temperature;
 mod turns;
+mod views;
 mod xpos;
 
 use burn::module::{Module, ModuleDisplay};
@@ -37,6 +43,7 @@ use serde::{Serialize, de::MapAccess};
 pub use alibi::{Alibi, AlibiConfig, slopes as alibi_slopes};
 pub use axial::{Axial, AxialConfig};
 pub use config::{PositionProblem, PositionShape};
+pub use dual_chunk::{DualChunk, DualChunkConfig};
 pub use fope::{FoPe, FoPeConfig};
 pub use learned::{Learned, LearnedConfig};
 pub use mrope::{AxisOrder, MRope, MRopeConfig};
@@ -44,14 +51,18 @@ pub use none::NoPosition;
 pub use pope::{PoPe, PoPeConfig};
 pub use random_projection::{Combine, RandomProjection, RandomProjectionConfig};
 pub use relative::Relative;
+pub use rerope::{ReRope, ReRopeConfig};
 pub use rotary::{
     DynamicNtk, Factor, FractionOf, Frequencies, Llama3, Longrope, NtkByParts, Rotary, RotaryConfig, Scaling,
     Yarn,
 };
 pub use scheme::{CachePolicy, Form, LayerPass, Limit, Pass, Prepared, Scheme, ScoreScale, Views};
+pub use self_extend::{SelfExtend, SelfExtendConfig};
 pub use shaw::{Shaw, ShawConfig};
+pub use sinks::{AttentionSinksConfig, LambdaMaskConfig, Sinks};
 pub use sinusoidal::{Layout, Sinusoidal, SinusoidalConfig};
 pub use t5::{T5Bias, T5Config, T5Scale, bucket as t5_bucket};
+pub use temperature::{Temperature, TemperatureConfig};
 pub use turns::Pairing;
 pub use xpos::{XPos, XPosConfig};
 
@@ -80,6 +91,18 @@ schemes! {
     FoPe = "fope": FoPeConfig => FoPe<B>;
     /// Magnitudes from content, angles from positions.
     PoPe = "pope": PoPeConfig => PoPe<B>;
+    /// Rotation by distances that stop growing.
+    ReRope = "rerope": ReRopeConfig => ReRope;
+    /// Rotation by distances of groups beyond a window.
+    SelfExtend = "self_extend": SelfExtendConfig => SelfExtend;
+    /// Rotation by places in chunks.
+    DualChunk = "dual_chunk": DualChunkConfig => DualChunk;
+    /// Queries that grow with their position.
+    Temperature = "temperature": TemperatureConfig => Temperature;
+    /// Rotation inside a window and to the first tokens, with positions counted in the cache.
+    AttentionSinks = "attention_sinks": AttentionSinksConfig => Sinks;
+    /// Rotation inside a window and to the first tokens, at no more than a distance.
+    LambdaMask = "lambda_mask": LambdaMaskConfig => Sinks;
     /// A linear penalty on distance.
     Alibi = "alibi": AlibiConfig => Alibi;
     /// A learned bias per bucket of distance.

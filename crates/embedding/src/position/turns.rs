@@ -67,6 +67,13 @@ impl<B: Backend> Tables<B> {
         Self::new(&turns, [rows, tokens.seq, pairs], device)
     }
 
+    /// The tables of rotary for tokens at these places, `[batch, seq]`.
+    pub(super) fn at_places(places: &[f64], thetas: &[f64], tokens: &Tokens, device: &B::Device) -> Self {
+        let turns: Vec<Turn> =
+            places.iter().flat_map(|p| thetas.iter().map(move |theta| Turn::by(p * theta))).collect();
+        Self::new(&turns, [tokens.batch, tokens.seq, thetas.len()], device)
+    }
+
     /// Turns `[batch, heads, seq, d_head]`.
     pub(super) fn turn(&self, x: Tensor<B, 4>, pairing: Pairing) -> Tensor<B, 4> {
         ops::rotary(x, self.cos.clone(), self.sin.clone(), pairing == Pairing::Interleaved)

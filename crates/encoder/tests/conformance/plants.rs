@@ -45,6 +45,11 @@ plants! {
         PositionConfig::MRope(config) => config.base *= 0.9,
         PositionConfig::FoPe(config) => config.base *= 0.99,
         PositionConfig::PoPe(config) => config.base *= 0.9,
+        PositionConfig::ReRope(config) => config.base *= 0.9,
+        PositionConfig::SelfExtend(config) => config.base *= 0.9,
+        PositionConfig::DualChunk(config) => config.base *= 0.9,
+        PositionConfig::AttentionSinks(config) => config.base *= 0.9,
+        PositionConfig::LambdaMask(config) => config.base *= 0.9,
         other => panic!("{} has no base", other.name()),
     };
     OTHER_LAYOUT, "another layout", |s| {
@@ -137,6 +142,43 @@ plants! {
     PHASES_FORGOTTEN, "the phases of the heads forgotten",
         |s| s.tensors.get_mut("position.phases").expect("phases").values.fill(0.0);
 
+    WINDOW, "a window one longer", |s| match &mut s.config.position {
+        PositionConfig::ReRope(config) => config.window += 1,
+        PositionConfig::SelfExtend(config) => config.window += 1,
+        PositionConfig::AttentionSinks(config) => config.window += 1,
+        PositionConfig::LambdaMask(config) => config.window += 1,
+        other => panic!("{} has no window", other.name()),
+    };
+    LEAK, "a distance that grows beyond the window", |s| {
+        let PositionConfig::ReRope(config) = &mut s.config.position else { panic!("not rerope") };
+        config.leak += 0.1;
+    };
+    LOG_LENGTH, "queries that do not grow", |s| {
+        let PositionConfig::ReRope(config) = &mut s.config.position else { panic!("not rerope") };
+        config.log_length = None;
+    };
+    GROUP, "groups of another size", |s| {
+        let PositionConfig::SelfExtend(config) = &mut s.config.position else { panic!("not self_extend") };
+        config.group -= 1;
+    };
+    CHUNK, "chunks of another length", |s| {
+        let PositionConfig::DualChunk(config) = &mut s.config.position else { panic!("not dual_chunk") };
+        config.chunk += 1;
+    };
+    LOCAL, "places that stop elsewhere", |s| {
+        let PositionConfig::DualChunk(config) = &mut s.config.position else { panic!("not dual_chunk") };
+        (config.chunk, config.local) = (config.chunk - 1, config.local - 1);
+    };
+    TEMPERATURE, "another growth", |s| {
+        let PositionConfig::Temperature(config) = &mut s.config.position else { panic!("not temperature") };
+        config.scale *= 0.9;
+    };
+    NO_SINKS, "the first tokens forgotten", |s| match &mut s.config.position {
+        PositionConfig::AttentionSinks(config) => config.sinks = 0,
+        PositionConfig::LambdaMask(config) => config.sinks = 0,
+        other => panic!("{} has no sinks", other.name()),
+    };
+
     NO_OFFSET, "the offset forgotten", |s| {
         let PositionConfig::Learned(config) = &mut s.config.position else { panic!("not learned") };
         config.offset = 0;
@@ -185,6 +227,11 @@ pub(crate) fn pairing(position: &mut PositionConfig) -> Option<&mut Pairing> {
         PositionConfig::XPos(config) => Some(&mut config.pairing),
         PositionConfig::Axial(config) => Some(&mut config.pairing),
         PositionConfig::MRope(config) => Some(&mut config.pairing),
+        PositionConfig::ReRope(config) => Some(&mut config.pairing),
+        PositionConfig::SelfExtend(config) => Some(&mut config.pairing),
+        PositionConfig::DualChunk(config) => Some(&mut config.pairing),
+        PositionConfig::AttentionSinks(config) => Some(&mut config.pairing),
+        PositionConfig::LambdaMask(config) => Some(&mut config.pairing),
         _ => None,
     }
 }
