@@ -10,10 +10,13 @@
 //! - `properties`: cached decoding, padding, shifts, limits, configuration and records, through the whole stack;
 //! - `equivalences`: rotary pairings, grouped queries;
 //! - `scaling`: frequencies of context extension;
-//! - `rotary_rows`, `view_rows`: the rows of the rotary family, of schemes that change what distance means;
+//! - `rotary_rows`, `view_rows`, `bias_rows`: the rows of the rotary family, of schemes that change what distance
+//!   means, of biases by distance;
 //! - `hooks`: schemes as a crate outside Locus writes them, one for each hook.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
+#[path = "conformance/bias_rows.rs"]
+mod bias_rows;
 #[path = "conformance/equivalences.rs"]
 mod equivalences;
 #[path = "conformance/golden.rs"]
@@ -86,7 +89,7 @@ const ROW: Row = Row {
 
 /// All rows, family by family.
 fn rows() -> impl Iterator<Item = &'static Row> + Clone {
-    [ROWS, rotary_rows::ROWS, view_rows::ROWS].into_iter().flatten()
+    [ROWS, rotary_rows::ROWS, view_rows::ROWS, bias_rows::ROWS].into_iter().flatten()
 }
 
 /// All rows in all forms that they are for.

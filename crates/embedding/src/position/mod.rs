@@ -13,7 +13,10 @@ mod alibi;
 mod axial;
 mod config;
 mod dual_chunk;
+mod dynamic_bias;
+mod fire;
 mod fope;
+mod kerple;
 mod learned;
 mod mrope;
 mod none;
@@ -23,6 +26,7 @@ mod random_projection;
 mod relative;
 mod rerope;
 mod rotary;
+mod sandwich;
 mod scheme;
 mod self_extend;
 mod shaw;
@@ -44,7 +48,10 @@ pub use alibi::{Alibi, AlibiConfig, slopes as alibi_slopes};
 pub use axial::{Axial, AxialConfig};
 pub use config::{PositionProblem, PositionShape};
 pub use dual_chunk::{DualChunk, DualChunkConfig};
+pub use dynamic_bias::{DynamicBias, DynamicBiasConfig};
+pub use fire::{Fire, FireConfig};
 pub use fope::{FoPe, FoPeConfig};
+pub use kerple::{Kernel, Kerple, KerpleConfig};
 pub use learned::{Learned, LearnedConfig};
 pub use mrope::{AxisOrder, MRope, MRopeConfig};
 pub use none::NoPosition;
@@ -56,6 +63,7 @@ pub use rotary::{
     DynamicNtk, Factor, FractionOf, Frequencies, Llama3, Longrope, NtkByParts, Rotary, RotaryConfig, Scaling,
     Yarn,
 };
+pub use sandwich::{Sandwich, SandwichConfig};
 pub use scheme::{CachePolicy, Form, LayerPass, Limit, Pass, Prepared, Scheme, ScoreScale, Views};
 pub use self_extend::{SelfExtend, SelfExtendConfig};
 pub use shaw::{Shaw, ShawConfig};
@@ -105,6 +113,14 @@ schemes! {
     LambdaMask = "lambda_mask": LambdaMaskConfig => Sinks;
     /// A linear penalty on distance.
     Alibi = "alibi": AlibiConfig => Alibi;
+    /// A learned kernel of distance.
+    Kerple = "kerple": KerpleConfig => Kerple<B>;
+    /// The inner products of sinusoidal embeddings.
+    Sandwich = "sandwich": SandwichConfig => Sandwich;
+    /// A small network of the distance, relative to the position.
+    Fire = "fire": FireConfig => Fire<B>;
+    /// A small network of the distance.
+    DynamicBias = "dynamic_bias": DynamicBiasConfig => DynamicBias<B>;
     /// A learned bias per bucket of distance.
     T5 = "t5": T5Config => T5Bias<B>;
     /// Learned vectors per distance, on keys and values.

@@ -12,6 +12,24 @@ pub(super) fn exp_m1<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D
     value + (x - c.clone()) * c.exp()
 }
 
+/// `ln(1 + x)`.
+pub(super) fn ln_1p<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
+    let c = x.clone().detach();
+    c.clone().log1p() + (x - c.clone()) * (c.ones_like() / (c + 1.0))
+}
+
+/// `1 / x`.
+pub(super) fn inverse<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
+    let c = x.ones_like() / x.clone().detach();
+    c.clone() * (-(x * c) + 2.0)
+}
+
+/// `x` held between bounds, as if the parameter itself were put back inside: the gradient is that of `x`.
+pub(super) fn held<B: Backend, const D: usize>(x: Tensor<B, D>, least: f64, most: f64) -> Tensor<B, D> {
+    let c = x.clone().detach();
+    c.clone().clamp(least, most) + (x - c)
+}
+
 /// `ln(1 + e^x)`.
 pub(super) fn softplus<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
     let c = x.clone().detach();

@@ -1,7 +1,7 @@
 //! Errors that people make in position schemes, one each, planted into a [`Subject`].
 
 use locus_embedding::position::{
-    AxisOrder, Form, FractionOf, Layout, Pairing, PositionConfig, RotaryConfig, Scaling, T5Scale,
+    AxisOrder, Form, FractionOf, Kernel, Layout, Pairing, PositionConfig, RotaryConfig, Scaling, T5Scale,
 };
 
 use crate::subject::Subject;
@@ -50,6 +50,7 @@ plants! {
         PositionConfig::DualChunk(config) => config.base *= 0.9,
         PositionConfig::AttentionSinks(config) => config.base *= 0.9,
         PositionConfig::LambdaMask(config) => config.base *= 0.9,
+        PositionConfig::Sandwich(config) => config.base *= 0.9,
         other => panic!("{} has no base", other.name()),
     };
     OTHER_LAYOUT, "another layout", |s| {
@@ -177,6 +178,26 @@ plants! {
         PositionConfig::AttentionSinks(config) => config.sinks = 0,
         PositionConfig::LambdaMask(config) => config.sinks = 0,
         other => panic!("{} has no sinks", other.name()),
+    };
+
+    KERNEL, "the other kernel", |s| {
+        let PositionConfig::Kerple(config) = &mut s.config.position else { panic!("not kerple") };
+        config.kernel = match config.kernel {
+            Kernel::Log => Kernel::Power,
+            Kernel::Power => Kernel::Log,
+        };
+    };
+    PARAMS_SWAPPED, "the two numbers of a head swapped", |s| {
+        let (p, a) = (s.tensors["position.p"].clone(), s.tensors["position.a"].clone());
+        s.tensors.extend([("position.p".to_owned(), a), ("position.a".to_owned(), p)]);
+    };
+    DIMS, "embeddings of another width", |s| {
+        let PositionConfig::Sandwich(config) = &mut s.config.position else { panic!("not sandwich") };
+        config.dims = Some(8);
+    };
+    THRESHOLD, "another threshold", |s| {
+        let PositionConfig::Fire(config) = &mut s.config.position else { panic!("not fire") };
+        config.threshold *= 1.5;
     };
 
     NO_OFFSET, "the offset forgotten", |s| {
