@@ -10,8 +10,8 @@
 //! - `properties`: cached decoding, padding, shifts, limits, configuration and records, through the whole stack;
 //! - `equivalences`: rotary pairings, grouped queries;
 //! - `scaling`: frequencies of context extension;
-//! - `rotary_rows`, `view_rows`, `bias_rows`: the rows of the rotary family, of schemes that change what distance
-//!   means, of biases by distance;
+//! - `rotary_rows`, `view_rows`, `bias_rows`, `id_rows`: the rows of the rotary family, of schemes that change what
+//!   distance means, of biases by distance, of schemes that number tokens in their own way;
 //! - `hooks`: schemes as a crate outside Locus writes them, one for each hook.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
@@ -23,6 +23,8 @@ mod equivalences;
 mod golden;
 #[path = "conformance/hooks.rs"]
 mod hooks;
+#[path = "conformance/id_rows.rs"]
+mod id_rows;
 #[path = "conformance/plants.rs"]
 mod plants;
 #[path = "conformance/properties.rs"]
@@ -89,7 +91,7 @@ const ROW: Row = Row {
 
 /// All rows, family by family.
 fn rows() -> impl Iterator<Item = &'static Row> + Clone {
-    [ROWS, rotary_rows::ROWS, view_rows::ROWS, bias_rows::ROWS].into_iter().flatten()
+    [ROWS, rotary_rows::ROWS, view_rows::ROWS, bias_rows::ROWS, id_rows::ROWS].into_iter().flatten()
 }
 
 /// All rows in all forms that they are for.

@@ -11,6 +11,7 @@ mod table;
 
 mod alibi;
 mod axial;
+mod cape;
 mod config;
 mod dual_chunk;
 mod dynamic_bias;
@@ -23,12 +24,14 @@ mod none;
 mod numerics;
 mod pope;
 mod random_projection;
+mod randomised;
 mod relative;
 mod rerope;
 mod rotary;
 mod sandwich;
 mod scheme;
 mod self_extend;
+mod shape;
 mod shaw;
 mod sinks;
 mod sinusoidal;
@@ -46,6 +49,7 @@ use serde::{Serialize, de::MapAccess};
 
 pub use alibi::{Alibi, AlibiConfig, slopes as alibi_slopes};
 pub use axial::{Axial, AxialConfig};
+pub use cape::{Cape, CapeConfig};
 pub use config::{PositionProblem, PositionShape};
 pub use dual_chunk::{DualChunk, DualChunkConfig};
 pub use dynamic_bias::{DynamicBias, DynamicBiasConfig};
@@ -57,6 +61,7 @@ pub use mrope::{AxisOrder, MRope, MRopeConfig};
 pub use none::NoPosition;
 pub use pope::{PoPe, PoPeConfig};
 pub use random_projection::{Combine, RandomProjection, RandomProjectionConfig};
+pub use randomised::{Over, Randomised, RandomisedConfig};
 pub use relative::Relative;
 pub use rerope::{ReRope, ReRopeConfig};
 pub use rotary::{
@@ -66,6 +71,7 @@ pub use rotary::{
 pub use sandwich::{Sandwich, SandwichConfig};
 pub use scheme::{CachePolicy, Form, LayerPass, Limit, Pass, Prepared, Scheme, ScoreScale, Views};
 pub use self_extend::{SelfExtend, SelfExtendConfig};
+pub use shape::{Shape, ShapeConfig};
 pub use shaw::{Shaw, ShawConfig};
 pub use sinks::{AttentionSinksConfig, LambdaMaskConfig, Sinks};
 pub use sinusoidal::{Layout, Sinusoidal, SinusoidalConfig};
@@ -83,6 +89,12 @@ pub trait PositionScheme<B: Backend>: Module<B> + ModuleDisplay {
 schemes! {
     /// Sines and cosines, added.
     Sinusoidal = "sinusoidal": SinusoidalConfig => Sinusoidal;
+    /// Sines and cosines of positions that are moved and stretched in training, added.
+    Cape = "cape": CapeConfig => Cape;
+    /// Sines and cosines of positions that are shifted in training, added.
+    Shape = "shape": ShapeConfig => Shape;
+    /// Another scheme at random positions.
+    Randomised = "randomised": RandomisedConfig => Randomised<B>;
     /// A trained vector per position, added.
     Learned = "learned": LearnedConfig => Learned<B>;
     /// A fixed matrix times random vectors, added or appended.

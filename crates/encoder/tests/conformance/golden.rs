@@ -1,8 +1,13 @@
 //! Values and gradients against the golden files, in one pass and through the cache; planted errors; finite differences.
 
+use burn::module::{Param, ParamId};
 use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::{Tensor, TensorData};
 use locus_backend::rng::Key;
-use locus_embedding::position::{Form, t5_bucket};
+use locus_embedding::Tokens;
+use locus_embedding::position::{Form, Position, Scheme, t5_bucket};
+use locus_encoder::StackConfig;
+use locus_testkit::device::NdArray;
 use locus_testkit::{Golden, on_backends, worst};
 
 use crate::subject::{CASES, Outcome, Subject, golden};
@@ -160,6 +165,41 @@ fn t5_buckets_are_hugging_faces() {
         assert_eq!(
             bucket, cell[4] as usize,
             "distance, bidirectional, n_buckets, max_distance, bucket: {cell:?}"
+        );
+    }
+}
+
+/// RoBERTa's and OPT's numbering of padded texts: the row that a real token reads, and the one that all padding reads.
+#[test]
+fn padding_aware_ids_are_those_of_transformers() {
+    let golden = golden("padding-ids");
+    let keep = golden.values("keep");
+    let (batch, seq) = (golden.shape("keep")[0], golden.shape("keep")[1]);
+    let kept = keep.iter().map(|&keep| keep != 0.0).collect();
+    let tokens = Tokens::new([batch, seq], vec![0; batch * seq], kept, None).unwrap();
+    let read = |learned: &str| {
+        let device = Default::default();
+        let toml = format!(
+            "d_model = 1\n n_heads = 1\n max_seq_len = 40\n position = {{ learned = {{ {learned} }} }}"
+        );
+        let stack: StackConfig = toml::from_str(&toml).unwrap();
+        let shape = stack.position_shape(Form::Bidirectional);
+        let position = stack.position.init::<NdArray>(&shape, Key::new(0), &device);
+        let Position::Learned(mut learned) = position else { panic!("not learned") };
+        // A table whose rows are their own numbers.
+        let rows: Vec<f32> = (0..42).map(|row| row as f32).collect();
+        let table = Tensor::from_data(TensorData::new(rows, [42, 1]), &device);
+        learned.table = Param::initialized(ParamId::new(), table);
+        let read = learned.embed(Tensor::zeros([batch, seq, 1], &device), &tokens);
+        read.to_data().iter::<f32>().collect::<Vec<_>>()
+    };
+    for model in ["roberta", "opt"] {
+        assert_eq!(read("offset = 2, pad_row = 1"), golden.values(model), "{model}");
+        assert_ne!(read("offset = 2"), golden.values(model), "padding that reads the row of its position");
+        assert_ne!(
+            read("offset = 1, pad_row = 1, max_positions = 41"),
+            golden.values(model),
+            "an offset of 1"
         );
     }
 }

@@ -39,6 +39,8 @@ plants! {
 
     BASE, "another base", |s| match &mut s.config.position {
         PositionConfig::Sinusoidal(config) => config.base *= 0.9,
+        PositionConfig::Cape(config) => config.base *= 0.9,
+        PositionConfig::Shape(config) => config.base *= 0.9,
         PositionConfig::Rotary(config) => config.base *= 0.9,
         PositionConfig::XPos(config) => config.base *= 0.9,
         PositionConfig::Axial(config) => config.base *= 0.9,
@@ -56,6 +58,8 @@ plants! {
     OTHER_LAYOUT, "another layout", |s| {
         let layout = match &mut s.config.position {
             PositionConfig::Sinusoidal(config) => &mut config.layout,
+            PositionConfig::Cape(config) => &mut config.layout,
+            PositionConfig::Shape(config) => &mut config.layout,
             other => panic!("{} has no layout", other.name()),
         };
         *layout = match layout {
@@ -63,6 +67,10 @@ plants! {
             Layout::Concatenated => Layout::Timescales,
             Layout::Timescales => Layout::Concatenated,
         };
+    };
+    OTHER_SPACING, "positions spread otherwise", |s| s.config.max_seq_len = match s.config.max_seq_len {
+        23 => 50,
+        other => other / 2,
     };
     OTHER_PAIRING, "halves taken for neighbours or the reverse", |s| {
         let pairing = pairing(&mut s.config.position).expect("a scheme that turns pairs");
