@@ -21,6 +21,9 @@ pub struct Tokens {
     /// The position of each token. Real numbers, because some schemes place tokens between integers; f64 holds every
     /// integer up to 2^53 exactly.
     pub positions: Vec<f64>,
+    /// Further axes of position, `[batch, seq]` each, where tokens lie in a plane or a volume (time, then height, then
+    /// width). None for text, which lies at `positions` on every axis.
+    pub axes: Vec<Vec<f64>>,
 }
 
 impl Tokens {
@@ -44,17 +47,29 @@ impl Tokens {
                 return Err(EmbeddingError::WrongLength { what, batch, seq, expected: batch * seq, found });
             }
         }
-        let mut tokens = Self { batch, seq, ids, keep, segments, positions: Vec::new() };
+        let mut tokens = Self { batch, seq, ids, keep, segments, positions: Vec::new(), axes: Vec::new() };
         tokens.number_from(&vec![0.0; batch]);
         Ok(tokens)
     }
 
-    /// Numbers the real tokens of each row from `starts`, one start per row.
+    /// The positions on an axis, from 0.
+    pub fn axis(&self, axis: usize) -> &[f64] {
+        axis.checked_sub(1).and_then(|idx| self.axes.get(idx)).unwrap_or(&self.positions)
+    }
+
+    /// Numbers the real tokens of each row from `starts`, one start per row. Tokens of several axes are moved by it.
     ///
     /// # Panics
     /// If there is not one start per row.
     pub fn number_from(&mut self, starts: &[f64]) {
         assert_eq!(starts.len(), self.batch, "one start per row");
+        if !self.axes.is_empty() {
+            for axis in std::iter::once(&mut self.positions).chain(&mut self.axes) {
+                let rows = axis.chunks_mut(self.seq.max(1)).zip(starts);
+                rows.for_each(|(row, start)| row.iter_mut().for_each(|p| *p += start));
+            }
+            return;
+        }
         self.positions.clear();
         for (row, start) in self.keep.chunks(self.seq.max(1)).zip(starts) {
             let mut seen = 0_usize;
@@ -65,14 +80,17 @@ impl Tokens {
         }
     }
 
-    /// The position of the token that follows each row's last real token; a row without one waits where it is.
+    /// The position of the token that follows each row's last real token, past it on every axis; a row without one
+    /// waits where it is.
     pub fn next_positions(&self) -> Vec<f64> {
-        let rows = self.keep.chunks(self.seq.max(1)).zip(self.positions.chunks(self.seq.max(1)));
-        rows.map(|(keep, positions)| {
-            let real = keep.iter().zip(positions).filter(|(keep, _)| **keep).map(|(_, p)| p + 1.0);
-            real.reduce(f64::max).or(positions.first().copied()).unwrap_or_default()
-        })
-        .collect()
+        let next = |row: usize| {
+            let cells = row * self.seq..(row + 1) * self.seq;
+            let real = cells.clone().filter(|cell| self.keep[*cell]);
+            let past =
+                real.flat_map(|cell| (0..=self.axes.len()).map(move |axis| self.axis(axis)[cell] + 1.0));
+            past.reduce(f64::max).or(self.positions.get(cells.start).copied()).unwrap_or_default()
+        };
+        (0..self.batch).map(next).collect()
     }
 
     /// These tokens followed, row by row, by `later`.
@@ -93,6 +111,9 @@ impl Tokens {
             keep: self.join(&self.keep, later, &later.keep),
             segments,
             positions: self.join(&self.positions, later, &later.positions),
+            axes: (1..=self.axes.len().max(later.axes.len()))
+                .map(|axis| self.join(self.axis(axis), later, later.axis(axis)))
+                .collect(),
         }
     }
 
@@ -109,6 +130,7 @@ impl Tokens {
             keep: take(&self.keep, self.seq, columns),
             segments: self.segments.as_ref().map(|s| take(s, self.seq, columns)),
             positions: take(&self.positions, self.seq, columns),
+            axes: self.axes.iter().map(|axis| take(axis, self.seq, columns)).collect(),
         }
     }
 
@@ -125,6 +147,7 @@ impl Tokens {
             keep: take(&self.keep, self.seq, rows),
             segments: self.segments.as_ref().map(|s| take(s, self.seq, rows)),
             positions: take(&self.positions, self.seq, rows),
+            axes: self.axes.iter().map(|axis| take(axis, self.seq, rows)).collect(),
         }
     }
 
@@ -167,5 +190,23 @@ mod tests {
         assert_eq!(joined.positions, [0.0, 1.0, 2.0, 0.0, 1.0, 2.0]);
         assert_eq!(joined.columns(&[0, 2]).ids, [1, 5, 3, 6]);
         assert_eq!(joined.rows(&[1, 0, 1]).ids, [3, 4, 6, 1, 2, 5, 3, 4, 6]);
+    }
+    #[test]
+    fn text_goes_on_past_an_image() {
+        // Two words and an image of 2 by 3 patches.
+        let mut image = Tokens::new([1, 8], vec![1; 8], vec![true; 8], None).expect("fits");
+        image.positions = vec![0.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0];
+        let height = vec![0.0, 1.0, 2.0, 2.0, 2.0, 3.0, 3.0, 3.0];
+        let width = vec![0.0, 1.0, 2.0, 3.0, 4.0, 2.0, 3.0, 4.0];
+        image.axes = vec![height, width];
+        assert_eq!(image.next_positions(), [5.0]);
+        let mut word = Tokens::new([1, 1], vec![1], vec![true], None).expect("fits");
+        word.number_from(&image.next_positions());
+        let all = image.followed_by(&word);
+        assert_eq!([all.axis(0)[8], all.axis(1)[8], all.axis(2)[8]], [5.0; 3]);
+        assert_eq!(all.columns(&[5, 8]).axes, [[3.0, 5.0], [2.0, 5.0]]);
+        assert_eq!(word.axis(2), [5.0]);
+        image.number_from(&[10.0]);
+        assert_eq!([image.axis(0)[5], image.axis(1)[5], image.axis(2)[5]], [12.0, 13.0, 12.0]);
     }
 }

@@ -180,7 +180,8 @@ fn scores_of<B: Backend>(
     let [_, _, q_len, k_len] = scores.dims();
     for (idx, (q, k)) in views {
         let cells: Vec<bool> = select.iter().map(|&view| usize::from(view) == idx).collect();
-        let cells = Tensor::<B, 4, Bool>::from_data(TensorData::new(cells, [1, 1, q_len, k_len]), &device);
+        let rows = cells.len() / (q_len * k_len);
+        let cells = Tensor::<B, 4, Bool>::from_data(TensorData::new(cells, [rows, 1, q_len, k_len]), &device);
         let shape = scores.shape();
         scores = scores.mask_where(cells.expand(shape), reference::scores(q, k, scale));
     }

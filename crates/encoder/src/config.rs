@@ -250,7 +250,10 @@ impl StackConfig {
         let all: Vec<_> = if self.layer_positions.is_empty() { single.collect() } else { listed.collect() };
         for (key, position) in all {
             problems.extend(position.check(&shape).into_iter().map(|problem| ConfigProblem {
-                key: format!("{key}.{}.{}", position.name(), problem.key),
+                key: match problem.key.as_str() {
+                    "" => format!("{key}.{}", position.name()),
+                    below => format!("{key}.{}.{below}", position.name()),
+                },
                 found: problem.found,
                 allowed: problem.allowed,
             }));

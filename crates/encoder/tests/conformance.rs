@@ -9,23 +9,36 @@
 //! - `golden`: values, gradients, planted errors, finite differences;
 //! - `properties`: cached decoding, padding, shifts, limits, configuration and records, through the whole stack;
 //! - `equivalences`: rotary pairings, grouped queries;
-//! - `hooks`: schemes as a crate outside Locus writes them, for the hooks that none of ours uses.
+//! - `scaling`: frequencies of context extension;
+//! - `rotary_rows`, `view_rows`, `bias_rows`, `id_rows`: the rows of the rotary family, of schemes that change what
+//!   distance means, of biases by distance, of schemes that number tokens in their own way;
+//! - `hooks`: schemes as a crate outside Locus writes them, one for each hook.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
+#[path = "conformance/bias_rows.rs"]
+mod bias_rows;
 #[path = "conformance/equivalences.rs"]
 mod equivalences;
 #[path = "conformance/golden.rs"]
 mod golden;
 #[path = "conformance/hooks.rs"]
 mod hooks;
+#[path = "conformance/id_rows.rs"]
+mod id_rows;
 #[path = "conformance/plants.rs"]
 mod plants;
 #[path = "conformance/properties.rs"]
 mod properties;
+#[path = "conformance/rotary_rows.rs"]
+mod rotary_rows;
 #[path = "conformance/run.rs"]
 mod run;
+#[path = "conformance/scaling.rs"]
+mod scaling;
 #[path = "conformance/subject.rs"]
 mod subject;
+#[path = "conformance/view_rows.rs"]
+mod view_rows;
 
 use locus_embedding::position::{Form, Limit, PositionConfig};
 use locus_encoder::StackConfig;
@@ -37,12 +50,19 @@ struct Row {
     name: &'static str,
     /// The form of the golden file.
     form: Form,
+    /// The forms that the scheme is for; others must be refused.
+    forms: &'static [Form],
     /// The stack, as a configuration file writes it.
     config: &'static str,
     /// Whether shifting all positions must change nothing.
     relative: bool,
+    /// Whether the output for a token depends on how long the text is, so that texts that are decoded token by token
+    /// differ from those that are read at once.
+    follows_length: bool,
     /// What must happen past the positions that the scheme was made for.
     limit: Limit,
+    /// How far apart the scheme places neighbours.
+    spacing: f64,
     /// Errors that the golden comparison must catch.
     plants: &'static [Plant],
 }
@@ -56,30 +76,51 @@ impl Row {
 const CAUSAL: Form = Form::Causal;
 const BIDIRECTIONAL: Form = Form::Bidirectional;
 
+/// What most rows have in common.
+const ROW: Row = Row {
+    name: "",
+    form: CAUSAL,
+    forms: &[CAUSAL, BIDIRECTIONAL],
+    config: "",
+    relative: true,
+    follows_length: false,
+    limit: Limit::None,
+    spacing: 1.0,
+    plants: &[],
+};
+
+/// All rows, family by family.
+fn rows() -> impl Iterator<Item = &'static Row> + Clone {
+    [ROWS, rotary_rows::ROWS, view_rows::ROWS, bias_rows::ROWS, id_rows::ROWS].into_iter().flatten()
+}
+
+/// All rows in all forms that they are for.
+fn rows_and_forms() -> impl Iterator<Item = (&'static Row, Form)> {
+    rows().flat_map(|row| row.forms.iter().map(move |form| (row, *form)))
+}
+
 const ROWS: &[Row] = &[
     Row {
         name: "none-causal",
         form: CAUSAL,
         config: "d_model = 10\n n_heads = 3\n d_head = 4\n position = 'none'",
-        relative: true,
-        limit: Limit::None,
         plants: &[plants::ALIBI_INSTEAD, plants::SINUSOIDAL_INSTEAD],
+        ..ROW
     },
     Row {
         name: "none-bidirectional",
         form: BIDIRECTIONAL,
         config: "d_model = 10\n n_heads = 4\n n_kv_heads = 2\n d_head = 4\n position = 'none'",
-        relative: true,
-        limit: Limit::None,
         plants: &[plants::ALIBI_INSTEAD, plants::OTHER_FORM, plants::PADDING_SEEN],
+        ..ROW
     },
     Row {
         name: "sinusoidal-interleaved",
         form: BIDIRECTIONAL,
         config: "d_model = 10\n n_heads = 3\n d_head = 4\n position = 'sinusoidal'",
         relative: false,
-        limit: Limit::None,
         plants: &[plants::OFF_BY_ONE, plants::NEGATED, plants::BASE, plants::OTHER_LAYOUT],
+        ..ROW
     },
     Row {
         name: "sinusoidal-concatenated",
@@ -87,8 +128,8 @@ const ROWS: &[Row] = &[
         config: "d_model = 10\n n_heads = 3\n d_head = 4\n
             position = { sinusoidal = { layout = 'concatenated', base = 500.0 } }",
         relative: false,
-        limit: Limit::None,
         plants: &[plants::OFF_BY_ONE, plants::NEGATED, plants::BASE, plants::OTHER_LAYOUT],
+        ..ROW
     },
     Row {
         name: "sinusoidal-timescales",
@@ -96,8 +137,8 @@ const ROWS: &[Row] = &[
         config: "d_model = 11\n n_heads = 3\n d_head = 4\n
             position = { sinusoidal = { layout = 'timescales', scale = 0.5 } }",
         relative: false,
-        limit: Limit::None,
         plants: &[plants::OFF_BY_ONE, plants::NEGATED, plants::BASE, plants::OTHER_LAYOUT],
+        ..ROW
     },
     Row {
         name: "learned-plain",
@@ -107,6 +148,7 @@ const ROWS: &[Row] = &[
         relative: false,
         limit: Limit::Error(23),
         plants: &[plants::OFF_BY_ONE, plants::TABLE_SHIFTED],
+        ..ROW
     },
     Row {
         name: "learned-offset",
@@ -117,6 +159,7 @@ const ROWS: &[Row] = &[
         relative: false,
         limit: Limit::Error(23),
         plants: &[plants::OFF_BY_ONE, plants::TABLE_SHIFTED, plants::NO_OFFSET, plants::NO_PAD_ROW],
+        ..ROW
     },
     Row {
         name: "random_projection-added",
@@ -126,6 +169,7 @@ const ROWS: &[Row] = &[
         relative: false,
         limit: Limit::Error(23),
         plants: &[plants::OFF_BY_ONE, plants::TABLE_SHIFTED, plants::PROJECTION_REVERSED],
+        ..ROW
     },
     Row {
         name: "random_projection-concatenated",
@@ -135,6 +179,7 @@ const ROWS: &[Row] = &[
         relative: false,
         limit: Limit::Error(23),
         plants: &[plants::OFF_BY_ONE, plants::PROJECTION_REVERSED, plants::PROJECTION_SCALE],
+        ..ROW
     },
     Row {
         name: "random_projection-trained",
@@ -145,123 +190,75 @@ const ROWS: &[Row] = &[
         relative: false,
         limit: Limit::Error(23),
         plants: &[plants::OFF_BY_ONE, plants::TABLE_SHIFTED, plants::PROJECTION_SCALE],
-    },
-    Row {
-        name: "rotary-halves",
-        form: CAUSAL,
-        config: "d_model = 10\n n_heads = 4\n n_kv_heads = 2\n d_head = 8\n position = 'rotary'",
-        relative: true,
-        limit: Limit::None,
-        plants: &[plants::NEGATED, plants::BASE, plants::OTHER_PAIRING, plants::STEP_OFF_BY_ONE],
-    },
-    Row {
-        name: "rotary-interleaved",
-        form: BIDIRECTIONAL,
-        config: "d_model = 10\n n_heads = 3\n d_head = 8\n position = { rotary = { pairing = 'interleaved' } }",
-        relative: true,
-        limit: Limit::None,
-        plants: &[plants::NEGATED, plants::BASE, plants::OTHER_PAIRING, plants::STEP_OFF_BY_ONE],
-    },
-    Row {
-        name: "rotary-partial",
-        form: CAUSAL,
-        config: "d_model = 10\n n_heads = 3\n d_head = 8\n position = { rotary = { fraction = 0.5 } }",
-        relative: true,
-        limit: Limit::None,
-        plants: &[plants::NEGATED, plants::BASE, plants::OTHER_PAIRING, plants::ALL_TURNED],
-    },
-    Row {
-        name: "rotary-partial-interleaved",
-        form: CAUSAL,
-        config: "d_model = 10\n n_heads = 3\n d_head = 8\n
-            position = { rotary = { fraction = 0.5, pairing = 'interleaved' } }",
-        relative: true,
-        limit: Limit::None,
-        plants: &[plants::NEGATED, plants::BASE, plants::OTHER_PAIRING, plants::ALL_TURNED],
-    },
-    Row {
-        name: "rotary-base",
-        form: CAUSAL,
-        config: "d_model = 10\n n_heads = 4\n n_kv_heads = 1\n d_head = 8\n position = { rotary = { base = 50.0 } }",
-        relative: true,
-        limit: Limit::None,
-        plants: &[plants::NEGATED, plants::BASE, plants::OTHER_PAIRING, plants::STEP_OFF_BY_ONE],
+        ..ROW
     },
     Row {
         name: "alibi-causal",
         form: CAUSAL,
         config: "d_model = 10\n n_heads = 4\n n_kv_heads = 2\n d_head = 4\n position = 'alibi'",
-        relative: true,
-        limit: Limit::None,
         plants: &[plants::HEADS_REVERSED, plants::DOUBLED, plants::STEP_OFF_BY_ONE],
+        ..ROW
     },
     Row {
         name: "alibi-symmetric",
         form: BIDIRECTIONAL,
         config: "d_model = 10\n n_heads = 3\n d_head = 4\n position = 'alibi'",
-        relative: true,
-        limit: Limit::None,
         plants: &[plants::HEADS_REVERSED, plants::DOUBLED, plants::STEP_OFF_BY_ONE, plants::OTHER_FORM],
+        ..ROW
     },
     Row {
         name: "alibi-six",
         form: CAUSAL,
         config: "d_model = 10\n n_heads = 6\n d_head = 4\n position = 'alibi'",
-        relative: true,
-        limit: Limit::None,
         plants: &[plants::HEADS_REVERSED, plants::DOUBLED, plants::STEP_OFF_BY_ONE],
+        ..ROW
     },
     Row {
         name: "t5-causal",
         form: CAUSAL,
         config: "d_model = 10\n n_heads = 3\n d_head = 4\n
             position = { t5 = { n_buckets = 8, max_distance = 16, init_std = 0.5 } }",
-        relative: true,
-        limit: Limit::None,
         plants: &[plants::TABLE_SHIFTED, plants::NEGATED, plants::STEP_OFF_BY_ONE, plants::T5_SCALE],
+        ..ROW
     },
     Row {
         name: "t5-bidirectional",
         form: BIDIRECTIONAL,
         config: "d_model = 10\n n_heads = 4\n n_kv_heads = 2\n d_head = 4\n
             position = { t5 = { n_buckets = 8, max_distance = 16, init_std = 0.5 } }",
-        relative: true,
-        limit: Limit::None,
         plants: &[plants::TABLE_SHIFTED, plants::NEGATED, plants::STEP_OFF_BY_ONE, plants::OTHER_FORM],
+        ..ROW
     },
     Row {
         name: "t5-unscaled",
         form: CAUSAL,
         config: "d_model = 10\n n_heads = 3\n d_head = 4\n
             position = { t5 = { n_buckets = 8, max_distance = 16, score_scale = 'one', init_std = 0.5 } }",
-        relative: true,
-        limit: Limit::None,
         plants: &[plants::TABLE_SHIFTED, plants::NEGATED, plants::T5_SCALE],
+        ..ROW
     },
     Row {
         name: "shaw-causal",
         form: CAUSAL,
         config: "d_model = 10\n n_heads = 4\n n_kv_heads = 2\n d_head = 4\n
             position = { shaw = { max_distance = 2, init_std = 0.5 } }",
-        relative: true,
-        limit: Limit::None,
         plants: &[plants::TABLE_SHIFTED, plants::VALUES_SHIFTED, plants::NEGATED, plants::STEP_OFF_BY_ONE],
+        ..ROW
     },
     Row {
         name: "shaw-bidirectional",
         form: BIDIRECTIONAL,
         config: "d_model = 10\n n_heads = 3\n d_head = 4\n
             position = { shaw = { max_distance = 2, init_std = 0.5 } }",
-        relative: true,
-        limit: Limit::None,
         plants: &[plants::TABLE_SHIFTED, plants::VALUES_SHIFTED, plants::NEGATED, plants::OTHER_FORM],
+        ..ROW
     },
 ];
 
 /// Fails where a scheme has no row: it would be a scheme that nobody has compared with anything.
 #[test]
 fn every_scheme_has_a_row() {
-    let tested: Vec<&str> = ROWS.iter().map(|row| row.config().position.name()).collect();
+    let tested: Vec<&str> = rows().map(|row| row.config().position.name()).collect();
     let untested: Vec<&str> =
         PositionConfig::NAMES.into_iter().filter(|name| !tested.contains(name)).collect();
     assert!(untested.is_empty(), "no row in the conformance table for {untested:?}");
@@ -269,9 +266,18 @@ fn every_scheme_has_a_row() {
 
 #[test]
 fn rows_are_named_after_their_scheme_and_once() {
-    for (idx, row) in ROWS.iter().enumerate() {
+    for (idx, row) in rows().enumerate() {
         assert_eq!(row.name.split('-').next(), Some(row.config().position.name()), "{}", row.name);
         assert!(!row.plants.is_empty(), "{} has no planted error", row.name);
-        assert!(ROWS[..idx].iter().all(|other| other.name != row.name), "two rows named {}", row.name);
+        assert!(rows().take(idx).all(|other| other.name != row.name), "two rows named {}", row.name);
     }
+}
+
+/// The page that tells people of the schemes names them all.
+#[test]
+fn every_scheme_is_in_the_docs() {
+    let page = include_str!("../../../docs/positions.md");
+    let missing: Vec<&str> =
+        PositionConfig::NAMES.into_iter().filter(|name| !page.contains(&format!("\n| `{name}` |"))).collect();
+    assert!(missing.is_empty(), "docs/positions.md has no row for {missing:?}");
 }

@@ -9,7 +9,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use locus_backend::packed::Precision;
 use locus_backend::rng::Key;
 use locus_embedding::Tokens;
-use locus_embedding::position::PositionConfig;
+use locus_embedding::position::{Form, PositionConfig};
 use locus_encoder::{NormKind, StackConfig};
 use locus_heads::{HeadConfig, TaskModel};
 use locus_model::{ModelConfig, ModelError, load, save};
@@ -50,6 +50,9 @@ fn round_trip<B: AutodiffBackend>(device: &B::Device) {
     let root = tempfile::tempdir().unwrap();
     for position in PositionConfig::NAMES {
         let (dir, config) = (root.path().join(position), config(position));
+        if !config.stack.check(Form::Bidirectional).is_empty() {
+            continue; // a scheme for decoders
+        }
         let model = written::<B>(&dir, &config, device);
         let (config_again, again) = load::<B::InnerBackend>(&dir, device).unwrap();
         assert_eq!(config_again, config);

@@ -31,6 +31,11 @@ impl Golden {
         Self { tensors: tensors.collect() }
     }
 
+    /// The names of the tensors, in no particular order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
     /// Whether there is a tensor of this name.
     pub fn has(&self, name: &str) -> bool {
         self.tensors.contains_key(name)

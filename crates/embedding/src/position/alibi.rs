@@ -10,9 +10,11 @@
 use burn::module::Module;
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use locus_backend::ops::ScoreBias;
+use locus_backend::rng::Key;
 use serde::{Deserialize, Serialize};
 
 use super::PositionShape;
+use super::config::SchemeConfig;
 use super::relative::Relative;
 use super::scheme::{LayerPass, Pass, Prepared, Scheme};
 
@@ -21,8 +23,10 @@ use super::scheme::{LayerPass, Pass, Prepared, Scheme};
 #[serde(default, deny_unknown_fields)]
 pub struct AlibiConfig {}
 
+impl SchemeConfig for AlibiConfig {}
+
 impl AlibiConfig {
-    pub(super) fn init(&self, shape: &PositionShape) -> Alibi {
+    pub(super) fn init<B: Backend>(&self, shape: &PositionShape, _: Key, _: &B::Device) -> Alibi {
         Alibi { n_heads: shape.n_heads }
     }
 }
@@ -54,23 +58,10 @@ impl<B: Backend> Scheme<B> for Alibi {
 
     fn prepare(&self, pass: &Pass<'_>, device: &B::Device) -> Prepared {
         let slopes = slopes(self.n_heads);
-        let relative = Relative::of(pass);
-        let bias: ScoreBias<B> = match relative.by_column() {
-            Some(distances) => {
-                let n = distances.len();
-                let values: Vec<f32> = slopes.iter().flat_map(|m| penalties(*m, &distances)).collect();
-                ScoreBias::Toeplitz(Tensor::from_data(TensorData::new(values, [self.n_heads, n]), device))
-            }
-            None => {
-                let ([rows, q, k], distances) = relative.dense();
-                let rows_of_heads = distances.chunks(q * k).flat_map(|d| slopes.iter().map(move |m| (*m, d)));
-                let values: Vec<f32> = rows_of_heads.flat_map(|(m, d)| penalties(m, d)).collect();
-                ScoreBias::Dense(Tensor::from_data(
-                    TensorData::new(values, [rows, self.n_heads, q, k]),
-                    device,
-                ))
-            }
-        };
+        let bias = Relative::of(pass).bias::<B>(|distances| {
+            let values: Vec<f32> = slopes.iter().flat_map(|m| penalties(*m, distances)).collect();
+            Tensor::from_data(TensorData::new(values, [self.n_heads, distances.len()]), device)
+        });
         Prepared::new(bias)
     }
 

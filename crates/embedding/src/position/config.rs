@@ -2,36 +2,10 @@
 
 use std::fmt;
 
-use serde::de::{Deserializer, Error, MapAccess, Visitor, value::MapAccessDeserializer};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
-use super::{
-    AlibiConfig, Form, LearnedConfig, RandomProjectionConfig, RotaryConfig, ShawConfig, SinusoidalConfig,
-    T5Config,
-};
-
-/// A scheme and its parameters. A bare name means the scheme's defaults.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PositionConfig {
-    /// No positions.
-    #[default]
-    None,
-    /// Sines and cosines, added.
-    Sinusoidal(SinusoidalConfig),
-    /// A trained vector per position, added.
-    Learned(LearnedConfig),
-    /// A fixed matrix times random vectors, added or appended.
-    RandomProjection(RandomProjectionConfig),
-    /// Rotation of queries and keys.
-    Rotary(RotaryConfig),
-    /// A linear penalty on distance.
-    Alibi(AlibiConfig),
-    /// A learned bias per bucket of distance.
-    T5(T5Config),
-    /// Learned vectors per distance, on keys and values.
-    Shaw(ShawConfig),
-}
+use super::{Form, PositionConfig};
 
 /// What the schemes need to know of the model.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,7 +25,7 @@ pub struct PositionShape {
 /// One thing wrong with a scheme's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PositionProblem {
-    /// The key, below that of the scheme.
+    /// The key, below that of the scheme; empty where the scheme as a whole does not fit the model.
     pub key: String,
     /// Its value.
     pub found: String,
@@ -62,6 +36,28 @@ pub struct PositionProblem {
 impl PositionProblem {
     pub(super) fn positive(x: f64, problems: &mut Vec<Self>, key: &str) {
         Self::unless(x.is_finite() && x > 0.0, problems, key, x, "a positive number");
+    }
+
+    pub(super) fn base(base: f64, problems: &mut Vec<Self>) {
+        Self::unless(base > 1.0 && base.is_finite(), problems, "base", base, "a number above 1");
+    }
+
+    /// A scheme that turns pairs.
+    pub(super) fn even_head(shape: &PositionShape, problems: &mut Vec<Self>) {
+        let (d_head, allowed) = (shape.d_head, "an even d_head: dimensions turn in pairs");
+        Self::unless(
+            d_head > 0 && d_head.is_multiple_of(2),
+            problems,
+            "",
+            format!("d_head = {d_head}"),
+            allowed,
+        );
+    }
+
+    /// A scheme that is not for encoders.
+    pub(super) fn causal(shape: &PositionShape, why: &str, problems: &mut Vec<Self>) {
+        let allowed = format!("a decoder: {why}");
+        Self::unless(shape.form == Form::Causal, problems, "", "an encoder", &allowed);
     }
 
     pub(super) fn unless(
@@ -78,73 +74,38 @@ impl PositionProblem {
     }
 }
 
-impl PositionConfig {
-    /// The names of all schemes.
-    pub const NAMES: [&'static str; 8] =
-        ["none", "sinusoidal", "learned", "random_projection", "rotary", "alibi", "t5", "shaw"];
-
-    /// The scheme of this name with its defaults.
-    pub fn named(name: &str) -> Option<Self> {
-        Some(match name {
-            "none" => Self::None,
-            "sinusoidal" => Self::Sinusoidal(Default::default()),
-            "learned" => Self::Learned(Default::default()),
-            "random_projection" => Self::RandomProjection(Default::default()),
-            "rotary" => Self::Rotary(Default::default()),
-            "alibi" => Self::Alibi(Default::default()),
-            "t5" => Self::T5(Default::default()),
-            "shaw" => Self::Shaw(Default::default()),
-            _ => return None,
-        })
-    }
-
-    /// The name of the scheme.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Sinusoidal(_) => "sinusoidal",
-            Self::Learned(_) => "learned",
-            Self::RandomProjection(_) => "random_projection",
-            Self::Rotary(_) => "rotary",
-            Self::Alibi(_) => "alibi",
-            Self::T5(_) => "t5",
-            Self::Shaw(_) => "shaw",
-        }
-    }
+/// What the configuration of a scheme says of itself.
+pub(super) trait SchemeConfig {
+    /// Adds everything that is wrong with it in a model of this shape.
+    fn check(&self, _shape: &PositionShape, _problems: &mut Vec<PositionProblem>) {}
 
     /// How much of the model's width the scheme takes for itself.
+    fn extra_width(&self) -> usize {
+        0
+    }
+
+    /// Whether the scheme acts on the token embedding, before the first layer.
+    fn acts_on_embedding(&self) -> bool {
+        false
+    }
+}
+
+impl PositionConfig {
+    /// How much of the model's width the scheme takes for itself.
     pub fn extra_width(&self) -> usize {
-        match self {
-            Self::RandomProjection(config) => config.extra_width(),
-            Self::None
-            | Self::Sinusoidal(_)
-            | Self::Learned(_)
-            | Self::Rotary(_)
-            | Self::Alibi(_)
-            | Self::T5(_)
-            | Self::Shaw(_) => 0,
-        }
+        self.config().map_or(0, SchemeConfig::extra_width)
     }
 
     /// Whether the scheme acts on the token embedding, before the first layer.
     pub fn acts_on_embedding(&self) -> bool {
-        match self {
-            Self::Sinusoidal(_) | Self::Learned(_) | Self::RandomProjection(_) => true,
-            Self::None | Self::Rotary(_) | Self::Alibi(_) | Self::T5(_) | Self::Shaw(_) => false,
-        }
+        self.config().is_some_and(SchemeConfig::acts_on_embedding)
     }
 
     /// Everything that is wrong with the scheme in a model of this shape.
     pub fn check(&self, shape: &PositionShape) -> Vec<PositionProblem> {
         let mut problems = Vec::new();
-        match self {
-            Self::None | Self::Alibi(_) => {}
-            Self::Sinusoidal(config) => config.check(&mut problems),
-            Self::Learned(config) => config.check(shape, &mut problems),
-            Self::RandomProjection(config) => config.check(shape, &mut problems),
-            Self::Rotary(config) => config.check(shape, &mut problems),
-            Self::T5(config) => config.check(shape, &mut problems),
-            Self::Shaw(config) => config.check(&mut problems),
+        if let Some(config) = self.config() {
+            config.check(shape, &mut problems);
         }
         problems
     }
@@ -158,23 +119,10 @@ impl<'de> Deserialize<'de> for PositionConfig {
 
 struct NameOrTable;
 
-/// The same choice, in the form serde reads a table of one key as.
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Table {
-    None(Empty),
-    Sinusoidal(SinusoidalConfig),
-    Learned(LearnedConfig),
-    RandomProjection(RandomProjectionConfig),
-    Rotary(RotaryConfig),
-    Alibi(AlibiConfig),
-    T5(T5Config),
-    Shaw(ShawConfig),
-}
-
+/// A table without keys: the parameters of `none`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Empty {}
+pub(super) struct Empty {}
 
 impl<'de> Visitor<'de> for NameOrTable {
     type Value = PositionConfig;
@@ -184,30 +132,28 @@ impl<'de> Visitor<'de> for NameOrTable {
     }
 
     fn visit_str<E: Error>(self, name: &str) -> Result<PositionConfig, E> {
-        PositionConfig::named(name).ok_or_else(|| {
-            let nearest = PositionConfig::NAMES
-                .into_iter()
-                .max_by(|a, b| strsim::jaro(a, name).total_cmp(&strsim::jaro(b, name)))
-                .unwrap_or_default();
-            E::custom(format!(
-                "unknown position scheme '{name}': did you mean '{nearest}'? Known schemes: {}",
-                PositionConfig::NAMES.join(", ")
-            ))
-        })
+        PositionConfig::named(name).ok_or_else(|| unknown(name))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<PositionConfig, A::Error> {
-        Ok(match Table::deserialize(MapAccessDeserializer::new(map))? {
-            Table::None(Empty {}) => PositionConfig::None,
-            Table::Sinusoidal(config) => PositionConfig::Sinusoidal(config),
-            Table::Learned(config) => PositionConfig::Learned(config),
-            Table::RandomProjection(config) => PositionConfig::RandomProjection(config),
-            Table::Rotary(config) => PositionConfig::Rotary(config),
-            Table::Alibi(config) => PositionConfig::Alibi(config),
-            Table::T5(config) => PositionConfig::T5(config),
-            Table::Shaw(config) => PositionConfig::Shaw(config),
-        })
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<PositionConfig, A::Error> {
+        let Some(name) = map.next_key::<String>()? else { return Err(A::Error::invalid_length(0, &self)) };
+        let config = PositionConfig::read(&name, &mut map)?;
+        match map.next_key::<String>()? {
+            None => Ok(config),
+            Some(other) => Err(A::Error::custom(format!(
+                "two position schemes, '{name}' and '{other}': choose one, or one for each layer in layer_positions"
+            ))),
+        }
     }
+}
+
+/// The error for a name that no scheme has.
+pub(super) fn unknown<E: Error>(name: &str) -> E {
+    let known = PositionConfig::NAMES;
+    let nearest = known.iter().max_by(|a, b| strsim::jaro(a, name).total_cmp(&strsim::jaro(b, name)));
+    let nearest = nearest.copied().unwrap_or_default();
+    let known = known.join(", ");
+    E::custom(format!("unknown position scheme '{name}': did you mean '{nearest}'? Known schemes: {known}"))
 }
 
 #[cfg(test)]
@@ -234,7 +180,12 @@ mod tests {
     fn an_unknown_name_or_key_is_refused() {
         let error = toml::from_str::<Model>("position = \"rotory\"").err().expect("refused").to_string();
         assert!(error.contains("did you mean 'rotary'"), "{error}");
+        let error = toml::from_str::<Model>("[position.rotory]").err().expect("refused").to_string();
+        assert!(error.contains("did you mean 'rotary'"), "{error}");
         let error = toml::from_str::<Model>("[position.rotary]\nbse = 1").err().expect("refused").to_string();
         assert!(error.contains("bse") && error.contains("base"), "{error}");
+        let two = "[position.rotary]\n[position.alibi]";
+        let error = toml::from_str::<Model>(two).err().expect("refused").to_string();
+        assert!(error.contains("rotary") && error.contains("alibi"), "{error}");
     }
 }

@@ -12,6 +12,7 @@ use locus_backend::ops::embedding;
 use locus_backend::rng::Key;
 use serde::{Deserialize, Serialize};
 
+use super::config::SchemeConfig;
 use super::scheme::{Limit, Scheme};
 use super::{PositionProblem, PositionShape};
 use crate::Tokens;
@@ -38,8 +39,8 @@ impl Default for LearnedConfig {
     }
 }
 
-impl LearnedConfig {
-    pub(super) fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
+impl SchemeConfig for LearnedConfig {
+    fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         let rows = self.max_positions(shape) + self.offset;
         let n = self.max_positions(shape);
         let allowed = format!("at least max_seq_len = {}", shape.max_seq_len);
@@ -55,6 +56,12 @@ impl LearnedConfig {
         );
     }
 
+    fn acts_on_embedding(&self) -> bool {
+        true
+    }
+}
+
+impl LearnedConfig {
     pub(super) fn init<B: Backend>(&self, shape: &PositionShape, key: Key, device: &B::Device) -> Learned<B> {
         let rows = self.max_positions(shape) + self.offset;
         Learned {

@@ -1,38 +1,84 @@
 //! Position schemes: one scheme, one file, behind one trait.
 //!
 //! [`PositionConfig`] is what a configuration file says (`position = "alibi"`, or `[model.position.rotary] base = 5e5`);
-//! [`Position`] is the scheme it makes. To add one: a file here, an arm in each of the two enums and in
-//! [`PositionConfig::init`] and [`Position::scheme`](PositionScheme), and a row in the conformance table, which stands in
-//! `crates/encoder/tests/conformance.rs` because its rows need attention. A crate outside Locus needs none of this: it
-//! implements [`Scheme`] for its own module and hands that to the stacks, which take any scheme type.
+//! [`Position`] is the scheme it makes. To add one: a file here, a line in the table below, and a row in the conformance
+//! table, which stands in `crates/encoder/tests/conformance.rs` because its rows need attention. A crate outside Locus
+//! needs none of this: it implements [`Scheme`] for its own module and hands that to the stacks, which take any scheme
+//! type.
+
+#[macro_use]
+mod table;
 
 mod alibi;
+mod axial;
+mod cape;
 mod config;
+mod dual_chunk;
+mod dynamic_bias;
+mod fire;
+mod fope;
+mod kerple;
 mod learned;
+mod mrope;
 mod none;
+mod numerics;
+mod pope;
 mod random_projection;
+mod randomised;
 mod relative;
+mod rerope;
 mod rotary;
+mod sandwich;
 mod scheme;
+mod self_extend;
+mod shape;
 mod shaw;
+mod sinks;
 mod sinusoidal;
 mod t5;
+mod temperature;
+mod turns;
+mod views;
+mod xpos;
 
 use burn::module::{Module, ModuleDisplay};
 use burn::tensor::backend::Backend;
+use config::{Empty, SchemeConfig};
 use locus_backend::rng::Key;
+use serde::{Serialize, de::MapAccess};
 
 pub use alibi::{Alibi, AlibiConfig, slopes as alibi_slopes};
-pub use config::{PositionConfig, PositionProblem, PositionShape};
+pub use axial::{Axial, AxialConfig};
+pub use cape::{Cape, CapeConfig};
+pub use config::{PositionProblem, PositionShape};
+pub use dual_chunk::{DualChunk, DualChunkConfig};
+pub use dynamic_bias::{DynamicBias, DynamicBiasConfig};
+pub use fire::{Fire, FireConfig};
+pub use fope::{FoPe, FoPeConfig};
+pub use kerple::{Kernel, Kerple, KerpleConfig};
 pub use learned::{Learned, LearnedConfig};
+pub use mrope::{AxisOrder, MRope, MRopeConfig};
 pub use none::NoPosition;
+pub use pope::{PoPe, PoPeConfig};
 pub use random_projection::{Combine, RandomProjection, RandomProjectionConfig};
+pub use randomised::{Over, Randomised, RandomisedConfig};
 pub use relative::Relative;
-pub use rotary::{Pairing, Rotary, RotaryConfig};
+pub use rerope::{ReRope, ReRopeConfig};
+pub use rotary::{
+    DynamicNtk, Factor, FractionOf, Frequencies, Llama3, Longrope, NtkByParts, Rotary, RotaryConfig, Scaling,
+    Yarn,
+};
+pub use sandwich::{Sandwich, SandwichConfig};
 pub use scheme::{CachePolicy, Form, LayerPass, Limit, Pass, Prepared, Scheme, ScoreScale, Views};
+pub use self_extend::{SelfExtend, SelfExtendConfig};
+pub use shape::{Shape, ShapeConfig};
 pub use shaw::{Shaw, ShawConfig};
+pub use sinks::{AttentionSinksConfig, LambdaMaskConfig, Sinks};
 pub use sinusoidal::{Layout, Sinusoidal, SinusoidalConfig};
 pub use t5::{T5Bias, T5Config, T5Scale, bucket as t5_bucket};
+pub use temperature::{Temperature, TemperatureConfig};
+pub use turns::Pairing;
+pub use xpos::{XPos, XPosConfig};
 
 /// A module that is or holds a position scheme: what a stack is generic over.
 pub trait PositionScheme<B: Backend>: Module<B> + ModuleDisplay {
@@ -40,54 +86,55 @@ pub trait PositionScheme<B: Backend>: Module<B> + ModuleDisplay {
     fn scheme(&self) -> &dyn Scheme<B>;
 }
 
-/// Any scheme of this crate.
-#[derive(Module, Debug)]
-pub enum Position<B: Backend> {
-    /// None.
-    None(NoPosition),
-    /// Sinusoidal.
-    Sinusoidal(Sinusoidal),
-    /// Learned absolute.
-    Learned(Learned<B>),
-    /// A fixed matrix times random vectors.
-    RandomProjection(RandomProjection<B>),
-    /// Rotary.
-    Rotary(Rotary),
-    /// ALiBi.
-    Alibi(Alibi),
-    /// T5's bias.
-    T5(T5Bias<B>),
-    /// Shaw's relative keys and values.
-    Shaw(Shaw<B>),
-}
-
-impl<B: Backend> PositionScheme<B> for Position<B> {
-    fn scheme(&self) -> &dyn Scheme<B> {
-        match self {
-            Self::None(scheme) => scheme,
-            Self::Sinusoidal(scheme) => scheme,
-            Self::Learned(scheme) => scheme,
-            Self::RandomProjection(scheme) => scheme,
-            Self::Rotary(scheme) => scheme,
-            Self::Alibi(scheme) => scheme,
-            Self::T5(scheme) => scheme,
-            Self::Shaw(scheme) => scheme,
-        }
-    }
-}
-
-impl PositionConfig {
-    /// Makes the scheme. Check the configuration first.
-    pub fn init<B: Backend>(&self, shape: &PositionShape, key: Key, device: &B::Device) -> Position<B> {
-        match self {
-            Self::None => Position::None(NoPosition {}),
-            Self::Sinusoidal(config) => Position::Sinusoidal(config.init()),
-            Self::Learned(config) => Position::Learned(config.init(shape, key, device)),
-            Self::RandomProjection(config) => Position::RandomProjection(config.init(shape, key, device)),
-            Self::Rotary(config) => Position::Rotary(config.init(shape)),
-            Self::Alibi(config) => Position::Alibi(config.init(shape)),
-            Self::T5(config) => Position::T5(config.init(shape, key, device)),
-            Self::Shaw(config) => Position::Shaw(config.init(shape, key, device)),
-        }
-    }
+schemes! {
+    /// Sines and cosines, added.
+    Sinusoidal = "sinusoidal": SinusoidalConfig => Sinusoidal;
+    /// Sines and cosines of positions that are moved and stretched in training, added.
+    Cape = "cape": CapeConfig => Cape;
+    /// Sines and cosines of positions that are shifted in training, added.
+    Shape = "shape": ShapeConfig => Shape;
+    /// Another scheme at random positions.
+    Randomised = "randomised": RandomisedConfig => Randomised<B>;
+    /// A trained vector per position, added.
+    Learned = "learned": LearnedConfig => Learned<B>;
+    /// A fixed matrix times random vectors, added or appended.
+    RandomProjection = "random_projection": RandomProjectionConfig => RandomProjection<B>;
+    /// Rotation of queries and keys.
+    Rotary = "rotary": RotaryConfig => Rotary<B>;
+    /// Rotation with decay.
+    XPos = "xpos": XPosConfig => XPos;
+    /// Rotation by row and column.
+    Axial = "axial": AxialConfig => Axial;
+    /// Rotation by time, height and width.
+    MRope = "mrope": MRopeConfig => MRope;
+    /// Rotation by mixtures of frequencies.
+    FoPe = "fope": FoPeConfig => FoPe<B>;
+    /// Magnitudes from content, angles from positions.
+    PoPe = "pope": PoPeConfig => PoPe<B>;
+    /// Rotation by distances that stop growing.
+    ReRope = "rerope": ReRopeConfig => ReRope;
+    /// Rotation by distances of groups beyond a window.
+    SelfExtend = "self_extend": SelfExtendConfig => SelfExtend;
+    /// Rotation by places in chunks.
+    DualChunk = "dual_chunk": DualChunkConfig => DualChunk;
+    /// Queries that grow with their position.
+    Temperature = "temperature": TemperatureConfig => Temperature;
+    /// Rotation inside a window and to the first tokens, with positions counted in the cache.
+    AttentionSinks = "attention_sinks": AttentionSinksConfig => Sinks;
+    /// Rotation inside a window and to the first tokens, at no more than a distance.
+    LambdaMask = "lambda_mask": LambdaMaskConfig => Sinks;
+    /// A linear penalty on distance.
+    Alibi = "alibi": AlibiConfig => Alibi;
+    /// A learned kernel of distance.
+    Kerple = "kerple": KerpleConfig => Kerple<B>;
+    /// The inner products of sinusoidal embeddings.
+    Sandwich = "sandwich": SandwichConfig => Sandwich;
+    /// A small network of the distance, relative to the position.
+    Fire = "fire": FireConfig => Fire<B>;
+    /// A small network of the distance.
+    DynamicBias = "dynamic_bias": DynamicBiasConfig => DynamicBias<B>;
+    /// A learned bias per bucket of distance.
+    T5 = "t5": T5Config => T5Bias<B>;
+    /// Learned vectors per distance, on keys and values.
+    Shaw = "shaw": ShawConfig => Shaw<B>;
 }

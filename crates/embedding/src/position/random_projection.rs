@@ -14,6 +14,7 @@ use locus_backend::ops::{embedding, linear};
 use locus_backend::rng::Key;
 use serde::{Deserialize, Serialize};
 
+use super::config::SchemeConfig;
 use super::scheme::{Limit, Scheme};
 use super::{PositionProblem, PositionShape};
 use crate::Tokens;
@@ -55,8 +56,8 @@ impl Default for RandomProjectionConfig {
     }
 }
 
-impl RandomProjectionConfig {
-    pub(super) fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
+impl SchemeConfig for RandomProjectionConfig {
+    fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         PositionProblem::unless(self.m > 0, problems, "m", self.m, "at least 1");
         PositionProblem::unless(self.scale.is_finite(), problems, "scale", self.scale, "a finite number");
         let n = self.max_positions.unwrap_or(shape.max_seq_len);
@@ -69,6 +70,19 @@ impl RandomProjectionConfig {
         }
     }
 
+    fn extra_width(&self) -> usize {
+        match self.combine {
+            Combine::Add => 0,
+            Combine::Concat { width } => width,
+        }
+    }
+
+    fn acts_on_embedding(&self) -> bool {
+        true
+    }
+}
+
+impl RandomProjectionConfig {
     pub(super) fn init<B: Backend>(
         &self,
         shape: &PositionShape,
@@ -89,13 +103,6 @@ impl RandomProjectionConfig {
                 .map(|v| v.set_require_grad(self.train_vectors)),
             extra_width,
             scale: self.scale,
-        }
-    }
-
-    pub(super) fn extra_width(&self) -> usize {
-        match self.combine {
-            Combine::Add => 0,
-            Combine::Concat { width } => width,
         }
     }
 }

@@ -1,5 +1,8 @@
 //! Relative distances of queries and keys, shared between rows where they can be.
 
+use burn::tensor::{Tensor, backend::Backend};
+use locus_backend::ops::ScoreBias;
+
 use super::scheme::Pass;
 
 /// `position of query − position of key`, for all cells.
@@ -47,6 +50,19 @@ impl Relative {
                 ([1, *q_len, *k_len], cells)
             }
             Self::Any { dims, cells } => (*dims, cells.clone()),
+        }
+    }
+
+    /// The bias of a scheme that gives each head a value per distance: from `n` distances to `[heads, n]`.
+    pub fn bias<B: Backend>(&self, values: impl FnOnce(&[f64]) -> Tensor<B, 2>) -> ScoreBias<B> {
+        match self.by_column() {
+            Some(distances) => ScoreBias::Toeplitz(values(&distances)),
+            None => {
+                let ([rows, q, k], distances) = self.dense();
+                let values = values(&distances); // [heads, rows · q · k]
+                let [heads, _] = values.dims();
+                ScoreBias::Dense(values.reshape([heads, rows, q, k]).swap_dims(0, 1))
+            }
         }
     }
 

@@ -1,29 +1,43 @@
 //! Rotary position embedding (RoPE): turns pairs of query and key dimensions by an angle linear in the position.
 //!
 //! Formula: `θ_n = base^(−2n/r)`; pair `n` at position `p` turns by `p·θ_n`, so `q·k` depends on positions through their
-//! difference. Su et al. 2021, arXiv:2104.09864, eq. 14–15 and 34. With `fraction < 1` only the first `r = fraction·d_head`
-//! dimensions turn (GPT-NeoX), and `r` is the denominator of the exponent.
+//! difference. Su et al. 2021, arXiv:2104.09864, eq. 14–15 and 34. With `fraction < 1` only a part turns: the first
+//! `r = fraction·d_head` dimensions (GPT-NeoX; `r` is the denominator of the exponent), or with
+//! `fraction_of = "frequencies"` the pairs of the highest frequencies, with `d_head` in the exponent (p-RoPE, Barbero et al.
+//! 2024, arXiv:2410.06205; "proportional" in Hugging Face).
 //! Convention: [`Pairing`], part of a checkpoint. Both are the same up to a permutation of the projections' rows.
-//! Parameters: 0. Limit: none declared, though quality falls past the training length. Cache: the final key.
+//! Longer texts than the model was trained on: [`Scaling`], in `[model.position.rotary.scaling]`.
+//! Trained frequencies (`train_frequencies`): `θ_n · exp(w_n)`, `w` starting at 0. Differs: others train `θ_n` itself, whose
+//! values lie orders of magnitude apart; here a step changes all by a similar share, and angles of `w = 0` are exact.
+//! Parameters: 0, or one per pair. Limit: none declared, though quality falls past the training length. Cache: the final
+//! key, or the raw key under a scaling that follows the length of the text.
 
-use burn::module::Module;
+mod scaling;
+
+use burn::module::{Module, Param};
 use burn::tensor::{Tensor, TensorData, backend::Backend};
-use locus_backend::ops;
+use locus_backend::init::Init;
+use locus_backend::rng::Key;
 use serde::{Deserialize, Serialize};
 
-use super::scheme::{LayerPass, Pass, Prepared, Scheme, Views};
+use super::config::SchemeConfig;
+use super::numerics::exp_m1;
+use super::scheme::{CachePolicy, LayerPass, Pass, Prepared, Scheme, Views};
+use super::turns::{Pairing, Tables, Turn, distinct_rows, spans};
 use super::{PositionProblem, PositionShape};
 use crate::Tokens;
 
-/// Which dimensions form a pair.
+pub use scaling::{DynamicNtk, Factor, Llama3, Longrope, NtkByParts, Scaling, Yarn};
+
+/// What [`RotaryConfig::fraction`] is a share of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Pairing {
-    /// Dimensions `n` and `n + r/2` (Hugging Face Llama, GPT-NeoX).
+pub enum FractionOf {
+    /// The first dimensions of a head turn, the rest has no part in the rotation.
     #[default]
-    Halves,
-    /// Dimensions `2n` and `2n + 1` (the paper, GPT-J, Meta's Llama).
-    Interleaved,
+    Dimensions,
+    /// All dimensions form pairs, those of the highest frequencies turn.
+    Frequencies,
 }
 
 /// Configuration of [`Rotary`].
@@ -34,83 +48,195 @@ pub struct RotaryConfig {
     pub base: f64,
     /// Which dimensions form a pair.
     pub pairing: Pairing,
-    /// The share of a head's dimensions that turn.
+    /// The share that turns.
     pub fraction: f64,
+    /// What it is a share of.
+    pub fraction_of: FractionOf,
+    /// Whether frequencies are trained.
+    pub train_frequencies: bool,
+    /// Other frequencies for longer texts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<Scaling>,
 }
 
 impl Default for RotaryConfig {
     fn default() -> Self {
-        Self { base: 10_000.0, pairing: Pairing::default(), fraction: 1.0 }
+        Self {
+            base: 10_000.0,
+            pairing: Pairing::default(),
+            fraction: 1.0,
+            fraction_of: FractionOf::default(),
+            train_frequencies: false,
+            scaling: None,
+        }
     }
 }
 
-impl RotaryConfig {
-    pub(super) fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
+impl SchemeConfig for RotaryConfig {
+    fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         PositionProblem::unless(self.base > 1.0, problems, "base", self.base, "a number above 1");
         let turned = self.fraction * shape.d_head as f64;
         let fits = self.fraction > 0.0 && self.fraction <= 1.0 && turned >= 2.0 && turned % 2.0 == 0.0;
         let allowed = format!("a share of d_head = {} that is an even number of dimensions", shape.d_head);
         PositionProblem::unless(fits, problems, "fraction", self.fraction, &allowed);
-    }
-
-    pub(super) fn init(&self, shape: &PositionShape) -> Rotary {
-        Rotary {
-            base: self.base,
-            interleaved: self.pairing == Pairing::Interleaved,
-            turned: (self.fraction * shape.d_head as f64) as usize,
+        if self.fraction_of == FractionOf::Frequencies {
+            let allowed = format!("an even d_head, found {}", shape.d_head);
+            PositionProblem::unless(
+                shape.d_head.is_multiple_of(2),
+                problems,
+                "fraction_of",
+                "frequencies",
+                &allowed,
+            );
+        }
+        if let Some(scaling) = &self.scaling {
+            scaling.check(&self.wheel(shape), problems);
         }
     }
 }
 
-/// Turns queries and keys.
-#[derive(Module, Clone, Debug)]
-pub struct Rotary {
-    base: f64,
-    interleaved: bool,
-    turned: usize,
+/// Angles per position, and what cosines and sines are multiplied by.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frequencies {
+    /// `θ_n` of each pair, in radians per position.
+    pub thetas: Vec<f64>,
+    /// The factor of cosines and sines.
+    pub magnitude: f64,
 }
 
-/// Cosines and sines of the angles, `[rows, 1, seq, turned / 2]`, with one row where all are equal.
-#[derive(Clone, Debug)]
-struct Tables<B: Backend> {
-    cos: Tensor<B, 4>,
-    sin: Tensor<B, 4>,
-}
+impl RotaryConfig {
+    /// The frequencies for a text of `length` positions.
+    pub fn frequencies(&self, shape: &PositionShape, length: f64) -> Frequencies {
+        let wheel = self.wheel(shape);
+        match &self.scaling {
+            None => Frequencies { thetas: wheel.thetas(wheel.base), magnitude: 1.0 },
+            Some(scaling) => Frequencies {
+                thetas: scaling.thetas(&wheel, length),
+                magnitude: scaling.magnitude(shape.max_seq_len),
+            },
+        }
+    }
 
-impl Rotary {
-    fn tables<B: Backend>(&self, tokens: &Tokens, device: &B::Device) -> Tables<B> {
-        let (seq, half) = (tokens.seq, self.turned / 2);
-        let first = tokens.positions.get(..seq).unwrap_or_default();
-        let shared = tokens.positions.chunks(seq.max(1)).all(|row| row == first);
-        let (rows, positions) = if shared { (1, first) } else { (tokens.batch, &tokens.positions[..]) };
-        // NUMERICS: angles in f64. At position 10^6 neighbouring f32 numbers are 0.06 apart.
-        let theta = |n: usize| self.base.powf(-2.0 * n as f64 / self.turned as f64);
-        let thetas: Vec<f64> = (0..half).map(theta).collect();
-        let angles: Vec<f64> = positions.iter().flat_map(|p| thetas.iter().map(move |t| p * t)).collect();
-        let table = |f: fn(f64) -> f64| {
-            let values: Vec<f32> = angles.iter().map(|&a| f(a) as f32).collect();
-            Tensor::from_data(TensorData::new(values, [rows, 1, seq, half]), device)
+    pub(super) fn init<B: Backend>(&self, shape: &PositionShape, key: Key, device: &B::Device) -> Rotary<B> {
+        let pairs = self.wheel(shape).pairs;
+        Rotary {
+            log_factors: self.train_frequencies.then(|| Init::Zeros.param([pairs], key, device)),
+            config: self.clone(),
+            shape: *shape,
+        }
+    }
+
+    fn wheel(&self, shape: &PositionShape) -> Wheel {
+        let turned = (self.fraction * shape.d_head as f64) as usize;
+        let (dims, pairs) = match self.fraction_of {
+            FractionOf::Dimensions => (turned, turned / 2),
+            FractionOf::Frequencies => (shape.d_head, shape.d_head / 2),
         };
-        Tables { cos: table(f64::cos), sin: table(f64::sin) }
+        Wheel { base: self.base, dims, pairs, turning: turned / 2 }
     }
 }
 
-impl<B: Backend> Scheme<B> for Rotary {
+/// What plain frequencies depend on.
+#[derive(Clone, Copy, Debug)]
+struct Wheel {
+    base: f64,
+    /// The denominator `r` of the exponent.
+    dims: usize,
+    pairs: usize,
+    /// How many of the pairs turn at all.
+    turning: usize,
+}
+
+impl Wheel {
+    fn thetas(&self, base: f64) -> Vec<f64> {
+        let theta =
+            |n: usize| if n < self.turning { base.powf(-2.0 * n as f64 / self.dims as f64) } else { 0.0 };
+        (0..self.pairs).map(theta).collect()
+    }
+}
+
+/// Turns queries and keys.
+#[derive(Module, Debug)]
+pub struct Rotary<B: Backend> {
+    /// The logarithm of what each frequency is multiplied by, `[pairs]`, where frequencies are trained.
+    pub log_factors: Option<Param<Tensor<B, 1>>>,
+    #[module(skip)]
+    config: RotaryConfig,
+    #[module(skip)]
+    shape: PositionShape,
+}
+
+/// The tables of queries and keys, which are those of the same tokens unless raw keys are cached.
+#[derive(Debug)]
+struct Turns<B: Backend> {
+    q: Tables<B>,
+    k: Tables<B>,
+}
+
+impl<B: Backend> Rotary<B> {
+    fn follows_length(&self) -> bool {
+        self.config.scaling.as_ref().is_some_and(Scaling::follows_length)
+    }
+
+    /// The tables of these tokens in rows of these lengths.
+    fn tables(&self, tokens: &Tokens, lengths: &[f64], device: &B::Device) -> Tables<B> {
+        let same_length = !self.follows_length() || lengths.windows(2).all(|pair| pair[0] == pair[1]);
+        let rows = if same_length { distinct_rows(tokens) } else { tokens.batch };
+        let pairs = self.config.wheel(&self.shape).pairs;
+        let mut turns = Vec::with_capacity(rows * tokens.seq * pairs);
+        for (positions, length) in tokens.positions.chunks(tokens.seq.max(1)).zip(lengths).take(rows) {
+            let Frequencies { thetas, magnitude } = self.config.frequencies(&self.shape, *length);
+            let turn = |p: f64, theta: f64| Turn { angle: p * theta, magnitude };
+            turns.extend(positions.iter().flat_map(|p| thetas.iter().map(move |theta| turn(*p, *theta))));
+        }
+        let tables = Tables::new(&turns, [rows, tokens.seq, pairs], device);
+        let Some(w) = &self.log_factors else { return tables };
+        let angles: Vec<f32> = turns.iter().map(|turn| turn.angle as f32).collect();
+        let angles = Tensor::from_data(TensorData::new(angles, [rows, 1, tokens.seq, pairs]), device);
+        stretched(tables, angles, w.val())
+    }
+
+    fn turn(&self, x: Tensor<B, 4>, tables: &Tables<B>) -> Tensor<B, 4> {
+        match self.log_factors {
+            None => tables.turn(x, self.config.pairing),
+            Some(_) => tables.turn_learned(x, self.config.pairing),
+        }
+    }
+}
+
+/// The tables of angles that are `exp(w)` times as large.
+fn stretched<B: Backend>(tables: Tables<B>, angles: Tensor<B, 4>, w: Tensor<B, 1>) -> Tables<B> {
+    // NUMERICS: only what is added to the angle is computed in f32.
+    let more = angles * exp_m1(w).reshape([1, 1, 1, -1]); // [rows, 1, seq, pairs]
+    let (cos, sin) = (more.clone().cos(), more.sin());
+    Tables {
+        cos: tables.cos.clone() * cos.clone() - tables.sin.clone() * sin.clone(),
+        sin: tables.sin * cos + tables.cos * sin,
+    }
+}
+
+impl<B: Backend> Scheme<B> for Rotary<B> {
     fn name(&self) -> &'static str {
         "rotary"
     }
 
     fn is_relative(&self) -> bool {
-        true
+        !self.follows_length()
+    }
+
+    fn cache(&self) -> CachePolicy {
+        if self.follows_length() { CachePolicy::RawKey } else { CachePolicy::FinalKey }
     }
 
     fn prepare(&self, pass: &Pass<'_>, device: &B::Device) -> Prepared {
-        Prepared::new(self.tables::<B>(pass.queries, device))
+        let lengths: Vec<f64> = spans(pass.keys).into_iter().map(|(_, last)| last + 1.0).collect();
+        let q = self.tables(pass.queries, &lengths, device);
+        let k = if self.follows_length() { self.tables(pass.keys, &lengths, device) } else { q.clone() };
+        Prepared::new(Turns { q, k })
     }
 
     fn rotate(&self, q: Tensor<B, 4>, k: Tensor<B, 4>, at: &LayerPass<'_, B>) -> Views<B> {
-        let tables = at.prepared.get::<Tables<B>>();
-        let turn = |x| ops::rotary(x, tables.cos.clone(), tables.sin.clone(), self.interleaved);
-        Views::one(turn(q), turn(k))
+        let turns = at.prepared.get::<Turns<B>>();
+        Views::one(self.turn(q, &turns.q), self.turn(k, &turns.k))
     }
 }

@@ -80,7 +80,8 @@ pub struct LayerPass<'a, B: Backend> {
 pub struct Views<B: Backend> {
     /// Pairs of queries `[batch, heads, q, d]` and keys `[batch, kv_heads, k, d]`.
     pub views: Vec<(Tensor<B, 4>, Tensor<B, 4>)>,
-    /// Which view each cell of the scores is read from, `[q, k]`; empty where there is one view.
+    /// Which view each cell of the scores is read from, `[rows, q, k]` with one row where all are equal; empty where there
+    /// is one view.
     pub select: Vec<u8>,
 }
 

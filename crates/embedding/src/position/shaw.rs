@@ -10,6 +10,7 @@ use locus_backend::init::Init;
 use locus_backend::rng::Key;
 use serde::{Deserialize, Serialize};
 
+use super::config::SchemeConfig;
 use super::relative::Relative;
 use super::scheme::{LayerPass, Pass, Prepared, Scheme};
 use super::{PositionProblem, PositionShape};
@@ -30,8 +31,8 @@ impl Default for ShawConfig {
     }
 }
 
-impl ShawConfig {
-    pub(super) fn check(&self, problems: &mut Vec<PositionProblem>) {
+impl SchemeConfig for ShawConfig {
+    fn check(&self, _shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         PositionProblem::positive(self.init_std, problems, "init_std");
         PositionProblem::unless(
             self.max_distance > 0,
@@ -41,7 +42,9 @@ impl ShawConfig {
             "at least 1",
         );
     }
+}
 
+impl ShawConfig {
     pub(super) fn init<B: Backend>(&self, shape: &PositionShape, key: Key, device: &B::Device) -> Shaw<B> {
         let (init, dims) = (Init::Normal { std: self.init_std }, [2 * self.max_distance + 1, shape.d_head]);
         Shaw {

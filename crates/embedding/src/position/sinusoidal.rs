@@ -8,10 +8,12 @@ use std::collections::BTreeMap;
 
 use burn::module::Module;
 use burn::tensor::{Tensor, TensorData, backend::Backend};
+use locus_backend::rng::Key;
 use serde::{Deserialize, Serialize};
 
-use super::PositionProblem;
+use super::config::SchemeConfig;
 use super::scheme::Scheme;
+use super::{PositionProblem, PositionShape};
 use crate::Tokens;
 
 /// Where sines and cosines stand in the vector.
@@ -46,13 +48,19 @@ impl Default for SinusoidalConfig {
     }
 }
 
-impl SinusoidalConfig {
-    pub(super) fn check(&self, problems: &mut Vec<PositionProblem>) {
+impl SchemeConfig for SinusoidalConfig {
+    fn check(&self, _shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         PositionProblem::unless(self.base > 1.0, problems, "base", self.base, "a number above 1");
         PositionProblem::unless(self.scale.is_finite(), problems, "scale", self.scale, "a finite number");
     }
 
-    pub(super) fn init(&self) -> Sinusoidal {
+    fn acts_on_embedding(&self) -> bool {
+        true
+    }
+}
+
+impl SinusoidalConfig {
+    pub(super) fn init<B: Backend>(&self, _: &PositionShape, _: Key, _: &B::Device) -> Sinusoidal {
         Sinusoidal { layout: self.layout as usize, base: self.base, scale: self.scale }
     }
 }

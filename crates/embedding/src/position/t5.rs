@@ -14,6 +14,7 @@ use locus_backend::ops::ScoreBias;
 use locus_backend::rng::Key;
 use serde::{Deserialize, Serialize};
 
+use super::config::SchemeConfig;
 use super::relative::Relative;
 use super::scheme::{LayerPass, Pass, Prepared, Scheme, ScoreScale};
 use super::{Form, PositionProblem, PositionShape};
@@ -49,8 +50,8 @@ impl Default for T5Config {
     }
 }
 
-impl T5Config {
-    pub(super) fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
+impl SchemeConfig for T5Config {
+    fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         let (step, what) = match shape.form {
             Form::Bidirectional => (4, "a positive multiple of 4"),
             Form::Causal => (2, "a positive multiple of 2"),
@@ -68,7 +69,9 @@ impl T5Config {
             &allowed,
         );
     }
+}
 
+impl T5Config {
     pub(super) fn init<B: Backend>(&self, shape: &PositionShape, key: Key, device: &B::Device) -> T5Bias<B> {
         let init = Init::Normal { std: self.init_std };
         T5Bias {
@@ -117,24 +120,13 @@ impl<B: Backend> Scheme<B> for T5Bias<B> {
     }
 
     fn prepare(&self, pass: &Pass<'_>, device: &B::Device) -> Prepared {
-        let [n_buckets, n_heads] = self.table.dims();
-        let rows = |distances: &[f64]| {
-            let buckets: Vec<i64> = distances
-                .iter()
-                .map(|&d| bucket(d, pass.form, n_buckets, self.max_distance) as i64)
-                .collect();
-            let n = buckets.len();
-            let buckets = Tensor::<B, 1, Int>::from_data(TensorData::new(buckets, [n]), device);
-            self.table.val().select(0, buckets) // [distances, heads]
-        };
-        let relative = Relative::of(pass);
-        let bias = match relative.by_column() {
-            Some(distances) => ScoreBias::Toeplitz(rows(&distances).transpose()),
-            None => {
-                let ([batch, q, k], distances) = relative.dense();
-                ScoreBias::Dense(rows(&distances).reshape([batch, q, k, n_heads]).permute([0, 3, 1, 2]))
-            }
-        };
+        let [n_buckets, _] = self.table.dims();
+        let bias = Relative::of(pass).bias(|distances| {
+            let bucket = |&d: &f64| bucket(d, pass.form, n_buckets, self.max_distance) as i64;
+            let buckets: Vec<i64> = distances.iter().map(bucket).collect();
+            let buckets = Tensor::<B, 1, Int>::from_data(TensorData::new(buckets, [distances.len()]), device);
+            self.table.val().select(0, buckets).transpose() // [heads, distances]
+        });
         Prepared::new(bias)
     }
 

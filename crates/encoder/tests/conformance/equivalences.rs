@@ -5,12 +5,12 @@ use burn::tensor::{Tensor, TensorData};
 use locus_backend::rng::Key;
 use locus_embedding::Tokens;
 use locus_embedding::position::{
-    Form, LayerPass, Pairing, Pass, PositionConfig, PositionScheme, PositionShape, RotaryConfig,
+    Form, FractionOf, LayerPass, Pairing, Pass, PositionConfig, PositionScheme, PositionShape, RotaryConfig,
 };
 use locus_testkit::{assert_close, on_backends, worst};
 
-use crate::ROWS;
 use crate::subject::{CASES, Host, Subject, golden};
+use crate::{plants, rows};
 
 #[track_caller]
 fn assert_values(what: &str, got: &[f32], want: &[f32]) {
@@ -29,26 +29,33 @@ fn reorder_heads(host: &mut Host, d_head: usize, source: &[usize]) {
 
 fn pairings_agree_after_permuting_the_projections<B: AutodiffBackend>(device: &B::Device) {
     let mut compared = 0;
-    for row in ROWS {
-        let PositionConfig::Rotary(rotary) = row.config().position else { continue };
-        compared += 1;
+    for row in rows() {
+        let mut position = row.config().position;
         let d_head = row.config().d_head();
-        let turned = (rotary.fraction * d_head as f64) as usize;
+        let turned = match &position {
+            PositionConfig::Rotary(c) if c.fraction_of == FractionOf::Dimensions => {
+                (c.fraction * d_head as f64) as usize
+            }
+            _ => d_head,
+        };
+        let Some(pairing) = plants::pairing(&mut position) else { continue };
+        compared += 1;
         // Where each column of the other pairing comes from: pair `n` is (n, n + r/2) here and (2n, 2n + 1) there.
-        let (pairing, source): (Pairing, Vec<usize>) = match rotary.pairing {
+        let source: Vec<usize> = match pairing {
             Pairing::Halves => {
                 let pairs = (0..turned / 2).flat_map(|n| [n, n + turned / 2]);
-                (Pairing::Interleaved, pairs.chain(turned..d_head).collect())
+                pairs.chain(turned..d_head).collect()
             }
             Pairing::Interleaved => {
                 let halves = (0..turned / 2).map(|n| 2 * n).chain((0..turned / 2).map(|n| 2 * n + 1));
-                (Pairing::Halves, halves.chain(turned..d_head).collect())
+                halves.chain(turned..d_head).collect()
             }
         };
+        *pairing = plants::other(*pairing);
         let golden = golden(row.name);
         for case in CASES {
             let mut subject = Subject::new(row, &golden, case);
-            subject.config.position = PositionConfig::Rotary(RotaryConfig { pairing, ..rotary.clone() });
+            subject.config.position = position.clone();
             for name in ["q_proj.weight", "q_proj.bias", "k_proj.weight", "k_proj.bias"] {
                 reorder_heads(subject.tensors.get_mut(name).unwrap(), d_head, &source);
             }
@@ -56,7 +63,7 @@ fn pairings_agree_after_permuting_the_projections<B: AutodiffBackend>(device: &B
             assert_values(&format!("{} {case}", row.name), &out, golden.values(&format!("{case}.out")));
         }
     }
-    assert!(compared >= 4, "only {compared} rotary rows");
+    assert!(compared >= 20, "only {compared} rows turn pairs");
 }
 
 /// Keys and values of `n_kv_heads` heads, written out once per query head.
@@ -67,7 +74,7 @@ fn repeat_heads(host: &mut Host, d_head: usize, times: usize) {
 
 fn grouped_queries_are_repeated_keys<B: AutodiffBackend>(device: &B::Device) {
     let mut groups = Vec::new();
-    for row in ROWS {
+    for row in rows() {
         let config = row.config();
         let times = config.n_heads / config.n_kv_heads();
         if times == 1 {
@@ -131,8 +138,10 @@ fn angles_far_out_are_right<B: AutodiffBackend>(device: &B::Device) {
     let row =
         |p: f64| (0..half).map(move |n| angle(p, n).cos()).chain((0..half).map(move |n| angle(p, n).sin()));
     let want: Vec<f32> = positions.iter().flat_map(|&p| row(p)).map(|x| x as f32).collect();
-    let got = turned(RotaryConfig::default(), q, &positions);
+    let got = turned(RotaryConfig::default(), q.clone(), &positions);
     assert_close("cos and sin", &got, &want, 1e-6, 0.0);
+    let trained = RotaryConfig { train_frequencies: true, ..RotaryConfig::default() };
+    assert_close("before training", &turned(trained, q, &positions), &want, 1e-6, 0.0);
     let in_f32 = |p: f64, n: i32| f64::from(angle(p, n) as f32);
     let off = positions.iter().flat_map(|&p| (0..half).map(move |n| (in_f32(p, n) - angle(p, n)).abs()));
     assert!(off.fold(0.0, f64::max) > 1e-3, "the positions chosen do not tell f32 angles from f64 angles");

@@ -1,5 +1,5 @@
 //! Schemes as a crate outside Locus writes them: a module, [`Scheme`], [`PositionScheme`], and
-//! [`Stack::with_schemes`](locus_encoder::Stack::with_schemes). They use the hooks that none of the eight schemes uses.
+//! [`Stack::with_schemes`](locus_encoder::Stack::with_schemes). They use each hook on its own, whether or not a scheme of ours does.
 
 #[path = "hooks/cache.rs"]
 mod cache;

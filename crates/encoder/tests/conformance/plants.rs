@@ -1,6 +1,8 @@
 //! Errors that people make in position schemes, one each, planted into a [`Subject`].
 
-use locus_embedding::position::{Form, Layout, Pairing, PositionConfig, T5Scale};
+use locus_embedding::position::{
+    AxisOrder, Form, FractionOf, Kernel, Layout, Pairing, PositionConfig, RotaryConfig, Scaling, T5Scale,
+};
 
 use crate::subject::Subject;
 
@@ -37,27 +39,173 @@ plants! {
 
     BASE, "another base", |s| match &mut s.config.position {
         PositionConfig::Sinusoidal(config) => config.base *= 0.9,
+        PositionConfig::Cape(config) => config.base *= 0.9,
+        PositionConfig::Shape(config) => config.base *= 0.9,
         PositionConfig::Rotary(config) => config.base *= 0.9,
+        PositionConfig::XPos(config) => config.base *= 0.9,
+        PositionConfig::Axial(config) => config.base *= 0.9,
+        PositionConfig::MRope(config) => config.base *= 0.9,
+        PositionConfig::FoPe(config) => config.base *= 0.99,
+        PositionConfig::PoPe(config) => config.base *= 0.9,
+        PositionConfig::ReRope(config) => config.base *= 0.9,
+        PositionConfig::SelfExtend(config) => config.base *= 0.9,
+        PositionConfig::DualChunk(config) => config.base *= 0.9,
+        PositionConfig::AttentionSinks(config) => config.base *= 0.9,
+        PositionConfig::LambdaMask(config) => config.base *= 0.9,
+        PositionConfig::Sandwich(config) => config.base *= 0.9,
         other => panic!("{} has no base", other.name()),
     };
     OTHER_LAYOUT, "another layout", |s| {
-        let PositionConfig::Sinusoidal(config) = &mut s.config.position else { panic!("not sinusoidal") };
-        config.layout = match config.layout {
+        let layout = match &mut s.config.position {
+            PositionConfig::Sinusoidal(config) => &mut config.layout,
+            PositionConfig::Cape(config) => &mut config.layout,
+            PositionConfig::Shape(config) => &mut config.layout,
+            other => panic!("{} has no layout", other.name()),
+        };
+        *layout = match layout {
             Layout::Interleaved => Layout::Concatenated,
             Layout::Concatenated => Layout::Timescales,
             Layout::Timescales => Layout::Concatenated,
         };
     };
+    OTHER_SPACING, "positions spread otherwise", |s| s.config.max_seq_len = match s.config.max_seq_len {
+        23 => 50,
+        other => other / 2,
+    };
     OTHER_PAIRING, "halves taken for neighbours or the reverse", |s| {
-        let PositionConfig::Rotary(config) = &mut s.config.position else { panic!("not rotary") };
-        config.pairing = match config.pairing {
-            Pairing::Halves => Pairing::Interleaved,
-            Pairing::Interleaved => Pairing::Halves,
+        let pairing = pairing(&mut s.config.position).expect("a scheme that turns pairs");
+        *pairing = other(*pairing);
+    };
+    ALL_TURNED, "all dimensions turned", |s| rotary(s).fraction = 1.0;
+
+    SCALING_FORGOTTEN, "the scaling forgotten", |s| rotary(s).scaling = None;
+    SCALING_FACTOR, "another factor of extension", |s| match scaling(s) {
+        Scaling::Linear(config) | Scaling::Ntk(config) => config.factor *= 1.5,
+        Scaling::DynamicNtk(config) => config.factor *= 1.5,
+        Scaling::NtkByParts(config) => config.factor *= 1.5,
+        Scaling::Yarn(config) => config.factor *= 1.5,
+        Scaling::Llama3(config) => config.factor *= 1.5,
+        Scaling::Longrope(config) => config.factor = Some(1.5),
+    };
+    RAMP_REVERSED, "slow pairs kept and fast ones interpolated", |s| match scaling(s) {
+        Scaling::NtkByParts(config) => std::mem::swap(&mut config.slow_turns, &mut config.fast_turns),
+        Scaling::Yarn(config) => std::mem::swap(&mut config.beta_slow, &mut config.beta_fast),
+        Scaling::Llama3(config) => std::mem::swap(&mut config.low_freq_factor, &mut config.high_freq_factor),
+        other => panic!("{other:?} has no ramp"),
+    };
+    RAMP_ROUNDED, "the ramp's ends rounded or not", |s| match scaling(s) {
+        Scaling::Yarn(config) => config.truncate = !config.truncate,
+        other => panic!("{other:?} has no ramp over pairs"),
+    };
+    ORIGINAL_LENGTH, "another original length", |s| match scaling(s) {
+        Scaling::DynamicNtk(config) => config.original_max_positions += 1,
+        Scaling::NtkByParts(config) => config.original_max_positions *= 2,
+        Scaling::Yarn(config) => config.original_max_positions *= 2,
+        Scaling::Llama3(config) => config.original_max_positions *= 2,
+        other => panic!("{other:?}"),
+    };
+    MAGNITUDE, "cosines and sines left as they are", |s| match scaling(s) {
+        Scaling::Yarn(config) => config.attention_factor = Some(1.0),
+        Scaling::Longrope(config) => config.attention_factor = Some(1.0),
+        other => panic!("{other:?} has no factor of attention"),
+    };
+    FACTORS_MULTIPLIED, "frequencies multiplied by the factors", |s| {
+        let Scaling::Longrope(config) = scaling(s) else { panic!("not longrope") };
+        config.short_factor.iter_mut().chain(&mut config.long_factor).for_each(|factor| *factor = 1.0 / *factor);
+    };
+    SHORT_FOR_LONG, "factors of short texts for long ones", |s| {
+        let Scaling::Longrope(config) = scaling(s) else { panic!("not longrope") };
+        std::mem::swap(&mut config.short_factor, &mut config.long_factor);
+    };
+    FRACTION_OF, "another width in the exponent", |s| rotary(s).fraction_of = FractionOf::Dimensions;
+    FACTORS_NEGATED, "frequencies divided by what was learned", |s| {
+        let host = s.tensors.get_mut("position.log_factors").expect("trained frequencies");
+        host.values.iter_mut().for_each(|w| *w = -*w);
+    };
+    XPOS_SCALE, "another decay", |s| {
+        let PositionConfig::XPos(config) = &mut s.config.position else { panic!("not xpos") };
+        config.scale_base *= 1.1;
+    };
+    GRID_WIDTH, "a grid of another width", |s| {
+        let PositionConfig::Axial(config) = &mut s.config.position else { panic!("not axial") };
+        config.width += 1;
+    };
+    AXES_SWAPPED, "two axes swapped", |s| std::mem::swap(&mut s.tokens.positions, &mut s.tokens.axes[0]);
+    AXES_FORGOTTEN, "an image taken for text", |s| s.tokens.axes.clear();
+    AXIS_ORDER, "the axes of pairs in another order", |s| {
+        let PositionConfig::MRope(config) = &mut s.config.position else { panic!("not mrope") };
+        config.order = match config.order {
+            AxisOrder::Sections => AxisOrder::Interleaved,
+            AxisOrder::Interleaved => AxisOrder::Sections,
         };
     };
-    ALL_TURNED, "all dimensions turned", |s| {
-        let PositionConfig::Rotary(config) = &mut s.config.position else { panic!("not rotary") };
-        config.fraction = 1.0;
+    MIXTURES_SWAPPED, "sines mixed as cosines are", |s| {
+        let (cos, sin) = (s.tensors["position.cos"].clone(), s.tensors["position.sin"].clone());
+        s.tensors.extend([("position.cos".to_owned(), sin), ("position.sin".to_owned(), cos)]);
+    };
+    MIXTURES_TRANSPOSED, "rows of a mixture taken for columns", |s| {
+        let host = s.tensors.get_mut("position.cos").expect("mixtures");
+        let (n, old) = (host.shape[0], host.values.clone());
+        host.values.iter_mut().enumerate().for_each(|(cell, x)| *x = old[cell % n * n + cell / n]);
+    };
+    PHASES_FORGOTTEN, "the phases of the heads forgotten",
+        |s| s.tensors.get_mut("position.phases").expect("phases").values.fill(0.0);
+
+    WINDOW, "a window one longer", |s| match &mut s.config.position {
+        PositionConfig::ReRope(config) => config.window += 1,
+        PositionConfig::SelfExtend(config) => config.window += 1,
+        PositionConfig::AttentionSinks(config) => config.window += 1,
+        PositionConfig::LambdaMask(config) => config.window += 1,
+        other => panic!("{} has no window", other.name()),
+    };
+    LEAK, "a distance that grows beyond the window", |s| {
+        let PositionConfig::ReRope(config) = &mut s.config.position else { panic!("not rerope") };
+        config.leak += 0.1;
+    };
+    LOG_LENGTH, "queries that do not grow", |s| {
+        let PositionConfig::ReRope(config) = &mut s.config.position else { panic!("not rerope") };
+        config.log_length = None;
+    };
+    GROUP, "groups of another size", |s| {
+        let PositionConfig::SelfExtend(config) = &mut s.config.position else { panic!("not self_extend") };
+        config.group -= 1;
+    };
+    CHUNK, "chunks of another length", |s| {
+        let PositionConfig::DualChunk(config) = &mut s.config.position else { panic!("not dual_chunk") };
+        config.chunk += 1;
+    };
+    LOCAL, "places that stop elsewhere", |s| {
+        let PositionConfig::DualChunk(config) = &mut s.config.position else { panic!("not dual_chunk") };
+        (config.chunk, config.local) = (config.chunk - 1, config.local - 1);
+    };
+    TEMPERATURE, "another growth", |s| {
+        let PositionConfig::Temperature(config) = &mut s.config.position else { panic!("not temperature") };
+        config.scale *= 0.9;
+    };
+    NO_SINKS, "the first tokens forgotten", |s| match &mut s.config.position {
+        PositionConfig::AttentionSinks(config) => config.sinks = 0,
+        PositionConfig::LambdaMask(config) => config.sinks = 0,
+        other => panic!("{} has no sinks", other.name()),
+    };
+
+    KERNEL, "the other kernel", |s| {
+        let PositionConfig::Kerple(config) = &mut s.config.position else { panic!("not kerple") };
+        config.kernel = match config.kernel {
+            Kernel::Log => Kernel::Power,
+            Kernel::Power => Kernel::Log,
+        };
+    };
+    PARAMS_SWAPPED, "the two numbers of a head swapped", |s| {
+        let (p, a) = (s.tensors["position.p"].clone(), s.tensors["position.a"].clone());
+        s.tensors.extend([("position.p".to_owned(), a), ("position.a".to_owned(), p)]);
+    };
+    DIMS, "embeddings of another width", |s| {
+        let PositionConfig::Sandwich(config) = &mut s.config.position else { panic!("not sandwich") };
+        config.dims = Some(8);
+    };
+    THRESHOLD, "another threshold", |s| {
+        let PositionConfig::Fire(config) = &mut s.config.position else { panic!("not fire") };
+        config.threshold *= 1.5;
     };
 
     NO_OFFSET, "the offset forgotten", |s| {
@@ -76,7 +224,7 @@ plants! {
     };
 
     TABLE_SHIFTED, "the index off by one", |s| {
-        let name = ["position.table", "position.vectors", "position.keys"];
+        let name = ["position.table", "position.vectors", "position.keys", "position.phases"];
         let name = name.into_iter().find(|name| s.tensors.contains_key(*name)).expect("a table");
         rows_shifted(s, name);
     };
@@ -99,6 +247,38 @@ plants! {
         let host = s.tensors.get_mut("o_proj.weight").expect("a projection");
         chunks_reversed(&mut host.values, d_head * host.shape[1]);
     };
+}
+
+/// The pairing of a scheme that has one.
+pub(crate) fn pairing(position: &mut PositionConfig) -> Option<&mut Pairing> {
+    match position {
+        PositionConfig::Rotary(config) => Some(&mut config.pairing),
+        PositionConfig::XPos(config) => Some(&mut config.pairing),
+        PositionConfig::Axial(config) => Some(&mut config.pairing),
+        PositionConfig::MRope(config) => Some(&mut config.pairing),
+        PositionConfig::ReRope(config) => Some(&mut config.pairing),
+        PositionConfig::SelfExtend(config) => Some(&mut config.pairing),
+        PositionConfig::DualChunk(config) => Some(&mut config.pairing),
+        PositionConfig::AttentionSinks(config) => Some(&mut config.pairing),
+        PositionConfig::LambdaMask(config) => Some(&mut config.pairing),
+        _ => None,
+    }
+}
+
+pub(crate) fn other(pairing: Pairing) -> Pairing {
+    match pairing {
+        Pairing::Halves => Pairing::Interleaved,
+        Pairing::Interleaved => Pairing::Halves,
+    }
+}
+
+fn rotary(s: &mut Subject) -> &mut RotaryConfig {
+    let PositionConfig::Rotary(config) = &mut s.config.position else { panic!("not rotary") };
+    config
+}
+
+fn scaling(s: &mut Subject) -> &mut Scaling {
+    rotary(s).scaling.as_mut().expect("a scaling")
 }
 
 fn rows_shifted(s: &mut Subject, name: &str) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use burn::module::{Param, ParamId};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
 use locus_backend::mask::{AttentionMask, MaskSpec};
@@ -29,10 +29,6 @@ const INPUTS: [&str; 9] = [
     "o_proj.weight",
     "o_proj.bias",
 ];
-
-/// The parameters that schemes have.
-const POSITION_PARAMS: [&str; 5] =
-    ["position.table", "position.projection", "position.vectors", "position.keys", "position.values"];
 
 /// A tensor on the host.
 #[derive(Clone, Debug)]
@@ -85,12 +81,17 @@ impl Subject {
         let mut tokens = Tokens::new([batch, seq], vec![0; batch * seq], kept, None).unwrap();
         tokens.positions =
             golden.values(&format!("{case}.positions")).iter().map(|&p| f64::from(p)).collect();
-        let params = POSITION_PARAMS.iter().filter(|name| golden.has(name));
+        let axes = format!("{case}.axes");
+        if golden.has(&axes) {
+            let places = golden.values(&axes).iter().map(|&p| f64::from(p)).collect::<Vec<_>>();
+            tokens.axes = places.chunks(batch * seq).map(<[f64]>::to_vec).collect();
+        }
+        let params = golden.names().filter(|name| name.starts_with("position."));
         Self {
             config: StackConfig { dropout: 0.0, attention_dropout: 0.0, ..row.config() },
             form: row.form,
             tokens,
-            tensors: INPUTS.iter().chain(params).map(|&name| (name.to_owned(), host(name))).collect(),
+            tensors: INPUTS.into_iter().chain(params).map(|name| (name.to_owned(), host(name))).collect(),
             direction: host(&format!("{case}.direction")),
             embed_direction: host(&format!("{case}.embed_direction")),
         }
@@ -100,14 +101,15 @@ impl Subject {
     pub(crate) fn run<B: AutodiffBackend>(&self, chunks: &[usize], device: &B::Device) -> Outcome {
         let x: Tensor<B, 3> = self.tensors["x"].tensor(device).require_grad();
         let attention = self.attention::<B>(device);
-        let mut position =
-            self.config.position.init(&self.config.position_shape(self.form), Key::new(3), device);
-        self.fill(&mut position, device);
+        let position = self.config.position.init(&self.config.position_shape(self.form), Key::new(3), device);
+        let position = self.fill(position, device);
+        let positions = position.scheme().positions(&self.tokens, None);
+        let tokens = Tokens { positions, ..self.tokens.clone() };
         let mut cache = (chunks.len() > 1).then(LayerCache::default);
         let (mut embedded, mut out, mut start) = (Vec::new(), Vec::new(), 0);
         for &len in chunks {
             let chunk = x.clone().narrow(1, start, len); // [batch, len, width]
-            let (e, o) = self.step(chunk, start, &attention, &position, cache.as_mut(), device);
+            let (e, o) = self.step(chunk, start, &tokens, &attention, &position, cache.as_mut());
             embedded.push(e);
             out.push(o);
             start += len;
@@ -129,9 +131,8 @@ impl Subject {
             by_name.extend(weight.map(|grad| (format!("{name}_proj.weight"), grad)));
             by_name.extend(bias.map(|grad| (format!("{name}_proj.bias"), grad)));
         }
-        for (name, param) in params_of(&mut position) {
-            by_name.extend(param.grad(&grads).map(|grad| (name.to_owned(), host(grad))));
-        }
+        let mut of_scheme = Gradients { path: Path::default(), grads: &grads, found: &mut by_name };
+        position.visit(&mut of_scheme);
         self.outcome(embedded, out, by_name)
     }
 
@@ -159,14 +160,14 @@ impl Subject {
         &self,
         x: Tensor<B, 3>,
         start: usize,
+        tokens: &Tokens,
         attention: &Attention<B>,
         position: &Position<B>,
         cache: Option<&mut LayerCache<B>>,
-        device: &B::Device,
     ) -> (Tensor<B, 3>, Tensor<B, 3>) {
-        let [_, len, _] = x.dims();
+        let ([_, len, _], device) = (x.dims(), x.device());
         let columns: Vec<usize> = (0..start + len).collect();
-        let (queries, keys) = (self.tokens.columns(&columns[start..]), self.tokens.columns(&columns));
+        let (queries, keys) = (tokens.columns(&columns[start..]), tokens.columns(&columns));
         let pass =
             Pass { queries: &queries, keys: &keys, form: self.form, longest_seen: keys.seq, key: None };
         let spec = MaskSpec {
@@ -182,8 +183,8 @@ impl Subject {
         let at = BlockPass {
             scheme,
             pass: &pass,
-            prepared: &scheme.prepare(&pass, device),
-            mask: &AttentionMask::new(spec, device),
+            prepared: &scheme.prepare(&pass, &device),
+            mask: &AttentionMask::new(spec, &device),
             memory: None,
             layer: 0,
             key: None,
@@ -207,12 +208,8 @@ impl Subject {
     }
 
     /// Puts the parameters of the file into the scheme; what it froze stays frozen.
-    fn fill<B: Backend>(&self, position: &mut Position<B>, device: &B::Device) {
-        for (name, param) in params_of(position) {
-            let tensor: Tensor<B, 2> = self.tensors[name].tensor(device);
-            let trained = param.val().is_require_grad();
-            *param = Param::initialized(ParamId::new(), tensor.set_require_grad(trained));
-        }
+    fn fill<B: Backend>(&self, position: Position<B>, device: &B::Device) -> Position<B> {
+        position.map(&mut Fill { path: Path::default(), tensors: &self.tensors, device })
     }
 }
 
@@ -220,19 +217,87 @@ fn param<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Param<Tensor<B, D>
     Param::initialized(ParamId::new(), tensor.require_grad())
 }
 
-/// The parameters of a scheme, as the golden files name them.
-pub(crate) fn params_of<B: Backend>(
-    position: &mut Position<B>,
-) -> Vec<(&'static str, &mut Param<Tensor<B, 2>>)> {
-    match position {
-        Position::None(_) | Position::Sinusoidal(_) | Position::Rotary(_) | Position::Alibi(_) => Vec::new(),
-        Position::Learned(scheme) => vec![("position.table", &mut scheme.table)],
-        Position::RandomProjection(scheme) => {
-            vec![("position.projection", &mut scheme.projection), ("position.vectors", &mut scheme.vectors)]
-        }
-        Position::T5(scheme) => vec![("position.table", &mut scheme.table)],
-        Position::Shaw(scheme) => {
-            vec![("position.keys", &mut scheme.keys), ("position.values", &mut scheme.values)]
+/// Where a parameter of a scheme stands, as the golden files name it: `position.` and its path, without the variants of
+/// enums, which model files leave out too.
+#[derive(Debug, Default)]
+struct Path(Vec<String>);
+
+impl Path {
+    fn enter(&mut self, name: &str, container: &str) {
+        if !container.starts_with("Enum:") {
+            self.0.push(name.to_owned());
         }
     }
+
+    fn leave(&mut self, container: &str) {
+        if !container.starts_with("Enum:") {
+            self.0.pop();
+        }
+    }
+
+    fn name(&self) -> String {
+        std::iter::once("position").chain(self.0.iter().map(String::as_str)).collect::<Vec<_>>().join(".")
+    }
+}
+
+/// Replaces parameters by those of a golden file.
+struct Fill<'a, B: Backend> {
+    path: Path,
+    tensors: &'a BTreeMap<String, Host>,
+    device: &'a B::Device,
+}
+
+impl<B: Backend> ModuleMapper<B> for Fill<'_, B> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.path.leave(container);
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        let name = self.path.name();
+        let host = self.tensors.get(&name).unwrap_or_else(|| panic!("no {name} in the golden file"));
+        let trained = param.is_require_grad();
+        Param::initialized(ParamId::new(), host.tensor(self.device).set_require_grad(trained))
+    }
+}
+
+/// Collects the gradients of parameters.
+struct Gradients<'a, B: AutodiffBackend> {
+    path: Path,
+    grads: &'a B::Gradients,
+    found: &'a mut BTreeMap<String, Vec<f32>>,
+}
+
+impl<B: AutodiffBackend> ModuleVisitor<B> for Gradients<'_, B> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.path.leave(container);
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        if let Some(grad) = param.grad(self.grads) {
+            self.found.insert(self.path.name(), grad.to_data().iter::<f32>().collect());
+        }
+    }
+}
+
+/// Whether each parameter of a scheme is trained.
+pub(crate) fn trained_params<B: Backend>(position: &Position<B>) -> Vec<bool> {
+    struct Trained(Vec<bool>);
+
+    impl<B: Backend> ModuleVisitor<B> for Trained {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+            self.0.push(param.is_require_grad());
+        }
+    }
+
+    let mut trained = Trained(Vec::new());
+    position.visit(&mut trained);
+    trained.0
 }
