@@ -14,7 +14,8 @@ pub struct Linear<B: Backend> {
     pub weight: Param<Tensor<B, 2>>,
     /// `[d_out]`.
     pub bias: Option<Param<Tensor<B, 1>>>,
-    bf16: bool,
+    /// Whether factors of products are rounded to bf16; see [`Linear::set_products`].
+    pub bf16: bool,
     /// What stands in for `weight`, which is empty then, after [`Linear::pack`]. It is not saved.
     #[module(skip)]
     pub packed: Option<Packed>,

@@ -197,6 +197,7 @@ impl Subject {
         let linear = |name: &str| Linear {
             weight: param(self.tensors[&format!("{name}.weight")].tensor(device)),
             bias: Some(param(self.tensors[&format!("{name}.bias")].tensor(device))),
+            bf16: false,
             packed: None,
         };
         let mut attention = Attention::new(&self.config, 1.0, Key::new(0), device);

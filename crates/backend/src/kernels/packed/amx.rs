@@ -59,7 +59,7 @@ fn is_permitted() -> bool {
 
 /// Whether so many rows and inputs are worth it and fill whole tiles.
 pub(super) fn suits(rows: usize, d_in: usize) -> bool {
-    rows >= 8 && d_in % INPUTS == 0
+    rows >= 8 && d_in.is_multiple_of(INPUTS)
 }
 
 /// The shapes of the tile registers, as `ldtilecfg` reads them.
@@ -125,7 +125,7 @@ unsafe fn tile(
     let upper = rows.div_ceil(2);
     let shapes = Shapes::new([upper, rows - upper]);
     assert!((2..=sums.len()).contains(&rows) && from + OUTPUTS <= PANEL);
-    assert!(steps >= BLOCKS && steps % BLOCKS == 0 && words.len() == rows * steps);
+    assert!(steps >= BLOCKS && steps.is_multiple_of(BLOCKS) && words.len() == rows * steps);
     let (x, weights, to) = (words.as_ptr(), panel.as_ptr().cast::<u32>(), sums.as_mut_ptr().cast::<i32>());
     // SAFETY: the processor has the instructions. Each of steps / BLOCKS turns reads 16 words of each row of activations,
     // which are `steps` words long, and BLOCKS blocks, PANEL words apart, of which the panel has `steps`; in a block the words
