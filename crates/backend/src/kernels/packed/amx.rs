@@ -5,7 +5,7 @@
 //! outside of it.
 
 use std::arch::asm;
-use std::arch::x86_64::__cpuid_count;
+use std::arch::x86_64::{__cpuid, __cpuid_count};
 
 use super::panels::{Block, PANEL};
 use super::product::Product;
@@ -21,11 +21,11 @@ const OUTPUTS: usize = 32;
 /// Whether the processor has AMX for int8 and the system lets this process use it.
 pub(super) fn is_available() -> bool {
     const LEAF: u32 = 7;
-    let (tile, int8) = (1 << 24, 1 << 25);
-    let has = std::arch::x86_64::__cpuid(0).eax >= LEAF && {
-        let edx = __cpuid_count(LEAF, 0).edx;
-        edx & tile != 0 && edx & int8 != 0
-    };
+    const TILE: u32 = 1 << 24;
+    const INT8: u32 = 1 << 25;
+    #[allow(unused_unsafe, reason = "the intrinsic is safe to call from Rust 1.94 on")]
+    // SAFETY: all processors of this architecture have the instruction, and the leaf exists where it is asked for.
+    let has = unsafe { __cpuid(0).eax >= LEAF && __cpuid_count(LEAF, 0).edx & (TILE | INT8) == TILE | INT8 };
     // The loops around the tiles are compiled for AVX-512, which all these processors have.
     has && is_x86_feature_detected!("avx512f") && is_permitted()
 }
@@ -59,7 +59,7 @@ fn is_permitted() -> bool {
 
 /// Whether so many rows and inputs are worth it and fill whole tiles.
 pub(super) fn suits(rows: usize, d_in: usize) -> bool {
-    rows >= 8 && d_in % INPUTS == 0
+    rows >= 8 && d_in.is_multiple_of(INPUTS)
 }
 
 /// The shapes of the tile registers, as `ldtilecfg` reads them.
@@ -125,7 +125,7 @@ unsafe fn tile(
     let upper = rows.div_ceil(2);
     let shapes = Shapes::new([upper, rows - upper]);
     assert!((2..=sums.len()).contains(&rows) && from + OUTPUTS <= PANEL);
-    assert!(steps >= BLOCKS && steps % BLOCKS == 0 && words.len() == rows * steps);
+    assert!(steps >= BLOCKS && steps.is_multiple_of(BLOCKS) && words.len() == rows * steps);
     let (x, weights, to) = (words.as_ptr(), panel.as_ptr().cast::<u32>(), sums.as_mut_ptr().cast::<i32>());
     // SAFETY: the processor has the instructions. Each of steps / BLOCKS turns reads 16 words of each row of activations,
     // which are `steps` words long, and BLOCKS blocks, PANEL words apart, of which the panel has `steps`; in a block the words
