@@ -5,7 +5,7 @@
 //! outside of it.
 
 use std::arch::asm;
-use std::arch::x86_64::__cpuid_count;
+use std::arch::x86_64::{__cpuid, __cpuid_count};
 
 use super::panels::{Block, PANEL};
 use super::product::Product;
@@ -21,11 +21,11 @@ const OUTPUTS: usize = 32;
 /// Whether the processor has AMX for int8 and the system lets this process use it.
 pub(super) fn is_available() -> bool {
     const LEAF: u32 = 7;
-    let (tile, int8) = (1 << 24, 1 << 25);
-    let has = std::arch::x86_64::__cpuid(0).eax >= LEAF && {
-        let edx = __cpuid_count(LEAF, 0).edx;
-        edx & tile != 0 && edx & int8 != 0
-    };
+    const TILE: u32 = 1 << 24;
+    const INT8: u32 = 1 << 25;
+    #[allow(unused_unsafe, reason = "the intrinsic is safe to call from Rust 1.94 on")]
+    // SAFETY: all processors of this architecture have the instruction, and the leaf exists where it is asked for.
+    let has = unsafe { __cpuid(0).eax >= LEAF && __cpuid_count(LEAF, 0).edx & (TILE | INT8) == TILE | INT8 };
     // The loops around the tiles are compiled for AVX-512, which all these processors have.
     has && is_x86_feature_detected!("avx512f") && is_permitted()
 }

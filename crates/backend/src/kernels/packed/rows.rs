@@ -13,6 +13,7 @@ pub(super) enum Layout {
     /// Those of all rows for the first step, then for the second, and so on.
     Interleaved,
     /// One row after the other.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only AMX wants it"))]
     ByRow,
 }
 
