@@ -74,10 +74,10 @@ impl<B: Backend> Kerple<B> {
             Tensor::<B, 2>::from_data(TensorData::new(values, [1, distances.len()]), device)
         };
         let column = |x: Tensor<B, 1>| x.unsqueeze_dim::<2>(1); // [heads, 1]
-        let a = column(held(self.a.val(), LEAST, f64::MAX));
+        let a = column(held(self.a.val(), LEAST, f32::MAX.into()));
         match self.kernel {
             Kernel::Log => {
-                let p = column(held(self.p.val(), LEAST, f64::MAX));
+                let p = column(held(self.p.val(), LEAST, f32::MAX.into()));
                 -p * ln_1p(a * row(&|d| d))
             }
             Kernel::Power => {

@@ -1,4 +1,5 @@
-//! Different ways to write the same attention: rotary pairings, grouped queries; and what a rotation is.
+//! Different ways to write the same attention: rotary pairings, grouped queries, schemes without their own part; and what a
+//! rotation is.
 
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Tensor, TensorData};
@@ -7,8 +8,10 @@ use locus_embedding::Tokens;
 use locus_embedding::position::{
     Form, FractionOf, LayerPass, Pairing, Pass, PositionConfig, PositionScheme, PositionShape, RotaryConfig,
 };
+use locus_encoder::{Stack, StackConfig};
 use locus_testkit::{assert_close, on_backends, worst};
 
+use crate::run::{assert_same, chunked_with, shape, text, two_layers, whole};
 use crate::subject::{CASES, Host, Subject, golden};
 use crate::{plants, rows};
 
@@ -95,6 +98,57 @@ fn grouped_queries_are_repeated_keys<B: AutodiffBackend>(device: &B::Device) {
     assert!(groups.contains(&1) && groups.contains(&2), "{groups:?}");
 }
 
+/// What a scheme becomes when its own part is taken away.
+const SPECIAL_CASES: [(&str, &str); 16] = [
+    ("'mrope'", "'rotary'"),
+    (
+        "{ mrope = { order = 'interleaved', pairing = 'interleaved' } }",
+        "{ rotary = { pairing = 'interleaved' } }",
+    ),
+    ("{ xpos = { scale_base = 1e9 } }", "{ rotary = { pairing = 'interleaved' } }"),
+    ("{ rerope = { window = 7 } }", "'rotary'"),
+    ("{ rerope = { window = 2, leak = 1.0 } }", "'rotary'"),
+    ("{ rerope = { log_length = 7 } }", "'rotary'"),
+    ("{ self_extend = { window = 7, group = 2 } }", "'rotary'"),
+    ("{ self_extend = { window = 3, group = 1 } }", "'rotary'"),
+    ("{ dual_chunk = { chunk = 8, local = 1 } }", "'rotary'"),
+    ("{ attention_sinks = { window = 7 } }", "'rotary'"),
+    ("{ lambda_mask = { sinks = 0, window = 7 } }", "'rotary'"),
+    ("{ rotary = { scaling = { type = 'linear', factor = 1 } } }", "'rotary'"),
+    ("{ rotary = { fraction_of = 'frequencies' } }", "'rotary'"),
+    ("'temperature'", "'none'"),
+    ("{ cape = { base = 500.0 } }", "{ sinusoidal = { base = 500.0 } }"),
+    ("{ randomised = { over = 'alibi', max = 128 } }", "'alibi'"),
+];
+
+fn schemes_become_their_base<B: AutodiffBackend>(device: &B::Device) {
+    let tokens = text(&["..#####", "#######"]);
+    for (special, base) in SPECIAL_CASES {
+        let outputs = [special, base].map(|position| {
+            let toml =
+                format!("d_model = 12\n n_heads = 2\n n_kv_heads = 1\n d_head = 8\n position = {position}");
+            let config: StackConfig = toml::from_str(&toml).unwrap_or_else(|e| panic!("{special}: {e}"));
+            assert_eq!(config.check(Form::Causal), [], "{special}");
+            whole(&Stack::<B>::new(&two_layers(config), shape(Form::Causal), Key::new(6), device), &tokens)
+        });
+        assert_same(special, &outputs[0], &outputs[1]);
+    }
+}
+
+/// A cache of attention sinks does not grow: it keeps what a later token may see.
+fn sinks_bound_the_cache<B: AutodiffBackend>(device: &B::Device) {
+    let toml = "d_model = 12\n n_heads = 2\n position = { attention_sinks = { sinks = 2, window = 3 } }";
+    let config = two_layers(toml::from_str(toml).unwrap());
+    let stack = Stack::<B>::new(&config, shape(Form::Causal), Key::new(6), device);
+    let mut cache = stack.new_cache();
+    let keep = "#".repeat(12);
+    chunked_with(&stack, &text(&[&keep]), &[1; 12], &mut cache);
+    let [_, _, columns, _] = cache.layers[1].keys[0].dims();
+    // Two sinks, and two that are less than three before the next token.
+    assert_eq!(columns, 4);
+    assert_eq!(cache.tokens[0].as_ref().unwrap().positions, [0.0, 1.0, 10.0, 11.0]);
+}
+
 /// Queries after the rotary hook, for tokens at these positions.
 fn turned<B: AutodiffBackend>(config: RotaryConfig, q: Tensor<B, 4>, positions: &[f64]) -> Tensor<B, 4> {
     let ([_, n_heads, seq, d_head], device) = (q.dims(), q.device());
@@ -148,6 +202,8 @@ fn angles_far_out_are_right<B: AutodiffBackend>(device: &B::Device) {
 }
 
 on_backends!(
+    schemes_become_their_base,
+    sinks_bound_the_cache,
     pairings_agree_after_permuting_the_projections,
     grouped_queries_are_repeated_keys,
     rotation_keeps_the_norm,
