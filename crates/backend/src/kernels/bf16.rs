@@ -32,6 +32,8 @@ mod x86 {
     use ndarray::{ArrayView2, Axis, Slice};
     use rayon::prelude::*;
 
+    use crate::kernels::tiles::{self, Shapes};
+
     /// Rows of a tile of `a`, columns of one of `b`.
     const EDGE: usize = 16;
     /// How deep a tile is.
@@ -57,45 +59,8 @@ mod x86 {
             let vectors = is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512bf16");
-            vectors.then(|| if has_tiles() { Level::Tiles } else { Level::Vectors })
+            vectors.then(|| if tiles::are_available(tiles::BF16) { Level::Tiles } else { Level::Vectors })
         })
-    }
-
-    /// Whether the processor has tiles of bf16 and the system lets this process use them.
-    fn has_tiles() -> bool {
-        const AMX_BF16: u32 = 1 << 22;
-        const AMX_TILE: u32 = 1 << 24;
-        let leaf = __cpuid_count(7, 0);
-        leaf.edx & AMX_BF16 != 0 && leaf.edx & AMX_TILE != 0 && permitted()
-    }
-
-    /// Asks Linux for the tiles' registers, which a process has only after it has asked (`arch_prctl`,
-    /// `ARCH_REQ_XCOMP_PERM`).
-    #[cfg(target_os = "linux")]
-    fn permitted() -> bool {
-        const ARCH_PRCTL: i64 = 158;
-        const REQUEST: u64 = 0x1023;
-        const TILE_DATA: u64 = 18;
-        let mut result = ARCH_PRCTL;
-        // SAFETY: this system call takes two numbers and touches no memory of the process; the registers that a system
-        // call changes are named.
-        unsafe {
-            asm!(
-                "syscall",
-                inout("rax") result,
-                in("rdi") REQUEST,
-                in("rsi") TILE_DATA,
-                out("rcx") _,
-                out("r11") _,
-                options(nostack),
-            );
-        }
-        result == 0
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn permitted() -> bool {
-        false
     }
 
     pub(super) fn product(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>, level: Level) -> Vec<f32> {
@@ -252,20 +217,9 @@ mod x86 {
 
     impl Tiles {
         fn configure() -> Self {
-            #[repr(C, align(64))]
-            struct Config {
-                palette: u8,
-                start_row: u8,
-                reserved: [u8; 14],
-                bytes_per_row: [u16; 16],
-                rows: [u8; 16],
-            }
-            let mut config =
-                Config { palette: 1, start_row: 0, reserved: [0; 14], bytes_per_row: [0; 16], rows: [0; 16] };
-            config.bytes_per_row[..8].fill(64);
-            config.rows[..8].fill(16);
-            // SAFETY: reads the 64 bytes of the configuration; made only where the process may use tiles.
-            unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const config, options(nostack, readonly)) };
+            let shapes = Shapes::new([EDGE, EDGE]);
+            // SAFETY: reads the 64 bytes of the shapes; made only where the process may use tiles.
+            unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const shapes, options(nostack, readonly)) };
             Self
         }
     }

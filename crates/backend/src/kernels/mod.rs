@@ -31,6 +31,8 @@ mod rotary;
 mod simd;
 mod squares;
 mod storage;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 
 use std::any::{Any, TypeId};
 use std::borrow::Cow;

@@ -10,6 +10,7 @@ use std::arch::x86_64::{__cpuid, __cpuid_count};
 use super::panels::{Block, PANEL};
 use super::product::Product;
 use super::rows::{Bytes, Layout};
+use crate::kernels::tiles::{self, Shapes};
 
 /// Inputs that a tile holds of a row.
 const INPUTS: usize = 64;
@@ -20,68 +21,12 @@ const OUTPUTS: usize = 32;
 
 /// Whether the processor has AMX for int8 and the system lets this process use it.
 pub(super) fn is_available() -> bool {
-    const LEAF: u32 = 7;
-    const TILE: u32 = 1 << 24;
-    const INT8: u32 = 1 << 25;
-    #[allow(unused_unsafe, reason = "the intrinsic is safe to call from Rust 1.94 on")]
-    // SAFETY: all processors of this architecture have the instruction, and the leaf exists where it is asked for.
-    let has = unsafe { __cpuid(0).eax >= LEAF && __cpuid_count(LEAF, 0).edx & (TILE | INT8) == TILE | INT8 };
-    // The loops around the tiles are compiled for AVX-512, which all these processors have.
-    has && is_x86_feature_detected!("avx512f") && is_permitted()
-}
-
-/// Asks Linux for the tile registers, which a process does not have from the start.
-#[cfg(target_os = "linux")]
-fn is_permitted() -> bool {
-    const ARCH_PRCTL: i64 = 158;
-    const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
-    const XFEATURE_XTILEDATA: u64 = 18;
-    let result: i64;
-    // SAFETY: the system call takes two numbers, touches no memory of ours and changes no registers but these.
-    unsafe {
-        asm!(
-            "syscall",
-            inlateout("rax") ARCH_PRCTL => result,
-            in("rdi") ARCH_REQ_XCOMP_PERM,
-            in("rsi") XFEATURE_XTILEDATA,
-            lateout("rcx") _,
-            lateout("r11") _,
-            options(nostack),
-        );
-    }
-    result == 0
-}
-
-#[cfg(not(target_os = "linux"))]
-fn is_permitted() -> bool {
-    false
+    tiles::are_available(tiles::INT8)
 }
 
 /// Whether so many rows and inputs are worth it and fill whole tiles.
 pub(super) fn suits(rows: usize, d_in: usize) -> bool {
     rows >= 8 && d_in.is_multiple_of(INPUTS)
-}
-
-/// The shapes of the tile registers, as `ldtilecfg` reads them.
-#[repr(C, align(64))]
-struct Shapes {
-    palette: u8,
-    start_row: u8,
-    reserved: [u8; 14],
-    bytes_per_row: [u16; 16],
-    rows: [u8; 16],
-}
-
-impl Shapes {
-    /// Sums in registers 0 to 3, activations of so many rows in 4 and 5, weights in 6 and 7.
-    fn new([upper, lower]: [usize; 2]) -> Self {
-        let (upper, lower, blocks) = (upper as u8, lower as u8, BLOCKS as u8);
-        let mut shapes =
-            Self { palette: 1, start_row: 0, reserved: [0; 14], bytes_per_row: [0; 16], rows: [0; 16] };
-        shapes.bytes_per_row[..8].fill(64);
-        shapes.rows[..8].copy_from_slice(&[upper, upper, lower, lower, upper, lower, blocks, blocks]);
-        shapes
-    }
 }
 
 /// The outputs of the panels from `first` on.
