@@ -11,7 +11,7 @@ use std::process::Command;
 
 use crate::run::{cargo, code, root, target_dir};
 
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 12] = [
     "README.md",
     "docs/guide.md",
     "docs/data.md",
@@ -20,6 +20,10 @@ const PAGES: [&str; 8] = [
     "docs/generation.md",
     "docs/metrics.md",
     "docs/positions.md",
+    "docs/tasks/named-entities.md",
+    "docs/tasks/classification.md",
+    "docs/tasks/language-models.md",
+    "docs/tasks/sequence-to-sequence.md",
 ];
 
 /// What the commands run: verbs of `locus`.
