@@ -65,7 +65,7 @@ impl Console {
     /// The figures of the last step and the last score.
     fn summary(&self) -> String {
         let figures = self.figures.iter().map(|(_, text)| text.as_str());
-        figures.chain(self.score.as_deref()).collect::<Vec<_>>().join(" · ")
+        figures.chain(self.score.as_deref().filter(|score| !score.is_empty())).collect::<Vec<_>>().join(" · ")
     }
 
     fn print(&mut self, text: &str) {

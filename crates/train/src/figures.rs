@@ -31,7 +31,8 @@ pub(crate) struct StepFigures {
 pub(crate) struct EvaluationFigures {
     pub(crate) step: usize,
     pub(crate) score: f64,
-    pub(crate) score_name: String,
+    /// The score by its name, as it is printed: `loss 2.0133` where the score is −2.0133. Empty where nothing was scored.
+    pub(crate) shown: String,
     pub(crate) best: bool,
     pub(crate) table: Option<String>,
 }
@@ -150,7 +151,7 @@ impl Metric for Score {
 
     fn update(&mut self, evaluation: &EvaluationFigures, _: &MetricMetadata) -> SerializedEntry {
         self.last = evaluation.score;
-        SerializedEntry::new(format!("{} {:.4}", evaluation.score_name, self.last), self.value().serialize())
+        SerializedEntry::new(evaluation.shown.clone(), self.value().serialize())
     }
 
     fn clear(&mut self) {}
@@ -178,13 +179,11 @@ impl Metric for Table {
     }
 
     fn update(&mut self, evaluation: &EvaluationFigures, _: &MetricMetadata) -> SerializedEntry {
-        let EvaluationFigures { step, score, score_name, best, table } = evaluation;
+        let EvaluationFigures { step, shown, best, table, .. } = evaluation;
+        let shown = if shown.is_empty() { "nothing to score on" } else { shown };
         let best = if *best { " · best so far" } else { "" };
         let table = table.as_ref().map_or(String::new(), |table| format!("\n{}", table.trim_end()));
-        SerializedEntry::new(
-            format!("after step {step}: {score_name} {score:.4}{best}{table}"),
-            String::new(),
-        )
+        SerializedEntry::new(format!("after step {step}: {shown}{best}{table}"), String::new())
     }
 
     fn clear(&mut self) {}

@@ -189,8 +189,11 @@ where
         let Evaluation { metrics, score, score_name, table } = &evaluation;
         let (epoch, round, score) = (self.state.epoch, self.state.rounds, *score);
         self.journal.write(&Event::Evaluation { step, epoch, round, score_name, score, best, metrics })?;
-        let (score_name, table) = (score_name.clone(), table.clone());
-        let figures = EvaluationFigures { step, score, score_name, best, table };
+        let shown = match score_name.as_str() {
+            "" => String::new(),
+            name => format!("{name} {:.4}", metrics.get(name).unwrap_or(&score)),
+        };
+        let figures = EvaluationFigures { step, score, shown, best, table: table.clone() };
         events.process_train(LearnerEvent::EndEpoch(round));
         events.process_valid(LearnerEvent::ProcessedItem(self.item(figures, None)));
         events.process_valid(LearnerEvent::EndEpoch(round));

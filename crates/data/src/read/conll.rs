@@ -93,8 +93,13 @@ impl Layout {
                  has {n_columns}"
             ))),
         };
-        let word = place(&options.columns.word, "word")?.unwrap_or(usize::from(counted));
-        let tag = match place(&options.columns.tag, "tag")? {
+        let (word, tag) = (place(&options.columns.word, "word")?, place(&options.columns.tag, "tag")?);
+        // Where the tag comes first, the word is beside it.
+        let word = word.unwrap_or(usize::from(counted) + usize::from(tag == Some(usize::from(counted))));
+        let tag = match tag {
+            Some(tag) if tag == word => {
+                return Err(wrong(format!("columns.word and columns.tag both name column {word}")));
+            }
             Some(tag) => tag,
             None => find_tags(&rows, word).ok_or_else(|| {
                 wrong(format!(
@@ -277,6 +282,17 @@ mod tests {
         let columns = Columns { tag: Some(Column::Index(4)), ..columns };
         let error = read_with(text, &ReadOptions { columns, ..Default::default() }).expect_err("no column 4");
         assert!(error.contains("columns.tag = 4, but") && error.contains("has 4"), "{error}");
+    }
+
+    #[test]
+    fn where_the_tag_comes_first_the_word_is_beside_it() {
+        let with =
+            |columns| read_with("B-PER John\nO runs\n", &ReadOptions { columns, ..Default::default() });
+        let tag = Some(Column::Index(0));
+        let sentences = with(Columns { tag: tag.clone(), ..Default::default() }).expect("reads");
+        assert_eq!(sentences[0].words, ["John", "runs"]);
+        let error = with(Columns { word: tag.clone(), tag, ..Default::default() }).expect_err("one column");
+        assert!(error.contains("columns.word and columns.tag both name column 0"), "{error}");
     }
 
     #[test]
