@@ -16,7 +16,9 @@ pub(super) fn are_available(products: u32) -> bool {
     const LEAF: u32 = 7;
     const TILES: u32 = 1 << 24;
     let wanted = TILES | products;
-    let has = __cpuid(0).eax >= LEAF && __cpuid_count(LEAF, 0).edx & wanted == wanted;
+    // SAFETY: every x86-64 processor has the instruction; newer compilers know it.
+    #[allow(unused_unsafe, reason = "unsafe in older compilers")]
+    let has = unsafe { __cpuid(0).eax >= LEAF && __cpuid_count(LEAF, 0).edx & wanted == wanted };
     // The loops around the tiles are compiled for AVX-512, which all these processors have.
     has && is_x86_feature_detected!("avx512f") && are_permitted()
 }

@@ -143,7 +143,7 @@ fn sinks_bound_the_cache<B: AutodiffBackend>(device: &B::Device) {
     let mut cache = stack.new_cache();
     let keep = "#".repeat(12);
     chunked_with(&stack, &text(&[&keep]), &[1; 12], &mut cache);
-    let [_, _, columns, _] = cache.layers[1].keys[0].dims();
+    let [_, _, columns, _] = cache.layers[1].keys[0].get().dims();
     // Two sinks, and two that are less than three before the next token.
     assert_eq!(columns, 4);
     assert_eq!(cache.tokens[0].as_ref().unwrap().positions, [0.0, 1.0, 10.0, 11.0]);

@@ -5,7 +5,6 @@
 //! outside of it.
 
 use std::arch::asm;
-use std::arch::x86_64::{__cpuid, __cpuid_count};
 
 use super::panels::{Block, PANEL};
 use super::product::Product;
