@@ -11,7 +11,7 @@ use locus_testkit::device::NdArray;
 use locus_testkit::{Golden, on_backends, worst};
 
 use crate::subject::{CASES, Outcome, Subject, golden};
-use crate::{Row, rows};
+use crate::{Row, rows_on};
 
 /// Absolute and relative tolerance of values.
 const VALUES: (f64, f64) = (5e-6, 5e-6);
@@ -59,7 +59,7 @@ fn max_error(got: &[f32], want: &[f32]) -> f64 {
 
 fn values_and_gradients_are_the_oracles<B: AutodiffBackend>(device: &B::Device) {
     let mut errors = Vec::new();
-    for row in rows() {
+    for row in rows_on::<B>(device) {
         let golden = golden(row.name);
         let (mut off, mut gradient_off) = (0.0_f64, 0.0_f64);
         for (case, &chunks) in CASES.iter().flat_map(|case| schedules(row).iter().map(move |c| (case, c))) {
@@ -81,7 +81,7 @@ fn values_and_gradients_are_the_oracles<B: AutodiffBackend>(device: &B::Device) 
 
 fn planted_errors_are_caught<B: AutodiffBackend>(device: &B::Device) {
     let mut missed = Vec::new();
-    for row in rows() {
+    for row in rows_on::<B>(device) {
         let golden = golden(row.name);
         for (case, plant) in CASES.iter().flat_map(|case| row.plants.iter().map(move |plant| (case, plant))) {
             let mut subject = Subject::new(row, &golden, case);
@@ -97,7 +97,7 @@ fn planted_errors_are_caught<B: AutodiffBackend>(device: &B::Device) {
 
 /// A gradient that lies one element further, or that of a single number negated, must fail, for every tensor whose gradient is not zero by symmetry.
 fn shifted_gradients_are_caught<B: AutodiffBackend>(device: &B::Device) {
-    for row in rows() {
+    for row in rows_on::<B>(device) {
         let golden = golden(row.name);
         let subject = Subject::new(row, &golden, "padded");
         let mut outcome = subject.run::<B>(&[7], device);
@@ -127,7 +127,7 @@ fn gradients_are_finite_differences<B: AutodiffBackend>(device: &B::Device) {
     // The functional is a sum of a few hundred f32 numbers near 1: its error over the step stays below 1e-3.
     const STEP: f32 = 1e-2;
     let trains = |row: &&Row| golden(row.name).names().any(|name| name.starts_with("holes.grad.position."));
-    for row in rows().filter(trains) {
+    for row in rows_on::<B>(device).filter(trains) {
         let name = row.name;
         let golden = golden(name);
         let subject = Subject::new(row, &golden, "holes");

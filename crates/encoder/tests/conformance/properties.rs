@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::record::{FullPrecisionSettings, NamedMpkBytesRecorder, Recorder};
-use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use locus_backend::rng::Key;
 use locus_embedding::EmbeddingError;
 use locus_embedding::position::{Form, Limit, PositionConfig, PositionScheme};
@@ -14,14 +14,14 @@ use crate::run::{
     whole,
 };
 use crate::subject::trained_params;
-use crate::{BIDIRECTIONAL, CAUSAL, Row, rows, rows_and_forms};
+use crate::{BIDIRECTIONAL, CAUSAL, Row, rows_and_forms, rows_on};
 
 fn stack<B: AutodiffBackend>(row: &Row, form: Form, seed: u64, device: &B::Device) -> Stack<B> {
     Stack::new(&two_layers(row.config()), shape(form), Key::new(seed), device)
 }
 
 fn the_scheme_is_what_its_row_declares<B: AutodiffBackend>(device: &B::Device) {
-    for row in rows() {
+    for row in rows_on::<B>(device) {
         let config = two_layers(row.config());
         for form in [CAUSAL, BIDIRECTIONAL] {
             if !row.forms.contains(&form) {
@@ -40,15 +40,15 @@ fn the_scheme_is_what_its_row_declares<B: AutodiffBackend>(device: &B::Device) {
 }
 
 /// The rows whose output for a token does not depend on what follows it; see [`crate::scaling`] for the others.
-fn decoders() -> impl Iterator<Item = &'static Row> {
-    rows().filter(|row| row.forms.contains(&CAUSAL) && !row.follows_length)
+fn decoders<B: Backend>(device: &B::Device) -> impl Iterator<Item = &'static Row> {
+    rows_on::<B>(device).filter(|row| row.forms.contains(&CAUSAL) && !row.follows_length)
 }
 
 fn prefill_is_decode<B: AutodiffBackend>(device: &B::Device) {
     // The last text has padding inside a row: a row that waits while another one goes on.
     for keep in [["#######", "#######"], ["..#####", "#######"], ["##.##.#", ".#####."]] {
         let tokens = text(&keep);
-        for row in decoders() {
+        for row in decoders::<B>(device) {
             let stack = stack::<B>(row, CAUSAL, 2, device);
             let prefill = whole(&stack, &tokens);
             for chunks in [vec![1; 7], vec![3, 2, 1, 1], vec![2, 5]] {
@@ -61,7 +61,7 @@ fn prefill_is_decode<B: AutodiffBackend>(device: &B::Device) {
 
 fn a_later_start_is_kept_by_the_cache<B: AutodiffBackend>(device: &B::Device) {
     let tokens = starting_at(text(&["..#####", "#######"]), 4.0);
-    for row in decoders() {
+    for row in decoders::<B>(device) {
         let stack = stack::<B>(row, CAUSAL, 2, device);
         let decode = chunked(&stack, &tokens, &[1; 7]);
         assert_same(row.name, &whole(&stack, &tokens), &decode);
@@ -70,7 +70,7 @@ fn a_later_start_is_kept_by_the_cache<B: AutodiffBackend>(device: &B::Device) {
 
 fn padding_changes_nothing<B: AutodiffBackend>(device: &B::Device) {
     let plain = text(&["#####"]);
-    for (row, form) in rows_and_forms() {
+    for (row, form) in rows_and_forms::<B>(device) {
         let stack = stack::<B>(row, form, 3, device);
         let unpadded = whole(&stack, &plain);
         for keep in [["..#####", "#######"], ["#####..", "#######"], [".#####.", "#######"]] {
@@ -82,7 +82,7 @@ fn padding_changes_nothing<B: AutodiffBackend>(device: &B::Device) {
 
 fn shifting_all_positions<B: AutodiffBackend>(device: &B::Device) {
     let keep = ["..#####", "#######"];
-    for (row, form) in rows_and_forms() {
+    for (row, form) in rows_and_forms::<B>(device) {
         let stack = stack::<B>(row, form, 4, device);
         let (here, there) = (whole(&stack, &text(&keep)), whole(&stack, &starting_at(text(&keep), 7.0)));
         let what = format!("{} {form:?}", row.name);
@@ -104,7 +104,7 @@ fn order_matters<B: AutodiffBackend>(device: &B::Device) {
     let mut swapped = tokens.clone();
     swapped.ids.swap(0, 1);
     assert_ne!(swapped.ids, tokens.ids);
-    for (row, form) in rows_and_forms() {
+    for (row, form) in rows_and_forms::<B>(device) {
         let stack = stack::<B>(row, form, 5, device);
         let last = |tokens| vec![vec![whole(&stack, tokens)[0][6].clone()]];
         let (a, b) = (last(&tokens), last(&swapped));
@@ -121,7 +121,7 @@ fn order_matters<B: AutodiffBackend>(device: &B::Device) {
 
 fn past_the_limit_is_as_declared<B: AutodiffBackend>(device: &B::Device) {
     let tokens = text(&["#######", "..#####"]);
-    for row in rows() {
+    for row in rows_on::<B>(device) {
         let stack = stack::<B>(row, row.form, 6, device);
         match row.limit {
             Limit::None => {
@@ -149,7 +149,7 @@ fn past_the_limit_is_as_declared<B: AutodiffBackend>(device: &B::Device) {
 fn distant_tokens_are_finite<B: AutodiffBackend>(device: &B::Device) {
     let mut tokens = text(&["#######"]);
     tokens.positions = vec![0.0, 1.0, 2.0, 1000.0, 16_384.0, 32_766.0, 32_767.0];
-    for (row, form) in rows_and_forms() {
+    for (row, form) in rows_and_forms::<B>(device) {
         if let Limit::Error(limit) = row.limit
             && limit < 32_768
         {
@@ -162,7 +162,7 @@ fn distant_tokens_are_finite<B: AutodiffBackend>(device: &B::Device) {
 
 /// A refused step leaves the cache as it was.
 fn a_refused_step_leaves_the_cache<B: AutodiffBackend>(device: &B::Device) {
-    for row in rows() {
+    for row in rows_on::<B>(device) {
         let Limit::Error(limit) = row.limit else { continue };
         let tokens = starting_at(text(&["#######"]), limit as f64 / row.spacing - 7.0);
         let stack = stack::<B>(row, CAUSAL, 6, device);
@@ -178,7 +178,7 @@ fn a_refused_step_leaves_the_cache<B: AutodiffBackend>(device: &B::Device) {
 /// A row that ends at the limit may wait while another one goes on.
 fn padding_is_never_past_the_limit<B: AutodiffBackend>(device: &B::Device) {
     let mut tokens = text(&["##...", "#####"]);
-    for row in rows() {
+    for row in rows_on::<B>(device) {
         let Limit::Error(limit) = row.limit else { continue };
         tokens.number_from(&[limit as f64 / row.spacing - 2.0, 0.0]);
         let stack = stack::<B>(row, CAUSAL, 6, device);
@@ -188,7 +188,7 @@ fn padding_is_never_past_the_limit<B: AutodiffBackend>(device: &B::Device) {
 
 #[test]
 fn configurations_survive_toml() {
-    for row in rows() {
+    for row in rows_on::<B>(device) {
         let config = row.config();
         let written = toml::to_string(&config).unwrap();
         let again: StackConfig =
@@ -199,7 +199,7 @@ fn configurations_survive_toml() {
 
 #[test]
 fn unknown_keys_are_refused() {
-    for row in rows() {
+    for row in rows_on::<B>(device) {
         let config = row.config();
         let name = config.position.name();
         let mut table: toml::Table = toml::from_str(&toml::to_string(&config).unwrap()).unwrap();
@@ -216,7 +216,7 @@ fn unknown_keys_are_refused() {
 fn records_survive<B: AutodiffBackend>(device: &B::Device) {
     let tokens = text(&["..#####", "#######"]);
     let recorder = NamedMpkBytesRecorder::<FullPrecisionSettings>::default();
-    for row in rows() {
+    for row in rows_on::<B>(device) {
         let saved = stack::<B>(row, row.form, 7, device);
         let want = whole(&saved, &tokens);
         let bytes = Recorder::<B>::record(&recorder, saved.clone().into_record(), ()).unwrap();
