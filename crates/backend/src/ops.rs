@@ -153,7 +153,8 @@ pub enum Products {
     #[default]
     F32,
     /// Rounded to bf16 (8 bits of significand), forward and backward: mixed precision as of arXiv:1905.12322, with
-    /// weights, gradients and everything between the products in f32.
+    /// weights, gradients and everything between the products in f32. Products of up to four rows, which reading the
+    /// matrix bounds, stay f32.
     Bf16,
 }
 

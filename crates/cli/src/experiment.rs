@@ -398,7 +398,11 @@ impl Experiment {
             trainer = trainer.initialization(serde_json::to_value(init)?);
         }
         let evaluate = move |model: &TaskModel<B::InnerBackend>| match &dev {
-            Some(dev) => evaluate(model, &codec, dev, batch_size).map(for_trainer),
+            // As it is saved and loaded.
+            Some(dev) => {
+                let model = model.clone().with_products(Products::F32);
+                evaluate(&model, &codec, dev, batch_size).map(for_trainer)
+            }
             None => Ok(locus_train::Evaluation { score: f64::NAN, ..Default::default() }),
         };
         Ok(trainer.fit::<B, _, _>(model, Arc::new(Source(set)), evaluate)?)

@@ -50,9 +50,9 @@ impl<B: Backend> Linear<B> {
     pub fn pack(&mut self, precision: Precision) -> Result<(), PackError> {
         if self.packed.is_none() {
             let weight = self.weight.val();
-            let empty = Tensor::zeros([0, 0], &weight.device());
+            let device = weight.device();
             self.packed = Some(Packed::new(weight, precision)?);
-            self.weight = Param::initialized(self.weight.id, empty);
+            self.weight = Param::initialized(self.weight.id, Tensor::zeros([0, 0], &device));
         }
         Ok(())
     }

@@ -14,10 +14,13 @@ pub(crate) fn available() -> bool {
     return false;
 }
 
-/// `a·b` in row-major order, on all threads; `None` where the processor lacks the instructions.
+/// `a·b` in row-major order, on all threads; `None` where the processor lacks the instructions, or the elements lie too far
+/// apart for them.
 pub(super) fn product(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>) -> Option<Vec<f32>> {
     #[cfg(target_arch = "x86_64")]
-    return x86::level().map(|level| x86::product(a, b, level));
+    return x86::level()
+        .filter(|_| x86::reaches(&a) && x86::reaches(&b))
+        .map(|level| x86::product(a, b, level));
     #[cfg(not(target_arch = "x86_64"))]
     return None;
 }
@@ -61,6 +64,11 @@ mod x86 {
                 && is_x86_feature_detected!("avx512bf16");
             vectors.then(|| if tiles::are_available(tiles::BF16) { Level::Tiles } else { Level::Vectors })
         })
+    }
+
+    /// Whether the distance of 16 elements along either axis fits into the index of a gathered load.
+    pub(super) fn reaches(matrix: &ArrayView2<'_, f32>) -> bool {
+        strides(matrix).iter().all(|stride| stride.unsigned_abs() <= i32::MAX as usize / EDGE)
     }
 
     pub(super) fn product(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>, level: Level) -> Vec<f32> {
@@ -132,7 +140,7 @@ mod x86 {
     /// 16 numbers that lie `stride` apart, those from `len` on zero.
     ///
     /// # Safety
-    /// The first `len` of them may be read.
+    /// The first `len` of them may be read, and 16 strides fit into 32 bits.
     #[target_feature(enable = "avx512f")]
     unsafe fn load(at: *const f32, stride: isize, len: usize) -> __m512 {
         let mask = if len >= 16 { u16::MAX } else { (1 << len) - 1 };
@@ -160,7 +168,7 @@ mod x86 {
                 let half = |first: usize| {
                     let len = if row < m { k.saturating_sub(first) } else { 0 };
                     let at = a.as_ptr().wrapping_offset(row as isize * row_stride + first as isize * stride);
-                    // SAFETY: numbers `first..k` of a row of the view.
+                    // SAFETY: numbers `first..k` of a row of the view, which `reaches`.
                     unsafe { load(at, stride, len) }
                 };
                 store(out, _mm512_cvtne2ps_pbh(half(first + 16), half(first)), None);
@@ -183,7 +191,7 @@ mod x86 {
         for (pair, out) in tiles.chunks_exact_mut(DEPTH).enumerate() {
             let row = |row: usize| {
                 let at = b.as_ptr().wrapping_offset(row as isize * row_stride);
-                // SAFETY: the columns of a row of the view.
+                // SAFETY: the columns of a row of the view, which `reaches`.
                 unsafe { load(at, stride, if row < k { n } else { 0 }) }
             };
             store(out, _mm512_cvtne2ps_pbh(row(2 * pair + 1), row(2 * pair)), Some(places));

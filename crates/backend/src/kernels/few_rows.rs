@@ -17,7 +17,7 @@ const COLUMNS: usize = 128;
 /// `a · b` in row-major order; `None` where `a` has more than a few rows, or `b` lies neither by rows nor by columns.
 pub(super) fn product(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>, threads: bool) -> Option<Vec<f32>> {
     let ((m, k), n) = (a.dim(), b.ncols());
-    if m > FEW || k == 0 {
+    if !(1..=FEW).contains(&m) || k == 0 || n == 0 {
         return None;
     }
     let rows: Vec<&[f32]> = a.rows().into_iter().map(|row| row.to_slice()).collect::<Option<_>>()?;
@@ -142,6 +142,8 @@ mod tests {
                 }
             }
         }
-        assert!(product(matrix(5, 3, 0).view(), matrix(3, 2, 0).view(), false).is_none());
+        for (m, k, n) in [(5, 3, 2), (0, 3, 5), (2, 3, 0), (0, 3, 0), (2, 0, 3)] {
+            assert!(product(matrix(m, k, 0).view(), matrix(k, n, 0).view(), true).is_none(), "{m} {k} {n}");
+        }
     }
 }

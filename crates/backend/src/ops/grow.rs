@@ -47,7 +47,7 @@ impl<B: Backend, const D: usize> Growing<B, D> {
             self.buffer = write(larger, self.get(), axis, 0);
         }
         // Taken out, so that nobody else holds it while it is written.
-        let buffer = std::mem::replace(&mut self.buffer, Tensor::empty([0; D], &piece.device()));
+        let buffer = std::mem::replace(&mut self.buffer, piece.clone());
         self.buffer = write(buffer, piece, axis, at);
         self.len = len;
         self.get()
