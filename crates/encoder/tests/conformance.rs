@@ -95,18 +95,10 @@ fn rows() -> impl Iterator<Item = &'static Row> + Clone {
     [ROWS, rotary_rows::ROWS, view_rows::ROWS, bias_rows::ROWS, id_rows::ROWS].into_iter().flatten()
 }
 
-/// The rows of the other families that a GPU's backend runs.
-const EXAMPLES: [&str; 6] =
-    ["rotary-yarn", "mrope-sections", "pope-causal", "rerope-cut", "fire-causal", "randomised-rotary"];
-
-/// All rows on a processor. On a GPU's backend, which compiles a program for every operation and size, those that stand
-/// here and one for each thing that the other families do to tensors.
+/// All rows on a processor; on a GPU's backend those that stand in this file.
 fn rows_on<B: Backend>(device: &B::Device) -> impl Iterator<Item = &'static Row> + Clone {
-    let name = B::name(device);
-    let all = name.contains("ndarray") || name.contains("flex");
-    rows().filter(move |row| {
-        all || EXAMPLES.contains(&row.name) || ROWS.iter().any(|here| here.name == row.name)
-    })
+    let all = locus_testkit::on_processor::<B>(device);
+    rows().filter(move |row| all || ROWS.iter().any(|here| here.name == row.name))
 }
 
 /// The rows of a backend in all forms that they are for.

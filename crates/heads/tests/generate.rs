@@ -15,7 +15,7 @@ use locus_heads::generate::{
     translate,
 };
 use locus_heads::{CausalLm, HeadConfig, HeadError, Labels, Seq2Seq, TaskBatch, TaskModel, Trainable};
-use locus_testkit::on_backends;
+use locus_testkit::{on_backends, on_processor};
 
 const VOCAB: usize = 29;
 const PROMPTS: [&[u32]; 4] = [&[3, 14, 15, 9, 2, 6, 5], &[27], &[18, 28], &[1, 6, 1, 8]];
@@ -77,9 +77,13 @@ fn tokens(rows: &[Vec<u32>]) -> Tokens {
     Tokens::new([rows.len(), rows[0].len()], ids.clone(), vec![true; ids.len()], None).unwrap()
 }
 
-/// Every scheme that a decoder may have, and the forms of a stack that change what is cached.
-fn configs() -> Vec<(String, StackConfig)> {
-    let mut configs: Vec<_> = PositionConfig::NAMES.map(|name| (name.to_owned(), config(name))).to_vec();
+/// Every scheme that a decoder may have, on a GPU's backend one of each kind, and the forms of a stack that change what is
+/// cached.
+fn configs<B: Backend>(device: &B::Device) -> Vec<(String, StackConfig)> {
+    let kinds = ["none", "learned", "random_projection", "rotary", "alibi", "t5", "shaw"];
+    let all = on_processor::<B>(device);
+    let names = PositionConfig::NAMES.into_iter().filter(|name| all || kinds.contains(name));
+    let mut configs: Vec<_> = names.map(|name| (name.to_owned(), config(name))).collect();
     configs.push((
         "grouped".to_owned(),
         StackConfig { n_heads: 4, n_kv_heads: Some(2), norm: NormKind::RmsNorm, ..config("rotary") },
@@ -111,7 +115,7 @@ fn leader(logits: &[f32], vocab_size: usize) -> (u32, f32) {
 }
 
 fn greedy_is_the_argmax_of_a_full_pass<B: AutodiffBackend>(device: &B::Device) {
-    for (name, config) in configs() {
+    for (name, config) in configs::<B>(device) {
         let model = causal_lm::<B::InnerBackend>(&config, device);
         for prompt in prompts() {
             let generated = generate(&model, std::slice::from_ref(&prompt), &options(11)).remove(0);
@@ -127,7 +131,7 @@ fn greedy_is_the_argmax_of_a_full_pass<B: AutodiffBackend>(device: &B::Device) {
 }
 
 fn a_batch_says_what_single_prompts_say<B: AutodiffBackend>(device: &B::Device) {
-    for (name, config) in configs() {
+    for (name, config) in configs::<B>(device) {
         let model = causal_lm::<B::InnerBackend>(&config, device);
         let alone: Vec<_> =
             prompts().iter().flat_map(|p| generate(&model, std::slice::from_ref(p), &options(11))).collect();
@@ -333,7 +337,7 @@ fn scores_of_beams_are_those_of_full_passes<B: AutodiffBackend>(device: &B::Devi
         });
         log_probs.sum::<f64>()
     };
-    for (name, config) in configs() {
+    for (name, config) in configs::<B>(device) {
         let model = causal_lm::<B::InnerBackend>(&config, device);
         for (idx, row) in generate(&model, &prompts(), &options).into_iter().enumerate() {
             let mut ids = row.ids.clone();
@@ -440,7 +444,7 @@ fn all_problems_come_together<B: AutodiffBackend>(device: &B::Device) {
 // Sequence to sequence.
 
 fn translation_is_the_argmax_of_a_full_pass<B: AutodiffBackend>(device: &B::Device) {
-    for (name, config) in configs().into_iter().filter(|(_, config)| encodes(config)) {
+    for (name, config) in configs::<B>(device).into_iter().filter(|(_, config)| encodes(config)) {
         let model = seq2seq::<B::InnerBackend>(&config, VOCAB, device);
         let alone: Vec<_> = prompts()
             .iter()

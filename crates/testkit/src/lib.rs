@@ -10,6 +10,13 @@ pub use close::{assert_close, worst};
 pub use golden::Golden;
 pub use locus_backend::device;
 
+/// Whether the backend computes on the processor. On a GPU's backend, which compiles a program for every operation and
+/// size, tests of many configurations take examples.
+pub fn on_processor<B: burn::tensor::backend::Backend>(device: &B::Device) -> bool {
+    let name = B::name(device);
+    name.contains("ndarray") || name.contains("flex")
+}
+
 /// Emits each generic function `fn name<B: AutodiffBackend>(device: &B::Device)` as a test per built-in backend:
 /// `on_backends!(name, other)` makes `ndarray::name`, `flex::name`, ….
 #[macro_export]
@@ -31,6 +38,26 @@ macro_rules! on_backends {
             #[test]
             fn $name() {
                 super::$name::<burn::backend::Autodiff<$crate::device::Wgpu>>(&Default::default());
+            }
+        )+ } }
+    };
+}
+
+/// As [`on_backends!`], for tests that a GPU's backend need not repeat: of what is computed on the host, or of very many
+/// sizes, for each of which it compiles programs.
+#[macro_export]
+macro_rules! on_processors {
+    ($($name:ident),+ $(,)?) => {
+        $crate::on_ndarray! { mod ndarray { $(
+            #[test]
+            fn $name() {
+                super::$name::<burn::backend::Autodiff<$crate::device::NdArray>>(&Default::default());
+            }
+        )+ } }
+        $crate::on_flex! { mod flex { $(
+            #[test]
+            fn $name() {
+                super::$name::<burn::backend::Autodiff<$crate::device::Flex>>(&Default::default());
             }
         )+ } }
     };

@@ -9,7 +9,7 @@ use locus_embedding::position::{
     Form, FractionOf, LayerPass, Pairing, Pass, PositionConfig, PositionScheme, PositionShape, RotaryConfig,
 };
 use locus_encoder::{Stack, StackConfig};
-use locus_testkit::{assert_close, on_backends, worst};
+use locus_testkit::{assert_close, on_processors, worst};
 
 use crate::run::{assert_same, chunked_with, shape, text, two_layers, whole};
 use crate::subject::{CASES, Host, Subject, golden};
@@ -201,7 +201,7 @@ fn angles_far_out_are_right<B: AutodiffBackend>(device: &B::Device) {
     assert!(off.fold(0.0, f64::max) > 1e-3, "the positions chosen do not tell f32 angles from f64 angles");
 }
 
-on_backends!(
+on_processors!(
     schemes_become_their_base,
     sinks_bound_the_cache,
     pairings_agree_after_permuting_the_projections,

@@ -4,7 +4,7 @@ use burn::tensor::backend::AutodiffBackend;
 use locus_backend::rng::Key;
 use locus_embedding::position::{Form, Frequencies, PositionShape, RotaryConfig, Scaling};
 use locus_encoder::{Stack, StackConfig};
-use locus_testkit::{on_backends, worst};
+use locus_testkit::{on_processors, worst};
 
 use crate::run::{assert_different, assert_same, chunked, shape, text, two_layers, whole};
 use crate::subject::{CASES, Subject, golden};
@@ -208,4 +208,4 @@ fn short_texts_are_decoded_as_they_are_read<B: AutodiffBackend>(device: &B::Devi
     }
 }
 
-on_backends!(cached_keys_are_turned_for_the_whole_text, short_texts_are_decoded_as_they_are_read);
+on_processors!(cached_keys_are_turned_for_the_whole_text, short_texts_are_decoded_as_they_are_read);
