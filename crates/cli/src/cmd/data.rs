@@ -1,5 +1,6 @@
 //! `locus data`.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 use locus_data::{
@@ -108,7 +109,10 @@ fn verified(manifest: &Manifest, data_dir: Option<&Path>) -> anyhow::Result<Stri
 
 fn is_path(name: &str) -> bool {
     let place = Place::of(Path::new(name));
-    place.file.exists() || place.member.is_some() || place.pointer.is_some()
+    let is_letters = |ending: &OsStr| ending.to_string_lossy().chars().all(|c| c.is_ascii_alphabetic());
+    // No known set is named like a file or with a folder.
+    let looks_like_one = name.contains('/') || Path::new(name).extension().is_some_and(is_letters);
+    looks_like_one || place.file.exists() || place.member.is_some() || place.pointer.is_some()
 }
 
 /// A known set, or files in the order train, dev, test.

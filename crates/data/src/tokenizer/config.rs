@@ -17,8 +17,8 @@ use tokenizers::{NormalizerWrapper, PreTokenizerWrapper, SplitDelimiterBehavior}
 use super::{SPECIAL_TOKENS, failed};
 use crate::DataError;
 
-/// The trainers allocate for the whole vocabulary in advance.
-const MAX_VOCAB_SIZE: usize = 1 << 24;
+/// Trainers and token tables allocate for the whole vocabulary in advance.
+pub(super) const MAX_VOCAB_SIZE: usize = 1 << 24;
 
 /// The characters that BERT counts as Chinese; as [`is_cjk`](super::words::is_cjk).
 const CHINESE: &str = "[\u{4E00}-\u{9FFF}\u{3400}-\u{4DBF}\u{F900}-\u{FAFF}\u{2F800}-\u{2FA1F}\

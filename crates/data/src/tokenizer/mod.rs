@@ -28,6 +28,7 @@ use crate::DataError;
 use crate::error::io;
 use settings::Settings;
 
+use config::MAX_VOCAB_SIZE;
 pub use config::{TokenizerConfig, TokenizerKind, TokenizerProblem, UnicodeForm};
 pub use frame::{Frame, Framed, Specials, fit_pair};
 pub use words::{cjk_units, is_cjk, split_words};
@@ -164,7 +165,16 @@ impl Tokenizer {
             .filter(|(id, token)| token.special && Some(*id) != shown)
             .map(|(id, _)| id)
             .collect();
-        let vocab_size = inner.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1);
+        let vocab_size = match inner.get_vocab(true).into_iter().max_by_key(|(_, id)| *id) {
+            None => 0,
+            Some((token, id)) if id as usize >= MAX_VOCAB_SIZE => {
+                let what = format!(
+                    "token {token:?} has id {id}, but ids must be below {MAX_VOCAB_SIZE}, since the model has a row for each"
+                );
+                return Err(DataError::Tokenizer { what, source: None });
+            }
+            Some((_, id)) => id as usize + 1,
+        };
         let frame = frame::find_frame(&inner, &specials)?;
         let spaced = needs_blank(&inner);
         Ok(Self { inner, parsing: OnceLock::new(), specials, frame, hidden, vocab_size, spaced })

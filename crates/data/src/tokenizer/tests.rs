@@ -23,6 +23,21 @@ fn train(kind: TokenizerKind) -> Tokenizer {
 }
 
 #[test]
+fn an_id_past_what_a_table_can_hold_is_refused() {
+    let of = |id: u64| {
+        let text = format!(
+            r#"{{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,"pre_tokenizer":null,
+            "post_processor":null,"decoder":null,
+            "model":{{"type":"WordLevel","vocab":{{"[UNK]":0,"b":{id}}},"unk_token":"[UNK]"}}}}"#
+        );
+        Tokenizer::from_json(text.as_bytes())
+    };
+    assert_eq!(of(7).expect("loads").vocab_size(), 8);
+    let error = of(4_000_000_000).expect_err("too far").to_string();
+    assert!(error.contains("\"b\" has id 4000000000") && error.contains("16777216"), "{error}");
+}
+
+#[test]
 fn special_tokens_come_first() {
     for kind in KINDS {
         let tokenizer = train(kind);
