@@ -14,7 +14,7 @@ use crate::run::{
     whole,
 };
 use crate::subject::trained_params;
-use crate::{BIDIRECTIONAL, CAUSAL, Row, rows_and_forms, rows_on};
+use crate::{BIDIRECTIONAL, CAUSAL, Row, rows, rows_and_forms, rows_on};
 
 fn stack<B: AutodiffBackend>(row: &Row, form: Form, seed: u64, device: &B::Device) -> Stack<B> {
     Stack::new(&two_layers(row.config()), shape(form), Key::new(seed), device)
@@ -188,7 +188,7 @@ fn padding_is_never_past_the_limit<B: AutodiffBackend>(device: &B::Device) {
 
 #[test]
 fn configurations_survive_toml() {
-    for row in rows_on::<B>(device) {
+    for row in rows() {
         let config = row.config();
         let written = toml::to_string(&config).unwrap();
         let again: StackConfig =
@@ -199,7 +199,7 @@ fn configurations_survive_toml() {
 
 #[test]
 fn unknown_keys_are_refused() {
-    for row in rows_on::<B>(device) {
+    for row in rows() {
         let config = row.config();
         let name = config.position.name();
         let mut table: toml::Table = toml::from_str(&toml::to_string(&config).unwrap()).unwrap();
