@@ -7,7 +7,8 @@ use crate::projections::projections;
 use crate::{EncoderDecoder, Stack};
 
 impl<B: Backend, P> Stack<B, P> {
-    /// Rounds the weights of all projections, as [`Linear::pack`]. Embeddings, norms and position schemes stay f32.
+    /// Rounds the weights of all projections, as [`Linear::pack`](crate::Linear::pack). Embeddings, norms and position
+    /// schemes stay f32.
     ///
     /// # Errors
     /// If the backend has no kernels for such weights.

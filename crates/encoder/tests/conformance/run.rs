@@ -101,7 +101,7 @@ pub(crate) fn try_pass<B: Backend, P: PositionScheme<B>>(
         .collect())
 }
 
-/// The largest difference; infinite where the numbers of tokens differ or a number is not finite.
+/// The largest difference, relative to numbers above 1; infinite where the numbers of tokens differ or a number is not finite.
 pub(crate) fn distance(a: &Vectors, b: &Vectors) -> f64 {
     let lengths = |v: &Vectors| v.iter().map(Vec::len).collect::<Vec<_>>();
     if lengths(a) != lengths(b) || a.is_empty() {
@@ -109,7 +109,7 @@ pub(crate) fn distance(a: &Vectors, b: &Vectors) -> f64 {
     }
     let pairs = a.iter().flatten().flatten().zip(b.iter().flatten().flatten());
     pairs
-        .map(|(a, b)| f64::from(a - b).abs())
+        .map(|(a, b)| f64::from(a - b).abs() / f64::from(a.abs()).max(1.0))
         .map(|d| if d.is_nan() { f64::INFINITY } else { d })
         .fold(0.0, f64::max)
 }
@@ -117,7 +117,6 @@ pub(crate) fn distance(a: &Vectors, b: &Vectors) -> f64 {
 #[track_caller]
 pub(crate) fn assert_same(what: &str, a: &Vectors, b: &Vectors) {
     let off = distance(a, b);
-    // The outputs are normalised, so this is 1e-5 of their size.
     assert!(off < 1e-5, "{what}: {off:e} apart");
 }
 
