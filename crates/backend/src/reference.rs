@@ -179,7 +179,7 @@ pub fn rms_norm<B: Backend, const D: usize>(x: Tensor<B, D>, gamma: Tensor<B, 1>
     x * inverse((mean_square + eps).sqrt()) * gamma.unsqueeze()
 }
 
-/// See [`ops::gelu`](crate::ops::gelu).
+/// See [`ops::Activation::Gelu`](crate::ops::Activation::Gelu).
 pub fn gelu<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
     if !B::ad_enabled(&x.device()) {
         return activation::gelu(x);
