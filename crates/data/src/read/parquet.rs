@@ -43,8 +43,11 @@ pub(super) fn read(path: &Path, place: &Place, options: &ReadOptions) -> Result<
     })
 }
 
+/// Rows with their numbers, and the names of the columns.
+type Decoded = (Vec<(usize, Value)>, Vec<String>);
+
 /// The rows with their numbers, and the names of the columns that are left out.
-fn decode(bytes: Bytes) -> Result<(Vec<(usize, Value)>, Vec<String>), String> {
+fn decode(bytes: Bytes) -> Result<Decoded, String> {
     let file = SerializedFileReader::new(bytes).map_err(|error| error.to_string())?;
     let schema = file.metadata().file_metadata().schema();
     let (read, left_out): (Vec<TypePtr>, Vec<TypePtr>) =
@@ -99,11 +102,11 @@ fn is_readable(column: &Type) -> bool {
     };
     let fits = match kind {
         ConvertedType::LIST => {
-            matches!(&fields[..], [inner] if is_repeated(inner)
+            matches!(fields, [inner] if is_repeated(inner)
                 && (inner.is_primitive() || !inner.get_fields().is_empty()))
         }
         ConvertedType::MAP | ConvertedType::MAP_KEY_VALUE => {
-            matches!(&fields[..], [inner] if is_repeated(inner)
+            matches!(fields, [inner] if is_repeated(inner)
                 && inner.is_group() && (1..=2).contains(&inner.get_fields().len()))
         }
         _ => !fields.is_empty(),
