@@ -95,10 +95,14 @@ fn rows() -> impl Iterator<Item = &'static Row> + Clone {
     [ROWS, rotary_rows::ROWS, view_rows::ROWS, bias_rows::ROWS, id_rows::ROWS].into_iter().flatten()
 }
 
-/// All rows on a processor; on a GPU's backend those that stand in this file.
+const PLAIN_ROTARY: [&str; 3] = ["rotary-halves", "rotary-interleaved", "rotary-partial"];
+
+/// All rows on a processor; on a GPU's backend those that stand in this file, and plain rotary ones.
 fn rows_on<B: Backend>(device: &B::Device) -> impl Iterator<Item = &'static Row> + Clone {
     let all = locus_testkit::on_processor::<B>(device);
-    rows().filter(move |row| all || ROWS.iter().any(|here| here.name == row.name))
+    rows().filter(move |row| {
+        all || PLAIN_ROTARY.contains(&row.name) || ROWS.iter().any(|here| here.name == row.name)
+    })
 }
 
 /// The rows of a backend in all forms that they are for.
