@@ -30,7 +30,9 @@ pub enum Activation {
 /// # use locus_backend::{device::NdArray, ops};
 /// use locus_backend::ops::Activation;
 /// let x = Tensor::<NdArray, 1>::from([-1.0, 0.0, 2.0]);
-/// assert_eq!(ops::activation(x, Activation::Relu).to_data().to_vec(), Ok(vec![0.0_f32, 0.0, 2.0]));
+/// let y = ops::activation(x, Activation::Relu).to_data().to_vec::<f32>()?;
+/// assert_eq!(y, [0.0, 0.0, 2.0]);
+/// # Ok::<(), burn::tensor::DataError>(())
 /// ```
 pub fn activation<B: Backend, const D: usize>(x: Tensor<B, D>, f: Activation) -> Tensor<B, D> {
     let x = [primitive(x)];
