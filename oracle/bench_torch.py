@@ -55,10 +55,32 @@ class Fill:
             parameter.copy_(values.t() if transposed else values)
 
 
+def rotated(x, angles):
+    """Halves: dimension n turns with n + d_head/2."""
+    a, b = x.chunk(2, -1)
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
+
+
+def attention_mask(position, heads, seq, causal, keep):
+    """What is added to the scores, or which cells are seen; nothing where SDPA's own causal mask is enough."""
+    if position != "alibi" and keep is None:
+        return None
+    seen = torch.ones(seq, seq, dtype=torch.bool).tril() if causal else torch.ones(seq, seq, dtype=torch.bool)
+    seen = seen[None, None] if keep is None else seen & keep[:, None, None, :]
+    if position != "alibi":
+        return seen
+    of_power = lambda p: [2.0 ** (-8.0 * h / p) for h in range(1, p + 1)]
+    lower = 2 ** (heads.bit_length() - 1)
+    slopes = torch.tensor((of_power(lower) + of_power(2 * lower)[::2])[:heads])
+    distance = (torch.arange(seq)[:, None] - torch.arange(seq)[None]).abs()
+    return (-slopes[:, None, None] * distance)[None].masked_fill(~seen, float("-inf"))
+
+
 class Block(nn.Module):
-    def __init__(self, d, heads, d_ff):
+    def __init__(self, d, heads, d_ff, dropout):
         super().__init__()
-        self.heads = heads
+        self.heads, self.dropout = heads, dropout
         self.attn_norm, self.ffn_norm = nn.LayerNorm(d), nn.LayerNorm(d)
         self.q, self.k, self.v, self.o = (nn.Linear(d, d) for _ in range(4))
         self.up, self.down = nn.Linear(d, d_ff), nn.Linear(d_ff, d)
@@ -69,7 +91,10 @@ class Block(nn.Module):
         yield self.ffn_norm
         yield from (self.up, self.down)
 
-    def forward(self, x, causal, cache):
+    def drop(self, x):
+        return F.dropout(x, self.dropout, self.training) if self.dropout else x
+
+    def forward(self, x, causal, cache, mask, angles):
         batch, seq, d = x.shape
         normed = self.attn_norm(x)
         q, k, v = (f(normed).view(batch, seq, self.heads, -1).transpose(1, 2) for f in (self.q, self.k, self.v))
@@ -77,18 +102,25 @@ class Block(nn.Module):
             if cache:
                 k, v = torch.cat([cache[0], k], 2), torch.cat([cache[1], v], 2)
             cache[:] = [k, v]
-        context = F.scaled_dot_product_attention(q, k, v, is_causal=causal and seq > 1)
-        x = x + self.o(context.transpose(1, 2).reshape(batch, seq, d))
-        return x + self.down(F.gelu(self.up(self.ffn_norm(x))))
+        if angles is not None:
+            q, k = rotated(q, angles), rotated(k, angles)
+        context = F.scaled_dot_product_attention(
+            q, k, v, mask, self.dropout if self.training else 0.0, is_causal=causal and seq > 1 and mask is None
+        )
+        x = x + self.drop(self.o(context.transpose(1, 2).reshape(batch, seq, d)))
+        return x + self.drop(self.down(F.gelu(self.up(self.ffn_norm(x)))))
 
 
 class Model(nn.Module):
-    def __init__(self, size, causal):
+    def __init__(self, size, causal, position="learned", dropout=0.0, keep=None):
         super().__init__()
-        d, layers, heads, d_ff, _, _, vocab = size
-        self.causal = causal
+        d, layers, heads, d_ff, seq, _, vocab = size
+        self.causal, self.position, self.dropout = causal, position, dropout
+        self.mask = attention_mask(position, heads, seq, causal, keep)
+        thetas = 10000.0 ** (-torch.arange(0, d // heads, 2) / (d // heads))
+        self.angles = torch.arange(seq)[:, None] * thetas if position == "rotary" else None
         self.tokens, self.positions = nn.Embedding(vocab, d), nn.Embedding(POSITIONS, d)
-        self.blocks = nn.ModuleList(Block(d, heads, d_ff) for _ in range(layers))
+        self.blocks = nn.ModuleList(Block(d, heads, d_ff, dropout) for _ in range(layers))
         self.final_norm = nn.LayerNorm(d)
         self.transform = None if causal else nn.Linear(d, d)
         self.transform_norm = None if causal else nn.LayerNorm(d)
@@ -104,9 +136,13 @@ class Model(nn.Module):
                 fill(part.bias)
 
     def forward(self, ids, caches=None, first=0):
-        x = self.tokens(ids) + self.positions(torch.arange(first, first + ids.shape[1]))
+        x = self.tokens(ids)
+        if self.position == "learned":
+            x = x + self.positions(torch.arange(first, first + ids.shape[1]))
+        if self.dropout:
+            x = F.dropout(x, self.dropout, self.training)
         for i, block in enumerate(self.blocks):
-            x = block(x, self.causal, None if caches is None else caches[i])
+            x = block(x, self.causal, None if caches is None else caches[i], self.mask, self.angles)
         x = self.final_norm(x if caches is None else x[:, -1:])
         if self.transform is not None:
             x = self.transform_norm(F.gelu(self.transform(x)))
@@ -133,19 +169,29 @@ def main():
     parser.add_argument("--threads", type=int)
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--bf16", action="store_true", help="bf16 autocast")
+    parser.add_argument("--position", default="learned", choices=["learned", "none", "rotary", "alibi"])
+    parser.add_argument("--dropout", type=float, default=0.0)
+    parser.add_argument("--padding", action="store_true", help="rows that end up to three eighths early")
     parser.add_argument("--json", action="store_true", help="as is; here so that both programs take the same flags")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
     size = SIZES[args.sizes]
     _, layers, _, _, seq, batch, vocab = size
-    model = Model(size, args.archs == "gpt")
+    if args.what == "generate" and (args.padding or args.position != "learned"):
+        parser.error("generation is timed with learned positions and without padding")
+    rows = args.rows if args.what == "forward" else batch
+    keep = torch.stack([torch.arange(seq) < seq - row % 4 * seq // 8 for row in range(rows)])
+    keep = keep if args.padding and not keep.all() else None
+    model = Model(size, args.archs == "gpt", args.position, args.dropout, keep)
     forward = torch.compile(model) if args.compile else model
     cast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.bf16)
     losses = []
     if args.what == "train":
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01, eps=1e-8, fused=True)
         x, targets = tokens(1000, (batch, seq), vocab), tokens(1001, (batch * seq,), vocab)
+        if keep is not None:
+            targets[~keep.flatten()] = -100
 
         def step():
             with cast:

@@ -36,10 +36,16 @@ AXES = {
     "padded": [[[0, 0, 0, 1, 1, 2, 3], [3, 4, 4, 5, 5, 6, 7]], [[0, 0, 0, 1, 2, 1, 3], [3, 4, 5, 4, 5, 6, 7]]],
     "holes": [[[0, 0, 2, 0, 3, 9, 11], [2, 8, 5, 1, 10, 3, 19]], [[0, 0, 1, 7, 5, 2, 11], [2, 3, 0, 9, 4, 17, 6]]],
 }
+# Token ids, for schemes that count by them.
+IDS = {
+    "padded": [[3, 1, 2, 1, 3, 5, 1], [1, 2, 9, 3, 1, 2, 4]],
+    "holes": [[2, 1, 3, 6, 6, 1, 2], [7, 2, 5, 1, 3, 2, 1]],
+}
 
 
 class Row:
-    """What a scheme may know of the row that a cell lies in."""
+    """What a scheme may know of the row that a cell lies in; beside what is set here, by column: `places`, `keep`, `x`, and the
+    queries and keys of each head, `q` and `k`."""
 
     def __init__(self, positions, keep, form):
         self.positions = [p[0] if isinstance(p, tuple) else p for p, k in zip(positions, keep) if k]
@@ -52,10 +58,14 @@ class Scheme:
 
     extra_width = 0
     axes = 1  # with more, a position is a tuple
+    head_factor = 1  # score heads for each query head
     trained = ()  # names of the parameters that get a gradient
+    segments = None  # segment ids, [batch, seq]
 
     def params(self, rng, shape):
         return {}
+
+    number = None  # where it counts by token ids: from the ids and the real tokens of a row, a position for each
 
     def embed(self, params, x, position, keep):
         return x
@@ -71,17 +81,31 @@ class Scheme:
         """The score of a cell, from query and key as they are projected; i and j are positions."""
         return torch.dot(query, key) * self.scale(len(query), i)
 
+    def map_scores(self, params, head, scores, i, seen, row):
+        """The scores of query column i and the key columns that it sees, given those of `score`."""
+        return scores
+
+    def weigh(self, scores, i, seen):
+        """The weights of the keys that query column i sees."""
+        weights = torch.exp(scores - scores.detach().max())
+        return weights / weights.sum()
+
 
 def attend(scheme, shape, form, params, positions, keep):
     """Embeds and attends; both [batch, seq, d_model]."""
-    n_heads, n_kv, d_head = shape["n_heads"], shape["n_kv_heads"], shape["d_head"]
+    factor, n_kv, d_head = scheme.head_factor, shape["n_kv_heads"], shape["d_head"]
+    n_heads = shape["n_heads"] * factor
     embedded, outputs = [], []
     for b in range(BATCH):
         row = Row(positions[b], keep[b], form)
         x = [scheme.embed(params, params["x"][b, t], positions[b][t], keep[b][t]) for t in range(SEQ)]
+        by_position = lambda values: {at: v for at, v, kept in zip(positions[b], values, keep[b]) if kept}
+        row.hidden = by_position(x)  # the input of attention
+        row.segments = by_position(scheme.segments[b]) if scheme.segments else None
         project = lambda name, t: x[t] @ params[f"{name}_proj.weight"] + params[f"{name}_proj.bias"]
         heads_of = lambda name: [project(name, t).split(d_head) for t in range(SEQ)]
         q, k, v = heads_of("q"), heads_of("k"), heads_of("v")
+        row.places, row.keep, row.x, row.q, row.k = positions[b], keep[b], x, q, k
         outs = []
         for i in range(SEQ):
             contexts = []
@@ -93,10 +117,9 @@ def attend(scheme, shape, form, params, positions, keep):
                 if not seen or not keep[b][i]:
                     contexts.append(torch.zeros(d_head))
                     continue
-                cells = [scheme.score(params, h, q[i][h], k[j][kv], at(i), at(j), row) for j in seen]
-                scores = torch.stack(cells)
-                weights = torch.exp(scores - scores.detach().max())
-                weights = weights / weights.sum()
+                cells = [scheme.score(params, h, q[i][h // factor], k[j][kv], at(i), at(j), row) for j in seen]
+                scores = scheme.map_scores(params, h, torch.stack(cells), i, seen, row)
+                weights = scheme.weigh(scores, i, seen)
                 contexts.append(sum(w * v[j][kv] for w, j in zip(weights, seen)))
             out = torch.cat(contexts) @ params["o_proj.weight"] + params["o_proj.bias"]
             outs.append(out if keep[b][i] else torch.zeros(shape["d_model"]))
@@ -119,7 +142,8 @@ def golden(script, name, scheme, form, n_heads=3, n_kv_heads=None, d_head=4, d_m
     widths = {"q": n_heads * d_head, "k": n_kv_heads * d_head, "v": n_kv_heads * d_head}
     for proj, width in widths.items():
         inputs[f"{proj}_proj.weight"], inputs[f"{proj}_proj.bias"] = draw(d_model, width), draw(width)
-    inputs["o_proj.weight"], inputs["o_proj.bias"] = draw(n_heads * d_head, d_model), draw(d_model)
+    wide = n_heads * scheme.head_factor * d_head
+    inputs["o_proj.weight"], inputs["o_proj.bias"] = draw(wide, d_model), draw(d_model)
     inputs |= scheme.params(rng, shape)
     inputs = {key: f32(value) for key, value in inputs.items()}
 
@@ -128,6 +152,8 @@ def golden(script, name, scheme, form, n_heads=3, n_kv_heads=None, d_head=4, d_m
     if form == "bidirectional":
         keep[1, -1] = False  # right padding
     tensors = inputs | {"keep": f32(keep)}
+    if scheme.segments:
+        tensors["segments"] = f32(scheme.segments)
     frozen = {key for key in inputs if key.startswith("position.") and key not in scheme.trained}
     for case, positions in POSITIONS.items():
         direction = f32(draw(BATCH, SEQ, d_model, std=1.0) * keep[:, :, None])
@@ -139,6 +165,9 @@ def golden(script, name, scheme, form, n_heads=3, n_kv_heads=None, d_head=4, d_m
             more = AXES[case][: scheme.axes - 1]
             placed = [list(zip(*rows)) for rows in zip(positions, *more)]
             tensors[f"{case}.axes"] = f32(more)
+        if scheme.number:
+            placed = [scheme.number(ids, row) for ids, row in zip(IDS[case], keep)]
+            tensors[f"{case}.ids"] = f32(IDS[case])
         embedded, out = attend(scheme, shape, form, params, placed, keep)
         functional = (torch.tensor(direction) * out).sum() + (torch.tensor(embed_direction) * embedded).sum()
         grads = torch.autograd.grad(functional, list(trained.values()), materialize_grads=True)

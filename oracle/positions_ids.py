@@ -1,7 +1,7 @@
 """Golden outputs and gradients of schemes that number tokens in their own way, for crates/encoder/tests/conformance.rs.
 
 Run from the repository root: python oracle/positions_ids.py
-Writes the positions-*.safetensors of CAPE, SHAPE and randomised positions, as they are in evaluation, and
+Writes the positions-*.safetensors of CAPE, SHAPE, randomised positions, Abacus and BiPE, as they are in evaluation, and
 positions-padding-ids.safetensors: the rows of the position table that RoBERTa and OPT of transformers read for padded
 texts. Deterministic: one seed, no clock.
 """
@@ -58,11 +58,75 @@ class Alibi(Scheme):
         return super().score(params, head, query, key, i, j, row) - slope * abs(i - j) * self.stride
 
 
+class Slopes(Scheme):
+    """ALiBi with slopes that are given and times `factor`."""
+
+    def __init__(self, slopes, factor):
+        self.slopes = [factor * slope for slope in slopes]
+
+    def score(self, params, head, query, key, i, j, row):
+        return super().score(params, head, query, key, i, j, row) - self.slopes[head] * abs(i - j)
+
+
 class Spread(Rotary):
     """Rotary at positions times `stride`."""
 
     def __init__(self, stride, d_head):
         super().__init__("halves", lambda length: [stride * theta for theta in plain(1e4, d_head)])
+
+
+class Abacus(Scheme):
+    """McLeish et al. 2024: the row of the place in a run of digits, from 1; row 0 for other tokens."""
+
+    trained = ("position.table",)
+
+    def __init__(self, digits, rows):
+        self.digits, self.rows = digits, rows
+
+    def params(self, rng, shape):
+        return {"position.table": rng.normal(size=(self.rows, shape["d_model"]))}
+
+    def number(self, ids, keep):
+        places = []
+        for t in range(len(ids)):
+            # Back over the digits that end here, from the token itself.
+            run = 0
+            for token, real in zip(reversed(ids[: t + 1]), reversed(keep[: t + 1].tolist())):
+                if real and token not in self.digits:
+                    break
+                run += bool(real)
+            places.append(run if keep[t] else 0)
+        return places
+
+    def embed(self, params, x, position, keep):
+        return x + params["position.table"][position]
+
+
+class BiPe(Scheme):
+    """He et al. 2024: a position is (segment, place in it); a separator is the last token of its segment."""
+
+    trained = ("position.table",)
+
+    def __init__(self, separators, rows, between):
+        self.separators, self.rows, self.between = separators, rows, between
+
+    def params(self, rng, shape):
+        return {"position.table": rng.normal(size=(self.rows, shape["d_model"]))}
+
+    def number(self, ids, keep):
+        places = []
+        for t in range(len(ids)):
+            before = [token for token, real in zip(ids[:t], keep[:t]) if real]
+            ends = [n + 1 for n, token in enumerate(before) if token in self.separators]
+            place = len(before) - max(ends, default=0)
+            places.append((len(ends), min(place, self.rows - 1)))
+        return places
+
+    def embed(self, params, x, position, keep):
+        return x + params["position.table"][position[1]]
+
+    def score(self, params, head, query, key, i, j, row):
+        return self.between.score(params, head, query, key, i[0], j[0], row)
 
 
 def padding_ids():
@@ -92,6 +156,11 @@ def main():
         "randomised-learned": (Learned(50, 2), "causal", {}),
         "randomised-rotary": (Spread(3, 8), "causal", {"d_head": 8}),
         "randomised-alibi": (Alibi(4, 2), "bidirectional", {"n_heads": 4}),
+        "abacus-causal": (Abacus({1, 2, 3}, 23), "causal", {}),
+        "bipe-rotary": (
+            BiPe({5, 6, 9}, 3, Spread(1, 8)), "causal", {"d_head": 8, "n_heads": 4, "n_kv_heads": 2}
+        ),
+        "bipe-alibi": (BiPe({5, 6, 9}, 5, Slopes([1 / 16, 1 / 256, 1 / 4], 9.0)), "bidirectional", {}),
     }
     only = sys.argv[1:]
     if not only or "padding-ids" in only:

@@ -289,6 +289,38 @@ class PoPe(Scheme):
         return sum(terms) * self.scale(d, i)
 
 
+class RoPePlusPlus(Pairwise):
+    """Liu et al. 2025: Re Σ q k̄ e^{i(s−t)θ} for the first head of a query, Im of it for the second."""
+
+    head_factor = 2
+
+    def __init__(self, pairing, base=10_000.0):
+        self.pairing, self.base = pairing, base
+
+    def score(self, params, head, query, key, i, j, row):
+        d = len(query)
+        total = 0.0
+        for n, theta in enumerate(plain(self.base, d)):
+            a, b = (n, n + d // 2) if self.pairing == "halves" else (2 * n, 2 * n + 1)
+            q, k = torch.complex(query[a], query[b]), torch.complex(key[a], key[b])
+            product = q * torch.conj(k) * torch.polar(torch.tensor(1.0), torch.tensor((i - j) * theta))
+            total = total + (product.imag if head % 2 else product.real)
+        return total * self.scale(d, i)
+
+
+def check_rope_plus_plus():
+    """The imaginary head against the authors' way to write it: the query is q·sin − rotate_half(q)·cos."""
+    from transformers.models.llama.modeling_llama import rotate_half
+
+    q, k = (torch.tensor(np.random.default_rng(seed).normal(size=8)) for seed in (1, 2))
+    angles = lambda position: torch.tensor(2 * [position * theta for theta in plain(1e4, 8)])
+    cos, sin = torch.cos(angles(5)), torch.sin(angles(5))
+    turned = k * torch.cos(angles(2)) + rotate_half(k) * torch.sin(angles(2))
+    for head, query in enumerate([q * cos + rotate_half(q) * sin, q * sin - rotate_half(q) * cos]):
+        found = RoPePlusPlus("halves").score({}, head, q, k, 5, 2, None)
+        torch.testing.assert_close(found, torch.dot(query, turned) / math.sqrt(8))
+
+
 # --- Tables, against transformers ---
 
 SHORT, LONG = [1.0, 1.05, 1.5, 2.5], [1.1, 1.7, 3.5, 7.0]
@@ -423,8 +455,11 @@ def main():
         "fope-all": (FoPe(200, base=10.0), "bidirectional", {"d_head": 6}),
         "pope-causal": (PoPe(), "causal", {"n_heads": 4, "n_kv_heads": 2, "d_head": 5}),
         "pope-bidirectional": (PoPe(), "bidirectional", {}),
+        "rope_plus_plus-halves": (RoPePlusPlus("halves"), "causal", gqa),
+        "rope_plus_plus-interleaved": (RoPePlusPlus("interleaved", base=50.0), "bidirectional", {"d_head": 6}),
     }
     check_mrope()
+    check_rope_plus_plus()
     only = sys.argv[1:]
     if not only or "rope-tables" in only:
         tables()

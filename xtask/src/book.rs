@@ -2,8 +2,9 @@
 //!
 //! Of every block marked `console` each line that begins with `$ ` runs in a folder of the page's own; a training stops
 //! after two steps. What a page needs is written in it, where a reader of the page does not see it:
-//! `<!-- file NAME: PATH -->` copies a file of the repository, and `<!-- not run: WHY -->` before a block leaves it out. A
-//! command whose output begins with `error: ` must fail.
+//! `<!-- file NAME: PATH -->` copies a file of the repository, `<!-- needs data -->` before a block runs it only where
+//! `$LOCUS_DATA` names a folder with data sets, and `<!-- not run: WHY -->` leaves it out. A command whose output begins
+//! with `error: ` must fail.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +12,7 @@ use std::process::Command;
 
 use crate::run::{cargo, code, root, target_dir};
 
-const PAGES: [&str; 12] = [
+const PAGES: [&str; 13] = [
     "README.md",
     "docs/guide.md",
     "docs/data.md",
@@ -24,17 +25,20 @@ const PAGES: [&str; 12] = [
     "docs/tasks/classification.md",
     "docs/tasks/language-models.md",
     "docs/tasks/sequence-to-sequence.md",
+    "docs/results.md",
 ];
 
 /// What the commands run: verbs of `locus`.
-const VERBS: [&str; 8] = ["train", "eval", "predict", "generate", "recipes", "config", "data", "doctor"];
+const VERBS: [&str; 10] =
+    ["train", "eval", "predict", "generate", "recipes", "config", "data", "positions", "model", "doctor"];
 
 pub(crate) fn check() -> Result<u8, String> {
     let built = code(cargo().args(["build", "--release", "--package", "locus"]))?;
     if built != 0 {
         return Ok(built);
     }
-    let mut failed = 0_usize;
+    let has_data = std::env::var_os("LOCUS_DATA").is_some_and(|dir| !dir.is_empty());
+    let (mut failed, mut left_out) = (0_usize, 0_usize);
     for page in PAGES {
         let text =
             fs::read_to_string(root().join(page)).map_err(|error| format!("cannot read {page}: {error}"))?;
@@ -46,15 +50,20 @@ pub(crate) fn check() -> Result<u8, String> {
         for step in steps(&text) {
             match step {
                 Step::File { name, from } => copy(&root().join(from), &folder.join(name))?,
-                Step::Run(command, fails) => {
+                Step::Run { command, fails, needs_data } => {
                     let Some(command) = in_smoke_form(&command) else { continue };
-                    if run(&command, &folder, fails)? == fails {
+                    if needs_data && !has_data {
+                        left_out += 1;
+                    } else if run(&command, &folder, fails)? == fails {
                         eprintln!("{page}: {}: {command}", if fails { "did not fail" } else { "failed" });
                         failed += 1;
                     }
                 }
             }
         }
+    }
+    if left_out > 0 {
+        eprintln!("book: {left_out} commands left out: $LOCUS_DATA does not say where data sets lie");
     }
     Ok(u8::from(failed > 0))
 }
@@ -65,24 +74,31 @@ enum Step<'a> {
         name: &'a str,
         from: &'a str,
     },
-    /// A command, and whether the page shows it failing.
-    Run(String, bool),
+    Run {
+        command: String,
+        /// Whether the page shows it failing.
+        fails: bool,
+        /// Whether it reads a public set.
+        needs_data: bool,
+    },
 }
 
 fn steps(page: &str) -> Vec<Step<'_>> {
     let mut steps = Vec::new();
-    let (mut in_block, mut runs, mut skip) = (false, false, false);
+    let (mut in_block, mut runs, mut skip, mut needs_data) = (false, false, false, false);
     let mut lines = page.lines().peekable();
     while let Some(line) = lines.next() {
         let comment = line.trim().strip_prefix("<!-- ").and_then(|rest| rest.strip_suffix(" -->"));
         if line.starts_with("```") {
             in_block = !in_block;
             runs = in_block && line == "```console" && !skip;
-            skip = in_block && skip;
+            (skip, needs_data) = (in_block && skip, in_block && needs_data);
         } else if let Some((name, from)) = comment.and_then(|c| c.strip_prefix("file ")?.split_once(": ")) {
             steps.push(Step::File { name, from });
         } else if comment.is_some_and(|comment| comment.starts_with("not run: ")) {
             skip = true;
+        } else if comment == Some("needs data") {
+            needs_data = true;
         } else if let Some(command) = line.strip_prefix("$ ").filter(|_| runs) {
             let mut command = command.to_owned();
             while command.ends_with('\\') {
@@ -90,7 +106,7 @@ fn steps(page: &str) -> Vec<Step<'_>> {
                 command.push_str(lines.next().unwrap_or_default().trim_start());
             }
             let fails = lines.peek().is_some_and(|line| line.starts_with("error: "));
-            steps.push(Step::Run(command, fails));
+            steps.push(Step::Run { command, fails, needs_data });
         }
     }
     steps
@@ -140,15 +156,26 @@ fn copy(from: &Path, to: &Path) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Step, in_smoke_form, steps};
+    use std::fs;
+
+    use super::{PAGES, Step, in_smoke_form, steps};
+    use crate::run::root;
 
     #[test]
     fn commands_are_found_with_what_they_need() {
         let page = "<!-- file a.csv: datasets/a.csv -->\n```console\n$ locus train \\\n    a.csv\nout\n$ ls\nerror: no\n```\n\
-                    <!-- not run: no network -->\n```console\n$ locus data fetch x\n```\n```toml\n$ no\n```\n";
+                    <!-- not run: no network -->\n```console\n$ locus data fetch x\n```\n```toml\n$ no\n```\n\
+                    <!-- needs data -->\n```console\n$ locus train x\n```\n```console\n$ locus doctor\n```\n";
         let found = steps(page);
+        let run = |command: &str, fails, needs_data| Step::Run { command: command.into(), fails, needs_data };
         assert_eq!(found[0], Step::File { name: "a.csv", from: "datasets/a.csv" });
-        assert_eq!(found[1..], [Step::Run("locus train a.csv".into(), false), Step::Run("ls".into(), true)]);
+        let runs = [
+            run("locus train a.csv", false, false),
+            run("ls", true, false),
+            run("locus train x", false, true),
+            run("locus doctor", false, false),
+        ];
+        assert_eq!(found[1..], runs);
     }
 
     #[test]
@@ -160,5 +187,24 @@ mod tests {
         assert_eq!(in_smoke_form("echo a | locus predict").as_deref(), Some("echo a | locus predict"));
         assert_eq!(in_smoke_form("cargo xtask test"), None);
         assert_eq!(in_smoke_form("python x.py"), None);
+    }
+
+    #[test]
+    fn every_recipe_is_trained_on_some_page() {
+        let mut trained = Vec::new();
+        for page in PAGES {
+            let text = fs::read_to_string(root().join(page)).expect("the page is there");
+            for step in steps(&text) {
+                let Step::Run { command, .. } = step else { continue };
+                let command = in_smoke_form(&command).unwrap_or_default();
+                let recipe = command.split("locus train ").nth(1).and_then(|rest| rest.split(' ').next());
+                trained.extend(recipe.map(str::to_owned));
+            }
+        }
+        for recipe in fs::read_dir(root().join("crates/cli/recipes")).expect("recipes are there") {
+            let path = recipe.expect("an entry").path();
+            let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+            assert!(trained.contains(&name), "no page trains {name}");
+        }
     }
 }

@@ -31,6 +31,21 @@ fn test_all() -> Result<u8, String> {
     }
 }
 
+/// Writes the tables of the book that are made from the code: the tests that compare them write them instead.
+pub(crate) fn positions() -> Result<u8, String> {
+    let tests =
+        [("locus", "positions", "the_table_of_the_book"), ("locus-encoder", "conformance", "the_page_names")];
+    for (package, program, name) in tests {
+        let mut test = cargo();
+        test.args(["test", "--package", package, "--test", program, name]).env("LOCUS_WRITE_PAGES", "1");
+        match code(&mut test)? {
+            0 => {}
+            failed => return Ok(failed),
+        }
+    }
+    Ok(0)
+}
+
 /// Builds the benchmarks in release and runs them.
 pub(crate) fn bench(args: &[String]) -> Result<u8, String> {
     let backend = backend(args)?;
@@ -77,6 +92,10 @@ fn test_on(backend: &str) -> Result<u8, String> {
     ]);
     for name in TENSOR_CRATES {
         test.args(["--package", name]);
+    }
+    if backend == "wgpu" {
+        // What computes is not compiled here but on the device; so the code around it need not be fast, but quick to build.
+        test.env("CARGO_PROFILE_DEV_OPT_LEVEL", "0");
     }
     // One thread: the tests of a backend share its device.
     test.args(["--", &format!("{backend}::"), "--test-threads", "1"]);
@@ -156,6 +175,7 @@ fn first_run() -> Result<u8, String> {
         vec!["predict", "--model", &model, "--input", "README.md", "--json"],
         vec!["config", "explain", "first-news"],
         vec!["recipes", "ls"],
+        vec!["positions", "list"],
         vec!["data", "check", "first-news"],
         vec!["doctor"],
     ] {

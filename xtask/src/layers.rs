@@ -25,6 +25,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
         &[
             "locus-backend",
             "locus-data",
+            "locus-embedding",
             "locus-encoder",
             "locus-heads",
             "locus-model",

@@ -18,15 +18,19 @@ Builds `locus` in release with backend B (ndarray unless given) and runs `locus 
   train [RECIPE|FILE.toml]   train; without an argument the first run, on a small corpus of the project's own
   eval, predict, generate    use a model
   recipes, config, data      look at recipes, run files and data
+  positions list|show        look at position schemes
+  model positions convert    give a trained model another position scheme
   doctor                     what this build and this machine can do
   (`cargo xtask train --help` prints the flags of a verb)
 
 Chores:
-  bench ops|train|forward|generate [--sizes S,M] [--backend B]
+  bench ops|attention|positions|train|forward|generate [--sizes S,M] [--backend B]
                              how long things take; --help prints the flags
   test [--backend B]         all tests on backend B
   ci [STAGE]                 what continuous integration runs: format, layers, clippy, doc, test, run, book, wgpu
-  book                       run the commands of README and book, in short form
+  book                       run the commands of README and book, in short form; those that need public sets where
+                             $LOCUS_DATA has them
+  positions                  write the tables of docs/positions.md and docs/how-we-checked.md from the code
   layers                     check that crates depend one way, as docs/architecture.md says
   results [--check]          write the tables of docs/results.md from docs/results/, or check that they are those
   results add RUN_DIR [--variant NAME] [--against RUN_DIR]
@@ -42,9 +46,9 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let result = match verb.as_str() {
-        "train" | "eval" | "predict" | "generate" | "recipes" | "config" | "data" | "doctor" => {
-            run::become_locus(&args)
-        }
+        "positions" if args.len() == 1 => chores::positions(),
+        "train" | "eval" | "predict" | "generate" | "recipes" | "config" | "data" | "positions" | "model"
+        | "doctor" => run::become_locus(&args),
         "bench" => chores::bench(&args[1..]),
         "book" => book::check(),
         "test" => chores::test(&args[1..]),

@@ -182,7 +182,12 @@ fn with_tables(page: &str, tables: &BTreeMap<&str, String>) -> Result<String, St
     Ok(page)
 }
 
-/// A table of a recipe's runs with the baseline of its data set, and the commands below.
+/// Whether all runs are on corpora of the project's own, whose names say that they are the first to try.
+fn of_own(variants: &BTreeMap<String, Vec<Run>>) -> bool {
+    variants.values().flatten().all(|run| run.data_set.as_ref().is_some_and(|set| set.starts_with("first-")))
+}
+
+/// A table of a recipe's runs with the baseline of its data set, and the commands below, which `book` runs where data is.
 fn table(variants: &BTreeMap<String, Vec<Run>>, baselines: &Baselines) -> String {
     let mut runs =
         variants.iter().flat_map(|(variant, runs)| runs.iter().map(move |run| (variant, run))).peekable();
@@ -218,9 +223,16 @@ fn table(variants: &BTreeMap<String, Vec<Run>>, baselines: &Baselines) -> String
             run.threads,
         );
     }
-    text += "\n```console\n";
-    for run in variants.values().filter_map(|runs| runs.first()) {
-        let _ = writeln!(text, "$ {}", run.command);
+    // The corpora of the project's own are built in.
+    let built_in = of_own(variants);
+    text += if built_in { "\n```console\n" } else { "\n<!-- needs data -->\n```console\n" };
+    for (variant, run) in
+        variants.iter().flat_map(|(variant, runs)| runs.iter().map(move |run| (variant, run)))
+    {
+        // A folder each, so that one can be run after the other.
+        let Run { command, recipe, seed, .. } = run;
+        let seed = if *seed == 0 { String::new() } else { format!("-{seed}") };
+        let _ = writeln!(text, "$ {command} --out runs/{recipe}-{variant}{seed}");
     }
     text + "```\n"
 }
@@ -311,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_has_the_baseline_each_seed_and_a_command_per_variant() {
+    fn a_table_has_the_baseline_and_each_seed_with_its_command() {
         let interval = Interval { low: 0.0625, high: 0.25 };
         let difference = Some(Difference { from: "none".into(), value: 0.125, interval });
         let runs = vec![Run { difference, ..run(0, 0.625) }, run(3, 0.5)];
@@ -323,7 +335,8 @@ mod tests {
              | baseline: guess | – | – | – | 0.2500 | 0.1250 | – | – | 3.0 s |\n\
              | `deep` | rotary | 1234 | 0 | – | 0.6250 | 0.5000 – 0.7500 | +0.1250 (+0.0625 – +0.2500) from `none` | 5.0 min (2) |\n\
              | `deep` | rotary | 1234 | 3 | – | 0.5000 | 0.5000 – 0.7500 | – | 5.0 min (2) |\n\n\
-             ```console\n$ locus train pets --seed 0\n```\n"
+             <!-- needs data -->\n```console\n$ locus train pets --seed 0 --out runs/pets-deep\n\
+             $ locus train pets --seed 3 --out runs/pets-deep-3\n```\n"
         );
     }
 

@@ -35,6 +35,9 @@ pub enum ScoreBias<B: Backend> {
     None,
     /// A value per head and relative distance, `[heads, q + k − 1]`: query `i` and key `j` read column `i − j + k − 1`.
     Toeplitz(Tensor<B, 2>),
+    /// A value per head and key, the same for all queries, `[batch or 1, heads, k]`. This is what a cumulative bias
+    /// `c_i − c_j` comes to: the softmax cancels `c_i`.
+    Keys(Tensor<B, 3>),
     /// A value per head and cell, `[batch or 1, heads, q, k]`.
     Dense(Tensor<B, 4>),
 }
@@ -96,39 +99,34 @@ pub fn attention<B: Backend>(
             .key
             .filter(|_| options.dropout > 0.0)
             .map(|key| kernels::Dropout::new(options.dropout, key)),
-        toeplitz: matches!(bias, ScoreBias::Toeplitz(_)),
     };
-    let inputs = [q, k, v].map(primitive);
-    let back = match bias {
-        ScoreBias::None => match kernels::run::<B, _, 3>(op, inputs) {
-            Ok(output) => return tensor(output),
-            Err((_, inputs)) => inputs,
-        },
-        ScoreBias::Toeplitz(bias) => match with_bias::<B>(op, inputs, primitive(bias.clone())) {
-            Ok(output) => return tensor(output),
-            Err(inputs) => inputs,
-        },
-        ScoreBias::Dense(bias) => match with_bias::<B>(op, inputs, primitive(bias.clone())) {
-            Ok(output) => return tensor(output),
-            Err(inputs) => inputs,
-        },
+    let [q, k, v] = [q, k, v].map(primitive);
+    let added = match bias {
+        ScoreBias::None => None,
+        ScoreBias::Toeplitz(bias) => Some(primitive(bias.clone())),
+        ScoreBias::Keys(bias) => Some(primitive(bias.clone())),
+        ScoreBias::Dense(bias) => Some(primitive(bias.clone())),
     };
-    let [q, k, v] = back.map(tensor);
-    reference::attention(q, k, v, bias, mask, options)
-}
-
-fn with_bias<B: Backend>(
-    op: kernels::Attention,
-    [q, k, v]: [kernels::Primitive<B>; 3],
-    bias: kernels::Primitive<B>,
-) -> Result<kernels::Primitive<B>, [kernels::Primitive<B>; 3]> {
-    kernels::run::<B, _, 4>(op, [q, k, v, bias]).map_err(|(_, [q, k, v, _])| [q, k, v])
+    let output = match added {
+        None => kernels::run::<B, _, 3>(op, [q, k, v]).map_err(|(_, inputs)| inputs),
+        Some(added) => kernels::run::<B, _, 4>(op, [q, k, v, added]).map_err(|(_, [q, k, v, _])| [q, k, v]),
+    };
+    match output {
+        Ok(output) => tensor(output),
+        Err(inputs) => {
+            let [q, k, v] = inputs.map(tensor);
+            reference::attention(q, k, v, bias, mask, options)
+        }
+    }
 }
 
 /// `x · weight + bias` over the last axis.
 ///
 /// # Shapes
 /// - x: `[.., d_in]`; weight: `[d_in, d_out]`; bias: `[d_out]`; output: `[.., d_out]`
+///
+/// # Panics
+/// If x or the bias does not fit the weight.
 ///
 /// # Example
 /// ```
@@ -172,6 +170,7 @@ pub fn linear_in<B: Backend, const D: usize>(
     bias: Option<Tensor<B, 1>>,
     products: Products,
 ) -> Tensor<B, D> {
+    check_bias(&weight, bias.as_ref());
     let op = kernels::Linear { products };
     let (x, weight) = (primitive(x), primitive(weight));
     let (x, weight, bias) = match bias.map(primitive) {
@@ -185,6 +184,65 @@ pub fn linear_in<B: Backend, const D: usize>(
         },
     };
     reference::linear::<B, D>(tensor(x), tensor(weight), bias)
+}
+
+/// `f(x · weight + bias)` over the last axis, with products as in [`linear_in`].
+///
+/// # Shapes
+/// - x: `[.., d_in]`; weight: `[d_in, d_out]`; bias: `[d_out]`; output: `[.., d_out]`
+///
+/// # Panics
+/// If x or the bias does not fit the weight.
+///
+/// # Example
+/// ```
+/// # use burn::tensor::Tensor;
+/// # use locus_backend::{device::NdArray, ops};
+/// # let device = Default::default();
+/// use locus_backend::ops::{Activation, Products};
+/// let (x, weight) = (Tensor::<NdArray, 2>::ones([1, 3], &device), Tensor::ones([3, 2], &device));
+/// let bias = Some(Tensor::from_floats([-4.0, 1.0], &device));
+/// let y = ops::linear_activation(x, weight, bias, Activation::Relu, Products::F32);
+/// assert_eq!(y.to_data().to_vec::<f32>()?, [0.0, 4.0]);
+/// # Ok::<(), burn::tensor::DataError>(())
+/// ```
+pub fn linear_activation<B: Backend, const D: usize>(
+    x: Tensor<B, D>,
+    weight: Tensor<B, 2>,
+    bias: Option<Tensor<B, 1>>,
+    f: Activation,
+    products: Products,
+) -> Tensor<B, D> {
+    check_bias(&weight, bias.as_ref());
+    let Some(bias) = bias else { return activation(linear_in(x, weight, None, products), f) };
+    let inputs = [primitive(x), primitive(weight), primitive(bias)];
+    let done = match f {
+        Activation::Gelu => activated::<B, kernels::Gelu>(inputs, products),
+        Activation::GeluTanh => activated::<B, kernels::GeluTanh>(inputs, products),
+        Activation::Relu => activated::<B, kernels::Relu>(inputs, products),
+        Activation::Silu => activated::<B, kernels::Silu>(inputs, products),
+    };
+    match done {
+        Ok(y) => tensor(y),
+        Err([x, weight, bias]) => {
+            activation(linear_in::<B, D>(tensor(x), tensor(weight), Some(tensor(bias)), products), f)
+        }
+    }
+}
+
+fn check_bias<B: Backend>(weight: &Tensor<B, 2>, bias: Option<&Tensor<B, 1>>) {
+    let [_, d_out] = weight.dims();
+    assert!(
+        bias.is_none_or(|bias| bias.dims() == [d_out]),
+        "the bias must be as wide as the output, {d_out}"
+    );
+}
+
+fn activated<B: Backend, F: kernels::Function>(
+    inputs: [kernels::Primitive<B>; 3],
+    products: Products,
+) -> Result<kernels::Primitive<B>, [kernels::Primitive<B>; 3]> {
+    kernels::run::<B, _, 3>(kernels::LinearActivation::<F>::new(products), inputs).map_err(|(_, back)| back)
 }
 
 /// The same elements under another shape.
@@ -368,4 +426,57 @@ pub fn cross_entropy<B: Backend>(logits: Tensor<B, 2>, targets: Targets) -> Tens
         Ok(loss) => tensor(loss),
         Err((op, [logits])) => reference::cross_entropy(tensor(logits), &op.targets),
     }
+}
+
+/// The summed cross-entropy of the outputs of a linear layer: [`cross_entropy`] of [`linear_in`] of x, computed some rows
+/// at a time, and for the rows that count only. A large vocabulary's scores of all rows are never held.
+///
+/// # Shapes
+/// - x: `[rows, d_in]`; weight: `[d_in, classes]`; bias: `[classes]`; output: `[1]`
+///
+/// # Panics
+/// As [`cross_entropy`], and if the bias does not fit the weight.
+///
+/// # Example
+/// ```
+/// # use burn::tensor::Tensor;
+/// # use locus_backend::{device::NdArray, ops};
+/// # let device = Default::default();
+/// use locus_backend::ops::{IGNORE, Products, Targets};
+/// let (x, weight) = (Tensor::<NdArray, 2>::ones([3, 2], &device), Tensor::ones([2, 4], &device));
+/// let targets = Targets::new(vec![2, IGNORE, 0]);
+/// let loss = ops::linear_cross_entropy(x, weight, None, targets, Products::F32).into_scalar();
+/// assert!((loss - 2.0 * 4.0_f32.ln()).abs() < 1e-6);
+/// ```
+pub fn linear_cross_entropy<B: Backend>(
+    x: Tensor<B, 2>,
+    weight: Tensor<B, 2>,
+    bias: Option<Tensor<B, 1>>,
+    targets: Targets,
+    products: Products,
+) -> Tensor<B, 1> {
+    // 32 MB of logits: enough rows for products to be fast.
+    const LOGITS: usize = 1 << 23;
+    let ([rows, _], [_, classes]) = (x.dims(), weight.dims());
+    targets.check(rows, classes);
+    check_bias(&weight, bias.as_ref());
+    let op = kernels::LinearCrossEntropy {
+        targets: Arc::new(targets),
+        products,
+        rows_at_a_time: (LOGITS / classes.max(1)).max(1),
+        with_gradients: B::ad_enabled(&x.device()),
+    };
+    let (x, weight) = (primitive(x), primitive(weight));
+    let (op, x, weight, bias) = match bias.map(primitive) {
+        Some(bias) => match kernels::run::<B, _, 3>(op, [x, weight, bias]) {
+            Ok(loss) => return tensor(loss),
+            Err((op, [x, weight, bias])) => (op, x, weight, Some(tensor(bias))),
+        },
+        None => match kernels::run::<B, _, 2>(op, [x, weight]) {
+            Ok(loss) => return tensor(loss),
+            Err((op, [x, weight])) => (op, x, weight, None),
+        },
+    };
+    let logits = reference::linear::<B, 2>(tensor(x), tensor(weight), bias);
+    reference::cross_entropy(logits, &op.targets)
 }

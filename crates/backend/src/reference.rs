@@ -79,6 +79,7 @@ pub fn add_bias<B: Backend>(scores: Tensor<B, 4>, bias: &ScoreBias<B>) -> Tensor
     match bias {
         ScoreBias::None => scores,
         ScoreBias::Toeplitz(by_distance) => scores + toeplitz(by_distance.clone(), q_len, k_len),
+        ScoreBias::Keys(by_key) => scores + by_key.clone().unsqueeze_dim::<4>(2),
         ScoreBias::Dense(dense) => scores + dense.clone(),
     }
 }

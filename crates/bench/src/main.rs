@@ -4,6 +4,7 @@
 //! losses that a row prints show that both compute the same.
 
 mod against;
+mod lengths;
 mod measure;
 mod model;
 mod operations;
@@ -19,6 +20,12 @@ use locus_embedding::position::PositionConfig;
 
 use measure::{Row, best_sgemm, print};
 use model::{Arch, SIZES, Size, Variant};
+
+#[cfg(feature = "ndarray")]
+use locus_backend::device::NdArray as B;
+
+#[cfg(all(feature = "flex", not(feature = "ndarray")))]
+use locus_backend::device::Flex as B;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -51,9 +58,15 @@ struct Args {
     /// Dropout, in the blocks and on attention weights.
     #[arg(long, global = true, default_value_t = 0.0)]
     dropout: f64,
+    /// A mask of padding: rows end up to three eighths before the batch does, and what is past their end does not count.
+    #[arg(long, global = true)]
+    padding: bool,
     /// Hold the factors of products in bf16, in training and forward.
     #[arg(long, global = true)]
     bf16: bool,
+    /// Train with gradient checkpointing by block: less memory, more time.
+    #[arg(long, global = true)]
+    checkpointing: bool,
     /// Threads; as many as there are cores unless given.
     #[arg(long, global = true)]
     threads: Option<usize>,
@@ -72,12 +85,22 @@ struct Args {
     /// Print the rows as JSON.
     #[arg(long, global = true)]
     json: bool,
+    /// Lengths of the text for attention (512 unless given) and positions (128, 1024, 4096), separated by commas.
+    #[arg(long, global = true, value_delimiter = ',')]
+    lengths: Vec<usize>,
+    /// For attention and positions: these biases or schemes, separated by commas; all unless given.
+    #[arg(long, global = true, value_delimiter = ',')]
+    only: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, Subcommand)]
 enum What {
     /// Single operations, forward and backward, with their reference bodies beside them.
     Ops,
+    /// Causal attention, forward and backward, under each form of bias and without, in turn.
+    Attention,
+    /// Two layers, forward and backward, under each position scheme and without, in turn.
+    Positions,
     /// A training step: forward, backward, AdamW.
     Train,
     /// The forward pass, of one row and of sixteen.
@@ -121,21 +144,62 @@ fn run(args: &Args) -> anyhow::Result<()> {
     if let Some(threads) = args.threads {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     }
+    if matches!(args.what, What::Attention | What::Positions) {
+        let plain = args.against.is_none()
+            && !args.bf16
+            && !args.padding
+            && !args.checkpointing
+            && args.dropout == 0.0;
+        anyhow::ensure!(
+            plain,
+            "attention and positions take --only, --lengths, --repeats, --threads and --json"
+        );
+        anyhow::ensure!(!args.lengths.contains(&0), "--lengths: expected lengths of 1 or more, found 0");
+        return beside_plain(args);
+    }
+    anyhow::ensure!(
+        !args.checkpointing || matches!(args.what, What::Train) && args.against.is_none(),
+        "--checkpointing is of `bench train` alone: forward, generate and ops have no backward pass of blocks, and other \
+         programs do not know it"
+    );
     if let Some(peer) = &args.against {
         return against::compare(peer, &cases(args)?, args.rounds);
     }
     let sizes = args.sizes.iter().map(|name| size(name)).collect::<anyhow::Result<Vec<Size>>>()?;
     let products = if args.bf16 { Products::Bf16 } else { Products::F32 };
-    let variant = Variant { position: position(&args.position)?, dropout: args.dropout, products };
+    let Args { dropout, padding, checkpointing, .. } = *args;
+    let variant = Variant { position: position(&args.position)?, dropout, padding, products, checkpointing };
     let peak = best_sgemm();
-    let rows = on_backend(args, &sizes, &variant, peak)?;
+    let rows = measure_all(args, &sizes, &variant, peak)?;
     print(&rows, peak, args.json)
+}
+
+/// What stands beside attention, or a layer, without position: one case here, or each in a process of its own.
+fn beside_plain(args: &Args) -> anyhow::Result<()> {
+    let attention = matches!(args.what, What::Attention);
+    let (what, all, lengths): (_, &[&str], &[usize]) = match attention {
+        true => ("attention", &lengths::BIASES, &[512]),
+        false => ("positions", &PositionConfig::NAMES, &[128, 1024, 4096]),
+    };
+    let lengths = if args.lengths.is_empty() { lengths } else { &args.lengths };
+    if let ([name], &[length]) = (&args.only[..], lengths) {
+        let row = match attention {
+            true => lengths::attention::<B>(name, length, args.repeats, &Default::default()),
+            false => lengths::scheme::<B>(name, length, args.repeats, &Default::default()),
+        };
+        return lengths::print(&[row?], args.json);
+    }
+    let all: Vec<String> = all.iter().map(|&name| name.to_owned()).collect();
+    let names = if args.only.is_empty() { &all } else { &args.only };
+    let mut rest = vec!["--repeats".to_owned(), args.repeats.to_string()];
+    rest.extend(args.threads.iter().flat_map(|threads| ["--threads".to_owned(), threads.to_string()]));
+    lengths::print(&lengths::in_processes(what, names, lengths, &rest)?, args.json)
 }
 
 /// The flags of every single measurement, for this program and for another.
 fn cases(args: &Args) -> anyhow::Result<Vec<Vec<String>>> {
     let what = match args.what {
-        What::Ops => {
+        What::Ops | What::Attention | What::Positions => {
             anyhow::bail!("single operations have no counterpart; compare train, forward or generate")
         }
         What::Train => "train",
@@ -148,9 +212,10 @@ fn cases(args: &Args) -> anyhow::Result<Vec<Vec<String>>> {
             let (arch, repeats) = (format!("{arch:?}").to_lowercase(), args.repeats.to_string());
             let flags = [what, "--archs", &arch, "--sizes", size, "--json", "--repeats", &repeats];
             let mut flags: Vec<String> = flags.map(str::to_owned).to_vec();
-            if args.bf16 {
-                flags.push("--bf16".to_owned());
-            }
+            flags.extend(["--position".to_owned(), args.position.clone()]);
+            flags.extend(["--dropout".to_owned(), args.dropout.to_string()]);
+            flags.extend(args.padding.then(|| "--padding".to_owned()));
+            flags.extend(args.bf16.then(|| "--bf16".to_owned()));
             if let Some(threads) = args.threads {
                 flags.extend(["--threads".to_owned(), threads.to_string()]);
             }
@@ -175,26 +240,8 @@ fn cases(args: &Args) -> anyhow::Result<Vec<Vec<String>>> {
     Ok(cases)
 }
 
-#[cfg(feature = "ndarray")]
-fn on_backend(args: &Args, sizes: &[Size], variant: &Variant, peak: f64) -> anyhow::Result<Vec<Row>> {
-    measure_all::<locus_backend::device::NdArray>(args, sizes, variant, peak)
-}
-
-#[cfg(all(feature = "flex", not(feature = "ndarray")))]
-fn on_backend(args: &Args, sizes: &[Size], variant: &Variant, peak: f64) -> anyhow::Result<Vec<Row>> {
-    measure_all::<locus_backend::device::Flex>(args, sizes, variant, peak)
-}
-
-fn measure_all<B: burn::tensor::backend::Backend>(
-    args: &Args,
-    sizes: &[Size],
-    variant: &Variant,
-    peak: f64,
-) -> anyhow::Result<Vec<Row>>
-where
-    B::Device: Default,
-{
-    let device = B::Device::default();
+fn measure_all(args: &Args, sizes: &[Size], variant: &Variant, peak: f64) -> anyhow::Result<Vec<Row>> {
+    let device = Default::default();
     if matches!(args.what, What::Ops) {
         return Ok(operations::rows::<B>(args.repeats, &device));
     }
@@ -218,7 +265,7 @@ where
                         rows.push(with(weights).generate::<B>(&device)?);
                     }
                 }
-                What::Ops => unreachable!("answered above"),
+                What::Ops | What::Attention | What::Positions => unreachable!("answered above"),
             }
         }
     }

@@ -4,13 +4,15 @@
 //! makes them for PyTorch. So the first losses of both can be compared.
 
 use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
+use burn::optim::GradientsParams;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{ElementConversion, Int, Tensor, TensorData};
 use locus_backend::ops::{self, Activation, Products, Targets};
 use locus_backend::packed::{PackError, Precision};
 use locus_backend::rng::Key;
 use locus_embedding::position::{Form, LearnedConfig, PositionConfig};
 use locus_embedding::{TokenBatch, Tokens};
-use locus_encoder::{KvCache, Linear, Norm, NormKind, Stack, StackConfig, StackShape};
+use locus_encoder::{KvCache, Linear, Norm, NormKind, Stack, StackConfig, StackShape, add_gradients};
 
 /// Longest sequence of a model.
 const MAX_SEQ_LEN: usize = 256;
@@ -67,8 +69,12 @@ pub(crate) const SIZES: [Size; 3] = [
 pub(crate) struct Variant {
     pub(crate) position: PositionConfig,
     pub(crate) dropout: f64,
+    /// Whether rows end before the batch does.
+    pub(crate) padding: bool,
     /// In what the factors of products are held.
     pub(crate) products: Products,
+    /// Whether training holds the inputs of blocks only and runs the blocks again.
+    pub(crate) checkpointing: bool,
 }
 
 impl Default for Variant {
@@ -76,7 +82,9 @@ impl Default for Variant {
         Self {
             position: PositionConfig::Learned(LearnedConfig::default()),
             dropout: 0.0,
+            padding: false,
             products: Products::F32,
+            checkpointing: false,
         }
     }
 }
@@ -125,14 +133,18 @@ impl<B: Backend> Model<B> {
         self.transform.iter_mut().chain([&mut self.head]).try_for_each(|linear| linear.pack(precision))
     }
 
-    fn scores(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
-        let hidden = match (&self.transform, &self.transform_norm) {
+    /// Hidden states as the head takes them.
+    fn transformed(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
+        match (&self.transform, &self.transform_norm) {
             (Some(transform), Some(norm)) => {
-                norm.forward(ops::activation(transform.forward(hidden), Activation::Gelu))
+                norm.forward(transform.forward_activated(hidden, Activation::Gelu))
             }
             _ => hidden,
-        };
-        self.head.forward(hidden)
+        }
+    }
+
+    fn scores(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
+        self.head.forward(self.transformed(hidden))
     }
 
     /// The scores of all tokens at every place, `[batch, seq, vocab_size]`.
@@ -155,17 +167,38 @@ impl<B: Backend> Model<B> {
         self.stack.new_cache()
     }
 
-    /// The mean cross-entropy.
-    pub(crate) fn loss(
+    /// The mean cross-entropy of hidden states `[batch, seq, d_model]`.
+    fn loss(&self, hidden: Tensor<B, 3>, targets: &[i32]) -> Tensor<B, 1> {
+        let hidden = self.transformed(hidden);
+        let [rows, seq, d_model] = hidden.dims();
+        let hidden = ops::reshape(hidden, [rows * seq, d_model]);
+        let targets = Targets::new(targets.to_vec());
+        let weight = targets.weight();
+        self.head.cross_entropy(hidden, targets) / weight
+    }
+}
+
+impl<B: AutodiffBackend> Model<B> {
+    /// The mean cross-entropy, and the gradients of all parameters.
+    pub(crate) fn loss_and_gradients(
         &self,
         batch: &TokenBatch<B>,
         targets: &[i32],
         key: Option<Key>,
-    ) -> anyhow::Result<Tensor<B, 1>> {
-        let logits = self.logits(batch, key)?;
-        let [rows, seq, classes] = logits.dims();
-        let logits = ops::reshape(logits, [rows * seq, classes]);
-        Ok(ops::cross_entropy(logits, Targets::new(targets.to_vec())) / targets.len() as f64)
+        checkpointing: bool,
+    ) -> anyhow::Result<(f64, GradientsParams)> {
+        let mut gradients = GradientsParams::new();
+        if checkpointing {
+            let segments = self.stack.forward_segments(batch, None, key)?;
+            let loss = self.loss(segments.output(), targets);
+            let value = loss.clone().into_scalar().elem();
+            segments.backward(loss, self, &mut gradients)?;
+            return Ok((value, gradients));
+        }
+        let loss = self.loss(self.stack.forward(batch, None, None, key)?, targets);
+        let value = loss.clone().into_scalar().elem();
+        add_gradients(&mut gradients, self, &mut loss.backward());
+        Ok((value, gradients))
     }
 }
 
@@ -173,11 +206,17 @@ impl<B: Backend> Model<B> {
 pub(crate) fn batch<B: Backend>(
     rows: Vec<u32>,
     shape: [usize; 2],
+    keep: Vec<bool>,
     vocab_size: usize,
     device: &B::Device,
 ) -> anyhow::Result<TokenBatch<B>> {
-    let keep = vec![true; rows.len()];
     Ok(TokenBatch::from_host(Tokens::new(shape, rows, keep, None)?, vocab_size, device)?)
+}
+
+/// Which tokens count where every fourth row is whole and the others end one, two and three eighths before it.
+pub(crate) fn padded([batch, seq]: [usize; 2]) -> Vec<bool> {
+    let row = |row: usize| (0..seq).map(move |place| place < seq - row % 4 * seq / 8);
+    (0..batch).flat_map(row).collect()
 }
 
 /// Tokens of stream `id`.

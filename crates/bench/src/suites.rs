@@ -1,14 +1,14 @@
 //! Whole models: a training step, the forward pass, generation.
 
-use burn::optim::GradientsParams;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{ElementConversion, Tensor};
+use locus_backend::ops::IGNORE;
 use locus_backend::rng::Key;
 use locus_train::{AdamW, AdamWOptions};
 
 use crate::Weights;
 use crate::measure::{Row, peak_memory, time};
-use crate::model::{Arch, Model, Size, Variant, batch, flops, tokens};
+use crate::model::{Arch, Model, Size, Variant, batch, flops, padded, tokens};
 
 /// What is measured.
 pub(crate) struct Case<'a> {
@@ -26,9 +26,12 @@ const GENERATED: usize = 128;
 impl Case<'_> {
     pub(crate) fn train<B: AutodiffBackend>(&self, device: &B::Device) -> anyhow::Result<Row> {
         let Size { batch: rows, seq, vocab_size, .. } = self.size;
-        let ids = batch::<B>(tokens(1000, rows * seq, vocab_size), [rows, seq], vocab_size, device)?;
-        let targets: Vec<i32> =
-            tokens(1001, rows * seq, vocab_size).into_iter().map(|id| id as i32).collect();
+        let keep = self.keep([rows, seq]);
+        let ids = tokens(1000, rows * seq, vocab_size);
+        let ids = batch::<B>(ids, [rows, seq], keep.clone(), vocab_size, device)?;
+        let of_place = |(id, keep): (u32, bool)| if keep { id as i32 } else { IGNORE };
+        let targets = tokens(1001, rows * seq, vocab_size).into_iter().zip(keep);
+        let targets: Vec<i32> = targets.map(of_place).collect();
         let options =
             AdamWOptions { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.01, no_decay: Vec::new() };
         let mut optimizer = AdamW::new(options);
@@ -37,23 +40,25 @@ impl Case<'_> {
         let key = |step: usize| (self.variant.dropout > 0.0).then(|| Key::new(1).child(step as u64));
         let (median, min) = time(self.repeats, || {
             let Some(trained) = model.take() else { return };
-            match trained.loss(&ids, &targets, key(losses.len())) {
-                Ok(loss) => {
-                    losses.push(loss.clone().into_scalar().elem::<f64>());
-                    let grads = GradientsParams::from_grads(loss.backward(), &trained);
-                    model = Some(optimizer.step::<B, _>(trained, grads, 1.0, 1e-4));
+            let checkpointing = self.variant.checkpointing;
+            match trained.loss_and_gradients(&ids, &targets, key(losses.len()), checkpointing) {
+                Ok((loss, gradients)) => {
+                    losses.push(loss);
+                    model = Some(optimizer.step::<B, _>(trained, gradients, 1.0, 1e-4));
                 }
                 Err(error) => failure = Some(error),
             }
         });
         losses.truncate(4);
         failure.map_or(Ok(()), Err)?;
-        Ok(Row { losses, ..self.row("train".into(), rows, (median, min), 1.0) })
+        let what = if self.variant.checkpointing { "train checkpointing" } else { "train" };
+        Ok(Row { losses, ..self.row(what.into(), rows, (median, min), 1.0) })
     }
 
     pub(crate) fn forward<B: Backend>(&self, rows: usize, device: &B::Device) -> anyhow::Result<Row> {
         let Size { seq, vocab_size, .. } = self.size;
-        let ids = batch::<B>(tokens(1000, rows * seq, vocab_size), [rows, seq], vocab_size, device)?;
+        let (ids, keep) = (tokens(1000, rows * seq, vocab_size), self.keep([rows, seq]));
+        let ids = batch::<B>(ids, [rows, seq], keep, vocab_size, device)?;
         let model = self.model::<B>(device)?;
         let mut last = Ok(0.0);
         let times = time(self.repeats.max(if rows == 1 { 15 } else { 5 }), || {
@@ -76,7 +81,7 @@ impl Case<'_> {
             let mut next = prompt.clone();
             for _ in 0..GENERATED {
                 let n = next.len();
-                let ids = batch::<B>(next, [1, n], vocab_size, device)?;
+                let ids = batch::<B>(next, [1, n], vec![true; n], vocab_size, device)?;
                 let best: i64 = model.next_logits(&ids, &mut cache)?.argmax(0).into_scalar().elem();
                 next = vec![best as u32];
             }
@@ -93,6 +98,11 @@ impl Case<'_> {
             weights: Some(self.weights),
             ..row
         })
+    }
+
+    /// Which tokens count.
+    fn keep(&self, shape: [usize; 2]) -> Vec<bool> {
+        if self.variant.padding { padded(shape) } else { vec![true; shape[0] * shape[1]] }
     }
 
     /// The model to compute with, its weights as asked for.

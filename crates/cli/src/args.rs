@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
@@ -10,6 +11,9 @@ use clap::{Parser, Subcommand};
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
+    /// Threads that compute on a CPU: as many as there are cores unless given.
+    #[arg(long, global = true, value_name = "N", env = "LOCUS_THREADS")]
+    pub(crate) threads: Option<NonZeroUsize>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -28,6 +32,10 @@ pub(crate) enum Command {
     Config(ConfigArgs),
     /// Data sets: list, fetch, check, count.
     Data(DataArgs),
+    /// Position schemes: list, show what one does.
+    Positions(PositionsArgs),
+    /// Give a trained model another position scheme.
+    Model(ModelArgs),
     /// Say what this build and this machine can do.
     Doctor,
 }
@@ -123,6 +131,9 @@ pub(crate) struct PredictArgs {
     /// A file with one text a line; - for the standard input.
     #[arg(long, default_value = "-")]
     pub(crate) input: String,
+    /// Each line has two texts with a tab between, for a model that was trained on pairs.
+    #[arg(long)]
+    pub(crate) pairs: bool,
     /// Print one JSON object a line.
     #[arg(long)]
     pub(crate) json: bool,
@@ -251,6 +262,115 @@ pub(crate) enum ConfigVerb {
         #[arg(long = "set", value_name = "KEY=VALUE")]
         sets: Vec<String>,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PositionsArgs {
+    #[command(subcommand)]
+    pub(crate) verb: PositionsVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PositionsVerb {
+    /// All schemes by family, with what is known of each under its defaults.
+    List {
+        /// Print JSON.
+        #[arg(long, conflicts_with = "markdown")]
+        json: bool,
+        /// Print the table of the book.
+        #[arg(long)]
+        markdown: bool,
+    },
+    /// What a scheme does at small sizes: embedding, rotation, bias, score terms, mask, on seeded input.
+    Show(ShowArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ShowArgs {
+    /// A scheme (`locus positions list`).
+    pub(crate) name: String,
+    /// Set a key of the scheme, for instance --set base=500. Can be given many times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) sets: Vec<String>,
+    /// Number of queries: the last of the tokens.
+    #[arg(long, default_value_t = 16)]
+    pub(crate) q: usize,
+    /// Number of keys: all tokens.
+    #[arg(long, default_value_t = 16)]
+    pub(crate) k: usize,
+    /// Number of heads.
+    #[arg(long, default_value_t = 4)]
+    pub(crate) heads: usize,
+    /// Width of a head; the model is as wide as all heads.
+    #[arg(long, default_value_t = 8)]
+    pub(crate) d_head: usize,
+    /// The longest text that the model is made for; at least K [default: 128, or K].
+    #[arg(long, value_name = "N")]
+    pub(crate) max_seq_len: Option<usize>,
+    /// As in a decoder, where a token sees what came before it. This is the default.
+    #[arg(long, conflicts_with = "bidirectional")]
+    pub(crate) causal: bool,
+    /// As in an encoder.
+    #[arg(long)]
+    pub(crate) bidirectional: bool,
+    /// The ids of the K tokens, separated by commas, for schemes that look at them [default: 0,1,2,…].
+    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    pub(crate) ids: Option<Vec<u32>>,
+    /// Decides parameters and input.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Print JSON: every number, the input included.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Draw it into this file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ModelArgs {
+    #[command(subcommand)]
+    pub(crate) verb: ModelVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelVerb {
+    /// The position scheme of a model.
+    Positions(ModelPositionsArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ModelPositionsArgs {
+    #[command(subcommand)]
+    pub(crate) verb: ModelPositionsVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelPositionsVerb {
+    /// Write the model with another scheme, or with other keys of its own, in all layers.
+    Convert(ConvertArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ConvertArgs {
+    /// The model folder.
+    #[arg(long)]
+    pub(crate) model: PathBuf,
+    /// The new scheme (`locus positions list`).
+    #[arg(long)]
+    pub(crate) to: String,
+    /// Set a key of the new scheme, for instance --set base=500. Can be given many times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) sets: Vec<String>,
+    /// The longest text that the new model takes; as before where not given.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_seq_len: Option<usize>,
+    /// The new model folder, which must not exist.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    /// Decides parameters that begin anew.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
 }
 
 #[derive(Debug, clap::Args)]

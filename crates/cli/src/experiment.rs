@@ -23,7 +23,7 @@ use locus_train::{BatchSource, BoxError, FitReport, Interrupter, Resume, Stopped
 use crate::UsageError;
 use crate::init::{InitReport, fill_tables};
 use crate::report::Report;
-use crate::run_file::{RunFile, Task};
+use crate::run_file::{ConfigErrors, Problem, RunFile, Task};
 use crate::samples;
 
 /// What a run needs beside its run file.
@@ -67,10 +67,11 @@ impl Experiment {
         if !products.are_available::<B>() {
             return Err(UsageError(NO_BF16.to_owned()).into());
         }
+        self.check_data_dir()?;
         self.find_files();
         let splits = self.read_data()?;
         if !splits.contains_key(&Part::Dev) {
-            eprintln!("warning: there is no dev part, so the last model is kept, not the best");
+            tell!("warning: there is no dev part, so the last model is kept, not the best");
         }
         let Some(train) = splits.get(&Part::Train) else { bail!("there is nothing to train on") };
         let (mut config, tokenizer) = self.plan(train)?;
@@ -90,8 +91,8 @@ impl Experiment {
             fill_tables(model, section, config.stack.init_std, &codec.tokenizer, set.token_ids())?;
         let n_params = model.num_params();
         self.announce(&splits, &set, &config, n_params);
-        eprintln!("tokenizer  {}", codec.tokenizer.summary());
-        init.lines().iter().for_each(|line| eprintln!("init       {line}"));
+        tell!("tokenizer  {}", codec.tokenizer.summary());
+        init.lines().iter().for_each(|line| tell!("init       {line}"));
         let fingerprint = self.fingerprint(&config, &codec, &set)?;
         // A run file that is there belongs to the run until its checkpoint has been accepted.
         let resumes = self.out.join("run.toml").exists();
@@ -147,6 +148,15 @@ impl Experiment {
             run.model.init.set_position_path(&self.find_absolute(path));
         }
         self.run = run;
+    }
+
+    /// A folder that is not there would leave the search to the other places.
+    fn check_data_dir(&self) -> Result<(), UsageError> {
+        match (&self.data_dir, &self.run.data.dir) {
+            (Some(dir), _) => samples::check_dir("--data-dir ", dir),
+            (None, Some(dir)) => samples::check_dir("data.dir = ", dir),
+            (None, None) => Ok(()),
+        }
     }
 
     fn find_absolute(&self, path: &Path) -> PathBuf {
@@ -232,7 +242,7 @@ impl Experiment {
             let StackConfig { dropout, attention_dropout, .. } = self.run.model.stack;
             let stack = StackConfig { dropout, attention_dropout, ..config.stack };
             if stack != self.run.model.stack {
-                eprintln!(
+                tell!(
                     "note: sizes, position scheme and tokenizer are those of model.from; the keys of this run give way"
                 );
             }
@@ -242,16 +252,21 @@ impl Experiment {
         let tokenizer = match &section.file {
             Some(file) => {
                 if section.config != TokenizerConfig::default() {
-                    eprintln!(
-                        "note: tokenizer.file is taken as it is; the other keys of [tokenizer] give way"
-                    );
+                    tell!("note: tokenizer.file is taken as it is; the other keys of [tokenizer] give way");
                 }
                 Tokenizer::from_file(file)?
             }
             None => Tokenizer::train_with(&section.config, train.texts())?,
         };
-        let config = ModelConfig::new(head, labels, tokenizer.vocab_size(), self.run.model.stack.clone());
-        Ok((config, tokenizer))
+        let mut stack = self.run.model.stack.clone();
+        let missing = stack.find_tokens(&|token| tokenizer.id(token));
+        if !missing.is_empty() {
+            let of_model =
+                missing.iter().map(|p| Problem::new(&format!("model.{}", p.key), &p.found, &p.allowed));
+            let origin = format!("{} with this tokenizer", self.recipe);
+            return Err(ConfigErrors { origin, problems: of_model.collect() }.into());
+        }
+        Ok((ModelConfig::new(head, labels, tokenizer.vocab_size(), stack), tokenizer))
     }
 
     /// What identifies model, tokenizer, data and what is done to them, so that a run is not resumed with others. What the
@@ -272,7 +287,7 @@ impl Experiment {
     fn training_set(&self, codec: &Arc<Codec>, train: &Examples) -> anyhow::Result<TrainingSet> {
         let encoded = codec.encode(train)?;
         if encoded.n_truncated > 0 {
-            eprintln!(
+            tell!(
                 "warning: {} training texts are longer than model.max_seq_len and were cut; raise it to keep them whole",
                 encoded.n_truncated
             );
@@ -341,8 +356,8 @@ impl Experiment {
         let counts: Vec<String> =
             splits.iter().map(|(part, examples)| format!("{part} {}", examples.len())).collect();
         let fit = &self.run.train.fit;
-        eprintln!("data       {}", counts.join(", "));
-        eprintln!(
+        tell!("data       {}", counts.join(", "));
+        tell!(
             "model      {n_params} parameters: {} layers, width {}, {} heads, position {}; vocabulary {}",
             config.stack.n_layers,
             config.stack.d_model,
@@ -350,18 +365,18 @@ impl Experiment {
             crate::report::positions(&config.stack),
             config.vocab_size
         );
-        eprintln!(
+        tell!(
             "training   {} epochs of {} batches on {}, seed {}",
             fit.epochs,
             set.n_batches(),
             self.backend,
             fit.seed
         );
-        eprintln!("run        {}", self.out.display());
+        tell!("run        {}", self.out.display());
         let blind = !matches!(config.head, HeadConfig::CausalLm { .. } | HeadConfig::Seq2Seq { .. })
-            && config.stack.schemes().0.iter().all(|scheme| scheme.name() == "none");
+            && config.stack.schemes().0.iter().all(|scheme| matches!(scheme.name(), "none" | "abacus"));
         if blind {
-            eprintln!(
+            tell!(
                 "warning: without positions an encoder cannot tell the order of words; use this as a control"
             );
         }

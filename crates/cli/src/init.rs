@@ -112,7 +112,7 @@ fn fill_tokens<B: Backend>(
         frozen: section.freeze_tokens,
     };
     if report.found == 0 {
-        eprintln!("warning: no token has a vector in {}: is it of this language?", path.display());
+        tell!("warning: no token has a vector in {}: is it of this language?", path.display());
     }
     Ok((model, report))
 }

@@ -1,6 +1,17 @@
 //! The `locus` command: train, evaluate, predict and generate with transformers whose position embedding you choose.
 //!
-//! Exit codes: 0 done, 1 the run failed, 2 bad usage or configuration.
+//! Exit codes: 0 done, 1 the run failed, 2 bad usage or configuration. Whoever reads the output may stop reading: the program
+//! then ends with 0 when it next writes, and what it would say on standard error is dropped.
+
+#![deny(clippy::print_stderr, reason = "it panics where nobody reads standard error; `tell!` does not")]
+
+/// Says a line on standard error, as `eprintln!` does; where nobody reads it, nobody can be told.
+macro_rules! tell {
+    ($($line:tt)*) => {{
+        use std::io::Write as _;
+        writeln!(std::io::stderr(), $($line)*).unwrap_or_default()
+    }};
+}
 
 mod args;
 mod class_weights;
@@ -13,8 +24,10 @@ mod run_file;
 mod samples;
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use args::{Args, Command};
 use clap::Parser;
 
@@ -31,9 +44,26 @@ fn keep_freed_memory() {
     unsafe { libmimalloc_sys::mi_option_set_default(PURGE_DELAY, -1) };
 }
 
+const NDARRAY_THREADS: &str = "MATMUL_NUM_THREADS";
+
+/// Starts the threads that all computing on a CPU shares. Without a number rayon decides, by `RAYON_NUM_THREADS` if set.
+fn set_threads(threads: Option<NonZeroUsize>) -> anyhow::Result<()> {
+    let Some(threads) = threads else { return Ok(()) };
+    // burn-ndarray's own products, which schemes that see the scores use, have threads of their own.
+    if std::env::var_os(NDARRAY_THREADS).is_none() {
+        // SAFETY: no other thread runs yet that could read the environment.
+        unsafe { std::env::set_var(NDARRAY_THREADS, threads.to_string()) };
+    }
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads.get())
+        .build_global()
+        .with_context(|| format!("cannot start {threads} threads; give fewer by --threads or LOCUS_THREADS"))
+}
+
 fn main() -> ExitCode {
     keep_freed_memory();
-    let result = match Args::parse().command {
+    let args = Args::parse();
+    let result = set_threads(args.threads).and_then(|()| match args.command {
         Command::Train(args) => cmd::train::run(&args),
         Command::Eval(args) => cmd::eval::run(&args),
         Command::Predict(args) => cmd::predict::run(&args),
@@ -41,13 +71,15 @@ fn main() -> ExitCode {
         Command::Recipes(args) => cmd::recipes::run(&args),
         Command::Config(args) => cmd::config::run(&args),
         Command::Data(args) => cmd::data::run(&args),
+        Command::Positions(args) => cmd::positions::run(&args),
+        Command::Model(args) => cmd::model::run(&args),
         Command::Doctor => cmd::doctor::run(),
-    };
+    });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            tell!("error: {error:#}");
             ExitCode::from(if is_usage(&error) { 2 } else { 1 })
         }
     }

@@ -27,6 +27,7 @@ pub(crate) const RECIPES: &[Recipe] = recipes![
     "multilabel",
     "regression",
     "lm",
+    "seq2seq",
     "reverse",
     "slots-snips",
     "intent-snips",

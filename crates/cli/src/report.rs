@@ -107,7 +107,7 @@ impl Report {
             position: positions(&run.model.stack),
             n_params,
             backend: experiment.backend,
-            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            threads: rayon::current_num_threads(),
             score: last.as_ref().map(|last| Score {
                 score_name: last.score_name,
                 score: last.value(),

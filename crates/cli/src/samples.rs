@@ -100,6 +100,14 @@ pub(crate) fn manifest(name: &str) -> anyhow::Result<Manifest> {
     Ok(Manifest::parse(name, text)?)
 }
 
+/// How a set comes with the program, where it does.
+pub(crate) fn built_in(name: &str) -> Option<&'static str> {
+    if is_synthetic(name) {
+        return Some("made up on the spot");
+    }
+    FILES.iter().any(|(path, _)| path.split('/').next() == Some(name)).then_some("built in")
+}
+
 /// Whether a set is made up on the spot.
 pub(crate) fn is_synthetic(name: &str) -> bool {
     SYNTHETIC.iter().any(|(known, _)| *known == name)
@@ -119,8 +127,19 @@ pub(crate) fn fetch_dir(data_dir: Option<&Path>) -> Option<PathBuf> {
     data_dir.map(Path::to_owned).or_else(env).or_else(cache_dir)
 }
 
+/// That a folder which was asked for is there; `what` is how it was asked for.
+pub(crate) fn check_dir(what: &str, dir: &Path) -> Result<(), UsageError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    Err(UsageError(format!("{what}{}: no such folder; expected one in which data sets lie", dir.display())))
+}
+
 /// Where files are looked for. The project's own samples are written to the cache when they are needed.
 pub(crate) fn lookup(data_dir: Option<&Path>, name: &str) -> anyhow::Result<Lookup> {
+    if let Some(dir) = data_dir {
+        check_dir("--data-dir ", dir)?;
+    }
     // Where there is no cache, or none that can be written, the samples are written for this time only.
     let cache = cache_dir().filter(|cache| fs::create_dir_all(cache).is_ok());
     let samples_dir = cache.clone().unwrap_or_else(|| std::env::temp_dir().join("locus"));

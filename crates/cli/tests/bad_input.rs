@@ -157,11 +157,51 @@ fn losses_that_cannot_be() {
         &["model.decoding=crf", "train.class_weights=auto", "train.focal_gamma=1"],
         &["2 problems", "train.class_weights", "train.focal_gamma = 1", "model.decoding is crf"],
     );
+    check("first-reviews", &["train.focal_gamma=1e300"], &["train.focal_gamma = 1e300", "0 to 100"]);
     check("first-news", &["model.decoding=viterbi"], &["model.decoding", "well_formed", "crf"]);
     let train = |set: &str| place.train(&["first-reviews", "--out", "out", "--set", set]);
     train("train.class_weights=[1, 2, 3]").says(1, &["train.class_weights has 3 weights", "2 labels"]);
     train("train.class_weights={ postive = 2 }").says(1, &["train.class_weights", "positive"]);
     assert!(!place.path("out").exists(), "nothing was started");
+}
+
+#[test]
+fn keys_of_another_task_are_named_with_their_task() {
+    let place = Place::new();
+    let check = |recipe: &str, sets: &[&str]| {
+        let sets = sets.iter().flat_map(|set| ["--set", *set]);
+        place.run(&["config", "check", recipe].into_iter().chain(sets).collect::<Vec<_>>())
+    };
+    check("first-reviews", &["model.decoding=crf", "model.thresholds=per_label", "model.tied=false"]).says(
+        2,
+        &[
+            "3 problems",
+            "model.decoding = \"crf\": expected none: it is only for ner",
+            "model.thresholds = \"per_label\"",
+            "multilabel",
+            "model.tied = false",
+            "lm and seq2seq",
+        ],
+    );
+    check("first-news", &["model.pooling=last"])
+        .says(2, &["model.pooling = \"last\"", "classify, multilabel"]);
+    check("first-reviews", &["model.pooling=last"]).succeeds();
+    check("first-news", &["model.decoding=crf"]).succeeds();
+    check("first-stories", &["model.tied=false"]).succeeds();
+}
+
+#[test]
+fn a_data_folder_that_is_not_there() {
+    let place = Place::new();
+    for args in [
+        &["train", "first-news", "--data-dir", "nowhere"][..],
+        &["data", "check", "first-news", "--data-dir", "nowhere"],
+        &["data", "list", "--data-dir", "nowhere"],
+    ] {
+        place.run(args).says(2, &["--data-dir nowhere", "no such folder"]);
+    }
+    place.run(&["train", "first-news", "--set", "data.dir=nowhere"]).says(2, &["data.dir = nowhere"]);
+    assert!(!place.path("runs").exists(), "nothing was started");
 }
 
 #[test]
@@ -213,7 +253,7 @@ fn a_prompt_past_the_position_limit() {
     place.train(&[&["first-stories", "--out", "out"], &sets[..]].concat()).succeeds();
     let long = "a".repeat(40);
     let run = place.run(&["generate", "--model", "out/model", "--prompt", &long]);
-    run.says(1, &["position 16", "learned", "16 tokens"]);
+    run.says(1, &["position 16", "learned", "16 positions"]);
     // A short prompt goes on until the positions end, and keeps what it has.
     let run = place.run(&["generate", "--model", "out/model", "--prompt", "The ", "--max-new-tokens", "50"]);
     assert!(run.succeeds().stdout().chars().count() > 10);

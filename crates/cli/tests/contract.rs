@@ -69,6 +69,90 @@ fn classification_reports_by_class() {
     assert!(report["class_report"].as_array().unwrap().len() >= 4);
 }
 
+/// Expected calibration error by its definition: bins of a fifteenth, closed on the right.
+fn ece(answers: &[(f64, bool)]) -> f64 {
+    let gap = |bin: usize| {
+        let (low, high) = (bin as f64 / 15.0, (bin + 1) as f64 / 15.0);
+        let inside = answers.iter().filter(|(p, _)| *p > low && *p <= high);
+        inside.map(|(p, right)| f64::from(u8::from(*right)) - p).sum::<f64>().abs()
+    };
+    (0..15).map(gap).sum::<f64>() / answers.len() as f64
+}
+
+#[test]
+fn pairs_are_answered_as_they_are_scored() {
+    let place = Place::new();
+    let files = [
+        ("train.jsonl", include_str!("../../../docs/files/pairs-train.jsonl")),
+        ("test.jsonl", include_str!("../../../docs/files/pairs-test.jsonl")),
+    ];
+    for (name, text) in files {
+        place.write(name, text);
+    }
+    let sets = ["data.train=train.jsonl", "data.test=test.jsonl", "model.n_segments=2"];
+    let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", *set]).collect();
+    let text = place.train(&[&["classify", "--out", "out"][..], &sets[..]].concat()).succeeds().stdout();
+    assert!(text.contains("locus eval --model out/model --data test.jsonl"), "{text}");
+    let rows: Vec<serde_json::Value> =
+        files[1].1.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let field = |row: &serde_json::Value, key: &str| row[key].as_str().unwrap().to_owned();
+    let lines: Vec<String> =
+        rows.iter().map(|row| field(row, "premise") + "\t" + &field(row, "hypothesis")).collect();
+    place.write("pairs.txt", lines.join("\n"));
+    let predict = ["predict", "--model", "out/model", "--pairs", "--input"];
+    let run = place.run(&[&predict[..], &["pairs.txt", "--json"]].concat());
+    let answers: Vec<serde_json::Value> =
+        run.succeeds().stdout().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(answers.len(), rows.len());
+    let told: Vec<(f64, bool)> = answers
+        .iter()
+        .zip(&rows)
+        .map(|(answer, row)| {
+            assert_eq!((&answer["text"], &answer["pair"]), (&row["premise"], &row["hypothesis"]));
+            (answer["score"].as_f64().unwrap(), answer["label"] == row["label"])
+        })
+        .collect();
+    let eval = place.run(&["eval", "--model", "out/model", "--data", "test.jsonl", "--json"]);
+    let eval: serde_json::Value = serde_json::from_str(&eval.succeeds().stdout()).unwrap();
+    let accuracy = told.iter().filter(|(_, right)| *right).count() as f64 / told.len() as f64;
+    assert_eq!(eval["metrics"]["accuracy"].as_f64(), Some(accuracy));
+    let found = eval["metrics"]["ece"].as_f64().unwrap();
+    assert!((found - ece(&told)).abs() < 1e-6, "{found} is not {}", ece(&told));
+    // The second text is read.
+    place.write(
+        "other.txt",
+        format!("{}\n{}\n", lines[0], field(&rows[0], "premise") + "\tAnd it was not so at all."),
+    );
+    let two = place.run(&[&predict[..], &["other.txt", "--json"]].concat()).succeeds().stdout();
+    let scores: Vec<serde_json::Value> =
+        two.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_ne!(scores[0]["score"], scores[1]["score"]);
+    let plain = place.run(&[&predict[..], &["other.txt"]].concat()).succeeds().stdout();
+    assert!(plain.lines().next().unwrap().ends_with(&format!("\t{}", lines[0])), "{plain}");
+    place.write("other.txt", "a\tb\nonly one\n");
+    place
+        .run(&[&predict[..], &["other.txt"]].concat())
+        .says(1, &["other.txt:2", "two texts with a tab between"]);
+    place.train(&["first-news", "--out", "ner"]).succeeds();
+    place.run(&["predict", "--model", "ner/model", "--pairs"]).says(2, &["--pairs", "token classification"]);
+}
+
+/// The run file names tokens; the model knows their ids.
+#[test]
+fn tokens_that_positions_count_by_are_looked_up() {
+    let place = Place::new();
+    let bipe = r#"model.position.bipe.separators=[".", "no such token"]"#;
+    place.train(&["first-reviews", "--out", "out", "--set", bipe]).succeeds();
+    let config = json(&place.path("out/model/config.json"));
+    let ids = config["stack"]["position"]["bipe"]["separator_ids"].as_array().unwrap();
+    assert!(!ids.is_empty() && ids.iter().all(serde_json::Value::is_u64), "{config}");
+    let none = r#"model.position.bipe.separators=["no such token"]"#;
+    place
+        .train(&["first-reviews", "--out", "other", "--set", none])
+        .says(2, &["model.position.bipe.separators", "no such token", "in the vocabulary"]);
+    assert!(!place.path("other").exists(), "nothing was trained");
+}
+
 /// Texts whose words tell their labels, some of them none, and how many there are.
 fn rows(row: impl Fn(&str, &[&str]) -> String) -> String {
     let words = [("sun", "joy"), ("rose", "love"), ("storm", "fear")];
@@ -312,6 +396,19 @@ fn sizes_come_with_the_model_that_a_run_starts_from() {
     place.train(&[&["first-news", "--out", "b"], &sets[..]].concat()).says(0, &["those of model.from"]);
     assert_eq!(json(&place.path("b/report.json"))["position"], "alibi");
     assert!(place.read("b/run.toml").contains("d_model = 16"));
+}
+
+#[test]
+fn threads_are_as_many_as_are_asked_for() {
+    let place = Place::new();
+    let has = |run: &common::Run, n: usize| {
+        let text = run.stdout();
+        assert!(text.lines().any(|line| line == format!("threads    {n}")), "{text}");
+    };
+    has(place.run(&["doctor", "--threads", "3"]).succeeds(), 3);
+    let of_environment = place.command(&["doctor"]).env("LOCUS_THREADS", "5").output().unwrap();
+    has(common::Run(of_environment).succeeds(), 5);
+    place.run(&["doctor", "--threads", "0"]).says(2, &["--threads", "0"]);
 }
 
 #[test]

@@ -93,6 +93,14 @@ fn a_set_is_fetched_from_a_folder_and_what_is_missing_is_listed() {
     place.run(&["data", "check", "qa-xquad-en"]).says(1, &["not found", "--data-dir", "locus data fetch"]);
 }
 
+#[test]
+fn built_in_sets_need_no_fetching() {
+    let run = Place::new().run(&["data", "fetch", "first-news", "reverse"]);
+    let text = run.succeeds().stdout();
+    assert!(text.contains("first-news: built in, so there is nothing to fetch"), "{text}");
+    assert!(text.contains("reverse: made up on the spot, so there is nothing to fetch"), "{text}");
+}
+
 #[cfg(not(feature = "download"))]
 #[test]
 fn a_build_without_downloads_names_the_one_with() {

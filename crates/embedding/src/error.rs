@@ -57,8 +57,8 @@ pub enum EmbeddingError {
     },
     /// A position past the scheme's limit.
     #[error(
-        "position {position} is past the limit of the {scheme} scheme, which knows positions 0 to {last}: shorten the \
-         input to {limit} tokens or choose a scheme without a limit"
+        "position {position} is past the limit of the {scheme} scheme, which knows {limit} positions, \
+         0 to {last}: shorten the input, raise the limit or choose a scheme without one"
     )]
     PastLimit {
         /// The scheme.

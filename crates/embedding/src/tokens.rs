@@ -80,6 +80,11 @@ impl Tokens {
         }
     }
 
+    /// The cell of a row's last real token.
+    pub fn last_real(&self, row: usize) -> Option<usize> {
+        (row * self.seq..(row + 1) * self.seq).rev().find(|cell| self.keep[*cell])
+    }
+
     /// The position of the token that follows each row's last real token, past it on every axis; a row without one
     /// waits where it is.
     pub fn next_positions(&self) -> Vec<f64> {

@@ -22,7 +22,7 @@ pub struct Attention<B: Backend> {
     pub k_proj: Linear<B>,
     /// `[d_model, n_kv_heads · d_head]`.
     pub v_proj: Linear<B>,
-    /// `[n_heads · d_head, d_model]`.
+    /// `[n_heads · head_factor · d_head, d_model]`.
     pub o_proj: Linear<B>,
     n_heads: usize,
     n_kv_heads: usize,
@@ -31,8 +31,14 @@ pub struct Attention<B: Backend> {
 }
 
 impl<B: Backend> Attention<B> {
-    /// Makes the layer; `o_proj` starts smaller by `residual_scale`.
-    pub fn new(config: &StackConfig, residual_scale: f64, key: Key, device: &B::Device) -> Self {
+    /// Makes the layer; `head_factor` is that of its position scheme, `o_proj` starts smaller by `residual_scale`.
+    pub fn new(
+        config: &StackConfig,
+        head_factor: usize,
+        residual_scale: f64,
+        key: Key,
+        device: &B::Device,
+    ) -> Self {
         let (d_model, d_head) = (config.d_model, config.d_head());
         let (n_heads, n_kv_heads) = (config.n_heads, config.n_kv_heads());
         let std = config.init_std;
@@ -41,7 +47,7 @@ impl<B: Backend> Attention<B> {
             q_proj: linear([d_model, n_heads * d_head], std, "q_proj"),
             k_proj: linear([d_model, n_kv_heads * d_head], std, "k_proj"),
             v_proj: linear([d_model, n_kv_heads * d_head], std, "v_proj"),
-            o_proj: linear([n_heads * d_head, d_model], std * residual_scale, "o_proj"),
+            o_proj: linear([n_heads * head_factor * d_head, d_model], std * residual_scale, "o_proj"),
             n_heads,
             n_kv_heads,
             d_head,
@@ -93,7 +99,7 @@ impl<B: Backend> Attention<B> {
         };
         layer.state = state.as_ref();
         let v = scheme.values(v, &layer);
-        let context = self.attend(views, v, at, &layer); // [batch, heads, q, d_head]
+        let context = self.attend(views, v, at, &layer); // [batch, heads · head_factor, q, d_head]
         self.o_proj.forward(join_heads(context))
     }
 
@@ -143,7 +149,8 @@ impl<B: Backend> Attention<B> {
             return ops::attention(q, k, v, &scheme.bias(layer), at.mask, options);
         }
         let (q, k) = views[0].clone();
-        let mut scores = scores_of(views, &select, layer.scale); // [batch, heads, q, k]
+        let own = scheme.scores(&q, &k, layer);
+        let mut scores = own.unwrap_or_else(|| scores_of(views, &select, layer.scale)); // [batch, heads, q, k]
         scores = reference::add_bias(scores, &scheme.bias(layer));
         if let Some(terms) = scheme.score_terms(&q, &k, layer) {
             scores = scores + terms;
@@ -168,7 +175,7 @@ fn extend<B: Backend>(
 }
 
 /// The scaled scores, each cell from the view that `select` names.
-fn scores_of<B: Backend>(
+pub(crate) fn scores_of<B: Backend>(
     views: Vec<(Tensor<B, 4>, Tensor<B, 4>)>,
     select: &[u8],
     scale: f64,
@@ -188,7 +195,7 @@ fn scores_of<B: Backend>(
     scores
 }
 
-fn scale_queries<B: Backend>(q: Tensor<B, 4>, factors: Vec<f32>) -> Tensor<B, 4> {
+pub(crate) fn scale_queries<B: Backend>(q: Tensor<B, 4>, factors: Vec<f32>) -> Tensor<B, 4> {
     let [batch, _, q_len, _] = q.dims();
     let device = q.device();
     q * Tensor::from_data(TensorData::new(factors, [batch, 1, q_len, 1]), &device)

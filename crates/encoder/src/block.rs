@@ -48,17 +48,24 @@ pub struct Block<B: Backend> {
 }
 
 impl<B: Backend> Block<B> {
-    /// Makes a block.
-    pub fn new(config: &StackConfig, cross_attention: bool, key: Key, device: &B::Device) -> Self {
+    /// Makes a block; `head_factor` is that of its position scheme.
+    pub fn new(
+        config: &StackConfig,
+        head_factor: usize,
+        cross_attention: bool,
+        key: Key,
+        device: &B::Device,
+    ) -> Self {
         let norm = || Norm::new(config.norm, config.d_model, config.norm_eps, device);
         // GPT-2's scaling: the residual stream sums 2 · n_layers outputs, whose variance should not grow with depth.
         let residual_scale = 1.0 / (2.0 * config.n_layers as f64).sqrt();
-        let attention = |name| Attention::new(config, residual_scale, key.named(name), device);
+        let attention =
+            |name, factor| Attention::new(config, factor, residual_scale, key.named(name), device);
         Self {
             attn_norm: norm(),
-            attn: attention("attn"),
+            attn: attention("attn", head_factor),
             cross_norm: cross_attention.then(norm),
-            cross_attn: cross_attention.then(|| attention("cross_attn")),
+            cross_attn: cross_attention.then(|| attention("cross_attn", 1)),
             ffn_norm: norm(),
             ffn: FeedForward::new(config, residual_scale, key.named("ffn"), device),
             residual: config.residual as usize,

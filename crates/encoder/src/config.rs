@@ -1,6 +1,6 @@
 //! The configuration of a stack: as written, checked, and with its defaults derived.
 
-use locus_embedding::position::{Form, PositionConfig, PositionShape};
+use locus_embedding::position::{Form, PositionConfig, PositionProblem, PositionShape};
 use serde::{Deserialize, Serialize};
 
 /// A stack as a configuration file writes it. Sizes that follow from others may be left out.
@@ -48,7 +48,8 @@ pub struct StackConfig {
     pub init_std: f64,
     /// The position scheme.
     pub position: PositionConfig,
-    /// A scheme for each layer; empty where all use `position`.
+    /// A scheme for each layer; a list of at most half as many repeats, the last time as far as there are layers. Empty where
+    /// all use `position`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub layer_positions: Vec<PositionConfig>,
     /// Whether layers with the same scheme share its parameters.
@@ -187,6 +188,7 @@ impl StackConfig {
         PositionShape {
             d_model: self.d_model,
             n_heads: self.n_heads,
+            n_kv_heads: self.n_kv_heads(),
             d_head: self.d_head(),
             max_seq_len: self.max_seq_len,
             form,
@@ -232,9 +234,13 @@ impl StackConfig {
         for (key, x) in [("norm_eps", self.norm_eps), ("init_std", self.init_std)] {
             unless(x > 0.0 && x.is_finite(), key, x.to_string(), "a positive number");
         }
-        let layers = self.layer_positions.len();
-        let allowed = format!("no entry, or one for each of the {} layers", self.n_layers);
-        unless(layers == 0 || layers == self.n_layers, "layer_positions", layers.to_string(), &allowed);
+        let (listed, n_layers) = (self.layer_positions.len(), self.n_layers);
+        let allowed = format!(
+            "no entry, one for each of the {n_layers} layers, or a pattern of at most {} that repeats",
+            n_layers / 2
+        );
+        let fits = listed == n_layers || listed <= n_layers / 2;
+        unless(fits, "layer_positions", format!("{listed} entries"), &allowed);
         let extra = self.schemes().0.iter().map(PositionConfig::extra_width).sum::<usize>();
         let allowed = format!("appended positions that leave room for tokens in d_model = {}", self.d_model);
         unless(extra < self.d_model.max(1), "position", format!("{extra} appended dimensions"), &allowed);
@@ -249,15 +255,29 @@ impl StackConfig {
         let single = std::iter::once(("position".to_owned(), &self.position));
         let all: Vec<_> = if self.layer_positions.is_empty() { single.collect() } else { listed.collect() };
         for (key, position) in all {
-            problems.extend(position.check(&shape).into_iter().map(|problem| ConfigProblem {
-                key: match problem.key.as_str() {
-                    "" => format!("{key}.{}", position.name()),
-                    below => format!("{key}.{}.{below}", position.name()),
-                },
-                found: problem.found,
-                allowed: problem.allowed,
-            }));
+            let wrong = position.check(&shape);
+            problems.extend(wrong.into_iter().map(|problem| below(&key, position.name(), problem)));
         }
+    }
+
+    /// Looks up the ids of tokens that the position schemes count by, where they are not set, and says what it does not find.
+    /// `id` gives the id of a token as the vocabulary writes it.
+    pub fn find_tokens(&mut self, id: &dyn Fn(&str) -> Option<u32>) -> Vec<ConfigProblem> {
+        let mut problems = Vec::new();
+        for (key, position) in self.positions_mut() {
+            let missing = position.find_tokens(id);
+            problems.extend(missing.into_iter().map(|problem| below(&key, position.name(), problem)));
+        }
+        problems
+    }
+
+    /// The schemes in use and where the configuration writes them.
+    fn positions_mut(&mut self) -> Vec<(String, &mut PositionConfig)> {
+        if self.layer_positions.is_empty() {
+            return vec![("position".to_owned(), &mut self.position)];
+        }
+        let listed = self.layer_positions.iter_mut().enumerate();
+        listed.map(|(idx, position)| (format!("layer_positions.{idx}"), position)).collect()
     }
 
     /// The distinct scheme instances and, per layer, which one it uses.
@@ -265,7 +285,10 @@ impl StackConfig {
         let mut instances: Vec<PositionConfig> = Vec::new();
         let mut layer_scheme = Vec::with_capacity(self.n_layers);
         for layer in 0..self.n_layers {
-            let wanted = self.layer_positions.get(layer).unwrap_or(&self.position);
+            let wanted = match self.layer_positions.as_slice() {
+                [] => &self.position,
+                pattern => &pattern[layer % pattern.len()],
+            };
             // What acts on the embedding acts once, so instances of their own would act several times.
             let shares = self.position_sharing == PositionSharing::AcrossLayers || wanted.acts_on_embedding();
             let known = instances.iter().position(|instance| shares && instance == wanted);
@@ -276,4 +299,11 @@ impl StackConfig {
         }
         (instances, layer_scheme)
     }
+}
+
+/// A problem of the scheme that stands at a key.
+fn below(key: &str, scheme: &str, problem: PositionProblem) -> ConfigProblem {
+    let PositionProblem { key: own, found, allowed } = problem;
+    let key = if own.is_empty() { format!("{key}.{scheme}") } else { format!("{key}.{scheme}.{own}") };
+    ConfigProblem { key, found, allowed }
 }

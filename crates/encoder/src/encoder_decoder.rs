@@ -6,7 +6,7 @@ use locus_backend::rng::Key;
 use locus_embedding::position::{Form, Position, PositionScheme};
 use locus_embedding::{EmbeddingError, TokenBatch};
 
-use crate::{KvCache, Memory, Stack, StackConfig, StackShape};
+use crate::{KvCache, Memory, Segments, Stack, StackConfig, StackShape};
 
 /// Two stacks of the same configuration; the decoder has cross-attention (Vaswani et al. 2017, fig. 1).
 #[derive(Module, Debug)]
@@ -38,7 +38,7 @@ impl<B: Backend, P: PositionScheme<B>> EncoderDecoder<B, P> {
     /// # Errors
     /// As [`Stack::forward`].
     pub fn encode(&self, source: &TokenBatch<B>, key: Option<Key>) -> Result<Memory<B>, EmbeddingError> {
-        let states = self.encoder.forward(source, None, None, key.map(|key| key.named("encoder")))?;
+        let states = self.encoder.forward(source, None, None, key.map(encoder_key))?;
         Ok(Memory { states, keep: source.tokens.keep.clone() })
     }
 
@@ -75,6 +75,40 @@ impl<B: Backend, P: PositionScheme<B>> EncoderDecoder<B, P> {
         cache: Option<&mut KvCache<B>>,
         key: Option<Key>,
     ) -> Result<Tensor<B, 3>, EmbeddingError> {
-        self.decoder.forward(target, Some(memory), cache, key.map(|key| key.named("decoder")))
+        self.decoder.forward(target, Some(memory), cache, key.map(decoder_key))
     }
+
+    /// As [`EncoderDecoder::encode`], for gradient checkpointing. The decoder's [`Segments::backward`] gives the gradient
+    /// of the memory, which is that of the output here.
+    ///
+    /// # Errors
+    /// As [`Stack::forward`].
+    pub fn encode_segments<'a>(
+        &'a self,
+        source: &'a TokenBatch<B>,
+        key: Option<Key>,
+    ) -> Result<Segments<'a, B, P>, EmbeddingError> {
+        self.encoder.forward_segments(source, None, key.map(encoder_key))
+    }
+
+    /// As [`EncoderDecoder::decode`] without a cache, for gradient checkpointing.
+    ///
+    /// # Errors
+    /// As [`Stack::forward`].
+    pub fn decode_segments<'a>(
+        &'a self,
+        target: &'a TokenBatch<B>,
+        memory: &Memory<B>,
+        key: Option<Key>,
+    ) -> Result<Segments<'a, B, P>, EmbeddingError> {
+        self.decoder.forward_segments(target, Some(memory), key.map(decoder_key))
+    }
+}
+
+fn encoder_key(key: Key) -> Key {
+    key.named("encoder")
+}
+
+fn decoder_key(key: Key) -> Key {
+    key.named("decoder")
 }

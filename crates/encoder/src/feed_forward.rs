@@ -50,10 +50,13 @@ impl<B: Backend> FeedForward<B> {
     /// assert_eq!(ffn.forward(Tensor::ones([2, 3, 6], &device)).dims(), [2, 3, 6]);
     /// ```
     pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let up = self.up_proj.forward(x.clone()); // [batch, seq, d_ff]
+        // [batch, seq, d_ff]
         let hidden = match &self.gate_proj {
-            Some(gate_proj) => ops::gated(gate_proj.forward(x), up, self.activation()),
-            None => ops::activation(up, self.activation()),
+            Some(gate_proj) => {
+                let up = self.up_proj.forward(x.clone());
+                ops::gated(gate_proj.forward(x), up, self.activation())
+            }
+            None => self.up_proj.forward_activated(x, self.activation()),
         };
         self.down_proj.forward(hidden)
     }

@@ -11,10 +11,12 @@ mod cache;
 mod config;
 mod encoder_decoder;
 mod feed_forward;
+mod inspect;
 mod linear;
 mod norm;
 mod pack;
 mod projections;
+mod segments;
 mod stack;
 
 pub use attention::Attention;
@@ -25,6 +27,8 @@ pub use config::{
 };
 pub use encoder_decoder::EncoderDecoder;
 pub use feed_forward::FeedForward;
+pub use inspect::{Array, Inspection, Look, Part, inspect};
 pub use linear::Linear;
 pub use norm::{LayerNorm, Norm, RmsNorm};
+pub use segments::{Segments, add_gradients};
 pub use stack::{Memory, Stack};

@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, backend::Backend};
 use locus_backend::init::Init;
-use locus_backend::ops::{self, Products};
+use locus_backend::ops::{self, Activation, Products, Targets};
 use locus_backend::packed::{PackError, Packed, Precision};
 use locus_backend::rng::Key;
 
@@ -78,5 +78,29 @@ impl<B: Backend> Linear<B> {
             Some(packed) => ops::packed_linear(x, packed, bias),
             None => ops::linear_in(x, self.weight.val(), bias, self.products()),
         }
+    }
+
+    /// The activation of [`Linear::forward`].
+    pub fn forward_activated<const D: usize>(&self, x: Tensor<B, D>, f: Activation) -> Tensor<B, D> {
+        if self.packed.is_some() {
+            return ops::activation(self.forward(x), f);
+        }
+        let bias = self.bias.as_ref().map(Param::val);
+        ops::linear_activation(x, self.weight.val(), bias, f, self.products())
+    }
+
+    /// The summed cross-entropy of [`Linear::forward`], whose outputs are not held all at once.
+    ///
+    /// # Shapes
+    /// - x: `[rows, d_in]`; output: `[1]`
+    ///
+    /// # Panics
+    /// If the targets do not fit.
+    pub fn cross_entropy(&self, x: Tensor<B, 2>, targets: Targets) -> Tensor<B, 1> {
+        if self.packed.is_some() {
+            return ops::cross_entropy(self.forward(x), targets);
+        }
+        let bias = self.bias.as_ref().map(Param::val);
+        ops::linear_cross_entropy(x, self.weight.val(), bias, targets, self.products())
     }
 }

@@ -9,7 +9,7 @@ use locus_embedding::position::{Form, Limit, Pass, Position, PositionScheme, Pre
 use locus_embedding::{EmbeddingError, Embeddings, EmbeddingsConfig, TokenBatch, Tokens};
 
 use crate::cache::indices;
-use crate::{Block, BlockPass, EmbeddingScale, KvCache, Norm, Residual, StackConfig, StackShape};
+use crate::{Block, BlockPass, EmbeddingScale, KvCache, LayerCache, Norm, Residual, StackConfig, StackShape};
 
 /// An encoder (every token sees every token) or a decoder (a token sees what came before it).
 ///
@@ -61,6 +61,38 @@ impl<B: Backend> Memory<B> {
     }
 }
 
+/// What is known of a pass before anything is computed.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// The new tokens, numbered after those in the cache.
+    tokens: Tokens,
+    /// The number of real tokens of each row, the cached ones included.
+    seen: Vec<usize>,
+    /// For each scheme the new tokens and all tokens, with positions as the scheme counts them.
+    sides: Vec<(Tokens, Tokens)>,
+    key: Option<Key>,
+}
+
+impl Plan {
+    /// The pass as each scheme sees it.
+    fn passes(&self, form: Form) -> Vec<Pass<'_>> {
+        let longest_seen = self.seen.iter().copied().max().unwrap_or(0);
+        let passes = self.sides.iter().enumerate().map(|(idx, (queries, keys))| {
+            let key = self.key.map(|key| key.named("scheme").child(idx as u64));
+            Pass { queries, keys, form, longest_seen, key }
+        });
+        passes.collect()
+    }
+}
+
+/// What all blocks read in one pass; by scheme where each scheme has its own.
+pub(crate) struct Shared<'a, B: Backend> {
+    passes: Vec<Pass<'a>>,
+    masks: Vec<AttentionMask<B>>,
+    memory: Option<(&'a Memory<B>, AttentionMask<B>)>,
+    key: Option<Key>,
+}
+
 impl<B: Backend> Stack<B> {
     /// Makes a stack with the schemes of its configuration. Check the configuration first.
     pub fn new(config: &StackConfig, shape: StackShape, key: Key, device: &B::Device) -> Self {
@@ -102,12 +134,15 @@ impl<B: Backend, P: PositionScheme<B>> Stack<B, P> {
         };
         let norm = || Norm::new(config.norm, config.d_model, config.norm_eps, device);
         let block_key = |layer: usize| key.named("layers").child(layer as u64);
-        let block = |layer| Block::new(config, shape.cross_attention, block_key(layer), device);
+        let head_factor = |layer: usize| schemes[layer_scheme[layer]].scheme().head_factor();
+        let block =
+            |layer| Block::new(config, head_factor(layer), shape.cross_attention, block_key(layer), device);
+        let layers = (0..config.n_layers).map(block).collect();
         Self {
             embeddings: embeddings.init(key.named("embeddings"), device),
             schemes,
             embedding_norm: config.embedding_norm.then(norm),
-            layers: (0..config.n_layers).map(block).collect(),
+            layers,
             final_norm: (config.residual != Residual::Post).then(norm),
             layer_scheme,
             causal: shape.form == Form::Causal,
@@ -156,12 +191,50 @@ impl<B: Backend, P: PositionScheme<B>> Stack<B, P> {
         mut cache: Option<&mut KvCache<B>>,
         key: Option<Key>,
     ) -> Result<Tensor<B, 3>, EmbeddingError> {
+        self.check_memory(memory);
+        let device = batch.ids.device();
+        let plan = self.plan(&batch.tokens, cache.as_deref(), key)?;
+        let mut x = self.embed(batch, &plan)?;
+        // From here on nothing fails: a refused pass leaves the cache as it was.
+        let shared = self.shared(&plan, memory, &device);
+        let prepared = self.prepare_all(&shared, &device);
+        for layer in 0..self.layers.len() {
+            let cache = cache.as_deref_mut().map(|cache| &mut cache.layers[layer]);
+            x = self.run_block(layer, x, &shared, &prepared[self.scheme_of(layer)], cache);
+        }
+        if let Some(cache) = cache {
+            cache.next_positions = plan.tokens.next_positions();
+            cache.tokens = plan.sides.into_iter().map(|(_, keys)| Some(keys)).collect();
+            cache.seen = plan.seen;
+            self.evict(cache, &device);
+        }
+        Ok(self.finish(x))
+    }
+
+    /// How many tokens a text may have for all schemes to know their positions; `None` where none of them ends.
+    pub fn max_positions(&self) -> Option<usize> {
+        self.schemes.iter().filter_map(|scheme| scheme.scheme().max_tokens()).min()
+    }
+
+    fn form(&self) -> Form {
+        if self.causal { Form::Causal } else { Form::Bidirectional }
+    }
+
+    pub(crate) fn check_memory(&self, memory: Option<&Memory<B>>) {
         let crosses = self.layers.iter().any(|block| block.cross_attn.is_some());
         assert_eq!(crosses, memory.is_some(), "cross-attention and memory go together");
-        let device = batch.ids.device();
-        let mut tokens = batch.tokens.clone();
+    }
+
+    /// Numbers the tokens, after those in the cache, and checks their positions.
+    pub(crate) fn plan(
+        &self,
+        tokens: &Tokens,
+        cache: Option<&KvCache<B>>,
+        key: Option<Key>,
+    ) -> Result<Plan, EmbeddingError> {
+        let mut tokens = tokens.clone();
         let mut seen = vec![0; tokens.batch];
-        if let Some(cache) = cache.as_deref()
+        if let Some(cache) = cache
             && !cache.next_positions.is_empty()
         {
             tokens.number_from(&cache.next_positions);
@@ -170,73 +243,24 @@ impl<B: Backend, P: PositionScheme<B>> Stack<B, P> {
         for (seen, keep) in seen.iter_mut().zip(tokens.keep.chunks(tokens.seq)) {
             *seen += keep.iter().filter(|keep| **keep).count();
         }
-        let longest_seen = seen.iter().copied().max().unwrap_or(0);
-        let sides = self.sides(&tokens, cache.as_deref(), key)?;
-        let passes: Vec<Pass<'_>> = sides
-            .iter()
-            .enumerate()
-            .map(|(idx, (queries, keys))| {
-                let key = key.map(|key| key.named("scheme").child(idx as u64));
-                Pass { queries, keys, form: self.form(), longest_seen, key }
-            })
-            .collect();
-        let x = self.embed(batch, &sides, key)?;
-        // From here on nothing fails: a refused pass leaves the cache as it was.
-        if let Some(cache) = cache.as_deref_mut() {
-            cache.next_positions = tokens.next_positions();
-            cache.seen = seen;
-            cache.tokens = sides.iter().map(|(_, keys)| Some(keys.clone())).collect();
-        }
-        let x = self.run_layers(x, &passes, memory, cache.as_deref_mut(), key, &device);
-        if let Some(cache) = cache {
-            self.evict(cache, &device);
-        }
-        Ok(match &self.final_norm {
-            Some(norm) => norm.forward(x),
-            None => x,
-        })
-    }
-
-    /// How many positions the schemes know; `None` where none of them ends.
-    pub fn max_positions(&self) -> Option<usize> {
-        let limits = self.schemes.iter().map(|scheme| scheme.scheme().limit());
-        limits.filter_map(|limit| if let Limit::Error(n) = limit { Some(n) } else { None }).min()
-    }
-
-    fn form(&self) -> Form {
-        if self.causal { Form::Causal } else { Form::Bidirectional }
-    }
-
-    /// For each scheme the new tokens and all tokens, with positions as the scheme counts them.
-    fn sides(
-        &self,
-        tokens: &Tokens,
-        cache: Option<&KvCache<B>>,
-        key: Option<Key>,
-    ) -> Result<Vec<(Tokens, Tokens)>, EmbeddingError> {
         let sides = self.schemes.iter().enumerate().map(|(idx, scheme)| {
             let scheme = scheme.scheme();
-            let mut queries = tokens.clone();
-            queries.positions =
-                scheme.positions(tokens, key.map(|key| key.named("positions").child(idx as u64)));
-            within_limit(scheme, &mut queries)?;
             let past = cache.and_then(|cache| cache.tokens[idx].as_ref());
+            let mut queries = tokens.clone();
+            scheme.number(&mut queries, past, key.map(|key| key.named("positions").child(idx as u64)));
+            within_limit(scheme, &mut queries)?;
             let keys = past.map_or_else(|| queries.clone(), |past| past.followed_by(&queries));
             Ok((queries, keys))
         });
-        sides.collect()
+        let sides = sides.collect::<Result<_, _>>()?;
+        Ok(Plan { tokens, seen, sides, key })
     }
 
-    fn embed(
-        &self,
-        batch: &TokenBatch<B>,
-        sides: &[(Tokens, Tokens)],
-        key: Option<Key>,
-    ) -> Result<Tensor<B, 3>, EmbeddingError> {
+    pub(crate) fn embed(&self, batch: &TokenBatch<B>, plan: &Plan) -> Result<Tensor<B, 3>, EmbeddingError> {
         let mut x = self.embeddings.forward(batch)?; // [batch, q, d_model − extra width]
         // What is appended comes first, so that what is added finds the whole width.
         let by_width = |appends: bool| {
-            let schemes = self.schemes.iter().map(PositionScheme::scheme).zip(sides);
+            let schemes = self.schemes.iter().map(PositionScheme::scheme).zip(&plan.sides);
             schemes.filter(move |(scheme, _)| (scheme.extra_width() > 0) == appends)
         };
         for (scheme, (queries, _)) in by_width(true).chain(by_width(false)) {
@@ -245,40 +269,65 @@ impl<B: Backend, P: PositionScheme<B>> Stack<B, P> {
         if let Some(norm) = &self.embedding_norm {
             x = norm.forward(x);
         }
-        Ok(ops::dropout(x, self.dropout, key.map(|key| key.named("embedding"))))
+        Ok(ops::dropout(x, self.dropout, plan.key.map(|key| key.named("embedding"))))
     }
 
-    fn run_layers(
+    pub(crate) fn shared<'a>(
         &self,
-        mut x: Tensor<B, 3>,
-        passes: &[Pass<'_>],
-        memory: Option<&Memory<B>>,
-        mut cache: Option<&mut KvCache<B>>,
-        key: Option<Key>,
+        plan: &'a Plan,
+        memory: Option<&'a Memory<B>>,
         device: &B::Device,
+    ) -> Shared<'a, B> {
+        let passes = plan.passes(self.form());
+        let masks =
+            self.schemes.iter().zip(&passes).map(|(scheme, pass)| mask(scheme.scheme(), pass, device));
+        let masks = masks.collect();
+        let memory = memory.map(|memory| (memory, memory.mask(plan.tokens.seq)));
+        Shared { passes, masks, memory, key: plan.key }
+    }
+
+    /// What the scheme of this index prepares for all its layers.
+    pub(crate) fn prepare(&self, idx: usize, shared: &Shared<'_, B>, device: &B::Device) -> Prepared {
+        self.schemes[idx].scheme().prepare(&shared.passes[idx], device)
+    }
+
+    pub(crate) fn prepare_all(&self, shared: &Shared<'_, B>, device: &B::Device) -> Vec<Prepared> {
+        (0..self.schemes.len()).map(|idx| self.prepare(idx, shared, device)).collect()
+    }
+
+    /// The index of a layer's scheme.
+    pub(crate) fn scheme_of(&self, layer: usize) -> usize {
+        self.layer_scheme[layer]
+    }
+
+    /// Runs one block, given what its scheme prepared.
+    pub(crate) fn run_block(
+        &self,
+        layer: usize,
+        x: Tensor<B, 3>,
+        shared: &Shared<'_, B>,
+        prepared: &Prepared,
+        cache: Option<&mut LayerCache<B>>,
     ) -> Tensor<B, 3> {
-        let prepared: Vec<(Prepared, AttentionMask<B>)> = self
-            .schemes
-            .iter()
-            .zip(passes)
-            .map(|(scheme, pass)| {
-                (scheme.scheme().prepare(pass, device), mask(scheme.scheme(), pass, device))
-            })
-            .collect();
-        let memory = memory.map(|memory| (memory, memory.mask(passes[0].queries.seq)));
-        for (layer, (block, &idx)) in self.layers.iter().zip(&self.layer_scheme).enumerate() {
-            let at = BlockPass {
-                scheme: self.schemes[idx].scheme(),
-                pass: &passes[idx],
-                prepared: &prepared[idx].0,
-                mask: &prepared[idx].1,
-                memory: memory.as_ref().map(|(memory, mask)| (*memory, mask)),
-                layer,
-                key: key.map(|key| key.named("layers").child(layer as u64)),
-            };
-            x = block.forward(x, &at, cache.as_deref_mut().map(|cache| &mut cache.layers[layer]));
+        let idx = self.layer_scheme[layer];
+        let at = BlockPass {
+            scheme: self.schemes[idx].scheme(),
+            pass: &shared.passes[idx],
+            prepared,
+            mask: &shared.masks[idx],
+            memory: shared.memory.as_ref().map(|(memory, mask)| (*memory, mask)),
+            layer,
+            key: shared.key.map(|key| key.named("layers").child(layer as u64)),
+        };
+        self.layers[layer].forward(x, &at, cache)
+    }
+
+    /// What comes after the last block.
+    pub(crate) fn finish(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        match &self.final_norm {
+            Some(norm) => norm.forward(x),
+            None => x,
         }
-        x
     }
 
     /// Drops from the cache what the schemes do not retain.
@@ -295,7 +344,11 @@ impl<B: Backend, P: PositionScheme<B>> Stack<B, P> {
     }
 }
 
-fn mask<B: Backend>(scheme: &dyn Scheme<B>, pass: &Pass<'_>, device: &B::Device) -> AttentionMask<B> {
+pub(crate) fn mask<B: Backend>(
+    scheme: &dyn Scheme<B>,
+    pass: &Pass<'_>,
+    device: &B::Device,
+) -> AttentionMask<B> {
     let keep = &pass.keys.keep;
     let spec = MaskSpec {
         batch: pass.queries.batch,
@@ -308,7 +361,10 @@ fn mask<B: Backend>(scheme: &dyn Scheme<B>, pass: &Pass<'_>, device: &B::Device)
     AttentionMask::new(spec, device)
 }
 
-fn within_limit<B: Backend>(scheme: &dyn Scheme<B>, tokens: &mut Tokens) -> Result<(), EmbeddingError> {
+pub(crate) fn within_limit<B: Backend>(
+    scheme: &dyn Scheme<B>,
+    tokens: &mut Tokens,
+) -> Result<(), EmbeddingError> {
     let (limit, clamp) = match scheme.limit() {
         Limit::None => return Ok(()),
         Limit::Clamp(n) => (n, true),

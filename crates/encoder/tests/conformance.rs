@@ -5,26 +5,39 @@
 //! limit) that the property tests hold it to. Adding a scheme means adding a row; [`every_scheme_has_a_row`] fails
 //! until there is one. The rows stand here and not beside the schemes because they need attention.
 //!
+//! - `architectures`: whole models against those of transformers;
 //! - `subject`: one attention layer with everything that a row's golden file says;
 //! - `golden`: values, gradients, planted errors, finite differences;
 //! - `properties`: cached decoding, padding, shifts, limits, configuration and records, through the whole stack;
+//! - `segments`: gradient checkpointing by block;
 //! - `equivalences`: rotary pairings, grouped queries;
 //! - `scaling`: frequencies of context extension;
-//! - `rotary_rows`, `view_rows`, `bias_rows`, `id_rows`: the rows of the rotary family, of schemes that change what
-//!   distance means, of biases by distance, of schemes that number tokens in their own way;
+//! - `rotary_rows`, `view_rows`, `bias_rows`, `term_rows`, `id_rows`, `content_rows`: the rows of the rotary family, of
+//!   schemes that change what distance means, of biases by distance, of scores of content and position, of schemes that
+//!   number tokens in their own way, of schemes that depend on content;
+//! - `token_ids`: limits of schemes that count by what tokens are;
+//! - `hybrids`: stacks whose layers differ;
+//! - `page`: the page of the book that names each oracle and each planted error;
 //! - `hooks`: schemes as a crate outside Locus writes them, one for each hook.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
+mod architectures;
 #[path = "conformance/bias_rows.rs"]
 mod bias_rows;
+#[path = "conformance/content_rows.rs"]
+mod content_rows;
 #[path = "conformance/equivalences.rs"]
 mod equivalences;
 #[path = "conformance/golden.rs"]
 mod golden;
 #[path = "conformance/hooks.rs"]
 mod hooks;
+#[path = "conformance/hybrids.rs"]
+mod hybrids;
 #[path = "conformance/id_rows.rs"]
 mod id_rows;
+#[path = "conformance/page.rs"]
+mod page;
 #[path = "conformance/plants.rs"]
 mod plants;
 #[path = "conformance/properties.rs"]
@@ -35,8 +48,14 @@ mod rotary_rows;
 mod run;
 #[path = "conformance/scaling.rs"]
 mod scaling;
+#[path = "conformance/segments.rs"]
+mod segments;
 #[path = "conformance/subject.rs"]
 mod subject;
+#[path = "conformance/term_rows.rs"]
+mod term_rows;
+#[path = "conformance/token_ids.rs"]
+mod token_ids;
 #[path = "conformance/view_rows.rs"]
 mod view_rows;
 
@@ -62,7 +81,7 @@ struct Row {
     follows_length: bool,
     /// What must happen past the positions that the scheme was made for.
     limit: Limit,
-    /// How far apart the scheme places neighbours.
+    /// How far apart the scheme places neighbours; 0 where it counts by what tokens are, not from where a text begins.
     spacing: f64,
     /// Errors that the golden comparison must catch.
     plants: &'static [Plant],
@@ -92,12 +111,22 @@ const ROW: Row = Row {
 
 /// All rows, family by family.
 fn rows() -> impl Iterator<Item = &'static Row> + Clone {
-    [ROWS, rotary_rows::ROWS, view_rows::ROWS, bias_rows::ROWS, id_rows::ROWS].into_iter().flatten()
+    let families = [
+        ROWS,
+        rotary_rows::ROWS,
+        view_rows::ROWS,
+        bias_rows::ROWS,
+        term_rows::ROWS,
+        id_rows::ROWS,
+        content_rows::ROWS,
+    ];
+    families.into_iter().flatten()
 }
 
 const PLAIN_ROTARY: [&str; 3] = ["rotary-halves", "rotary-interleaved", "rotary-partial"];
 
-/// All rows on a processor; on a GPU's backend those that stand in this file, and plain rotary ones.
+/// All rows on a processor; on a GPU's backend those that stand in this file, and plain rotary ones. Values and gradients are
+/// compared with the oracles' for every scheme on every backend.
 fn rows_on<B: Backend>(device: &B::Device) -> impl Iterator<Item = &'static Row> + Clone {
     let all = locus_testkit::on_processor::<B>(device);
     rows().filter(move |row| {
@@ -282,13 +311,4 @@ fn rows_are_named_after_their_scheme_and_once() {
         assert!(!row.plants.is_empty(), "{} has no planted error", row.name);
         assert!(rows().take(idx).all(|other| other.name != row.name), "two rows named {}", row.name);
     }
-}
-
-/// The page that tells people of the schemes names them all.
-#[test]
-fn every_scheme_is_in_the_docs() {
-    let page = include_str!("../../../docs/positions.md");
-    let missing: Vec<&str> =
-        PositionConfig::NAMES.into_iter().filter(|name| !page.contains(&format!("\n| `{name}` |"))).collect();
-    assert!(missing.is_empty(), "docs/positions.md has no row for {missing:?}");
 }

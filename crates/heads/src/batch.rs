@@ -1,12 +1,15 @@
 //! Batches on the host, summed losses, and what a training loop needs of a model.
 
 use burn::module::Module;
-use burn::tensor::{Tensor, backend::Backend};
+use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use locus_backend::ops::{self, BinaryTargets, IGNORE, Targets};
 use locus_backend::rng::Key;
 use locus_embedding::Tokens;
 
-use crate::HeadError;
+use crate::backward::whole;
+use crate::{GradientCheckpointing, HeadError};
 
 /// Tokens with what should be predicted for them, on the host.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -65,6 +68,14 @@ pub struct LossSum<B: Backend> {
     pub weight: f64,
 }
 
+impl<B: AutodiffBackend> LossSum<B> {
+    /// The value, without the graph.
+    #[must_use]
+    pub fn inner(self) -> LossSum<B::InnerBackend> {
+        LossSum { sum: self.sum.inner(), weight: self.weight }
+    }
+}
+
 /// A model that a training loop can train.
 pub trait Trainable<B: Backend>: Module<B> {
     /// What it is trained on.
@@ -76,6 +87,25 @@ pub trait Trainable<B: Backend>: Module<B> {
     /// # Errors
     /// If the batch does not fit the model.
     fn loss(&self, batch: &Self::Batch, key: Option<Key>) -> Result<LossSum<B>, HeadError>;
+
+    /// The loss of a batch, whose gradients are added to `sums`.
+    ///
+    /// Unless a model says otherwise, it holds everything, whatever `checkpointing` asks for.
+    ///
+    /// # Errors
+    /// As [`Trainable::loss`]; then `sums` are as they were.
+    fn backward(
+        &self,
+        batch: &Self::Batch,
+        key: Option<Key>,
+        _checkpointing: GradientCheckpointing,
+        sums: &mut GradientsParams,
+    ) -> Result<LossSum<B::InnerBackend>, HeadError>
+    where
+        B: AutodiffBackend,
+    {
+        Ok(whole(self, self.loss(batch, key)?, sums))
+    }
 
     /// The number of tokens in a batch that are not padding: what throughput is counted in.
     fn n_tokens(batch: &Self::Batch) -> usize;
@@ -114,20 +144,28 @@ pub(crate) fn classification_loss<B: Backend>(
     labels: &[i32],
     options: LossOptions,
 ) -> Result<LossSum<B>, HeadError> {
-    let [rows, n_labels] = logits.dims();
+    let targets = targets(logits.dims(), labels, options)?;
+    let weight = targets.weight();
+    Ok(LossSum { sum: ops::cross_entropy(logits, targets), weight })
+}
+
+/// The targets of logits `[rows, classes]`, checked.
+pub(crate) fn targets(
+    [rows, n_labels]: [usize; 2],
+    labels: &[i32],
+    options: LossOptions,
+) -> Result<Targets, HeadError> {
     check_count(rows, labels.len())?;
     options.check(n_labels)?;
     if let Some(idx) = labels.iter().position(|&l| l != IGNORE && !(0..n_labels as i32).contains(&l)) {
         return Err(HeadError::LabelOutOfRange { label: labels[idx], idx, n_labels });
     }
-    let targets = Targets {
+    Ok(Targets {
         classes: labels.to_vec(),
         smoothing: options.label_smoothing as f32,
         class_weights: options.class_weights,
         focal_gamma: options.focal_gamma as f32,
-    };
-    let weight = targets.weight();
-    Ok(LossSum { sum: ops::cross_entropy(logits, targets), weight })
+    })
 }
 
 /// `[batch, seq, n_labels]` → `[batch · seq, n_labels]`.

@@ -1,7 +1,9 @@
 //! Causal language modelling: the next token from those before it.
 
 use burn::module::Module;
-use burn::tensor::{Tensor, backend::Backend};
+use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use locus_backend::ops;
 use locus_backend::packed::Packed;
 use locus_backend::rng::Key;
@@ -9,9 +11,10 @@ use locus_embedding::position::{Position, PositionScheme};
 use locus_embedding::{TokenBatch, Tokens};
 use locus_encoder::{KvCache, Linear, Stack};
 
-use crate::batch::{by_place, classification_loss};
+use crate::backward::through_stack;
+use crate::batch::{by_place, targets};
 use crate::tag::count_tokens;
-use crate::{HeadError, Labels, LossOptions, LossSum, TaskBatch, Trainable};
+use crate::{GradientCheckpointing, HeadError, Labels, LossOptions, LossSum, TaskBatch, Trainable};
 
 /// A decoder with scores for every token of the vocabulary.
 #[derive(Module, Debug)]
@@ -84,9 +87,26 @@ impl<B: Backend, P: PositionScheme<B>> CausalLm<B, P> {
         cache: Option<&mut KvCache<B>>,
         key: Option<Key>,
     ) -> Result<Tensor<B, 3>, HeadError> {
+        Ok(self.decoder.forward(&self.batch(tokens)?, None, cache, key)?)
+    }
+
+    fn batch(&self, tokens: &Tokens) -> Result<TokenBatch<B>, HeadError> {
         let device = self.decoder.embeddings.tokens.device();
-        let batch = TokenBatch::from_host(tokens.clone(), self.vocab_size, &device)?;
-        Ok(self.decoder.forward(&batch, None, cache, key)?)
+        Ok(TokenBatch::from_host(tokens.clone(), self.vocab_size, &device)?)
+    }
+
+    /// The loss of hidden states `[batch, seq, d_model]`.
+    fn loss_of(
+        &self,
+        hidden: Tensor<B, 3>,
+        labels: &Labels,
+        key: Option<Key>,
+    ) -> Result<LossSum<B>, HeadError> {
+        let Labels::PerToken(labels) = labels else {
+            let (expected, found) = (Labels::PerToken(Vec::new()).kind(), labels.kind());
+            return Err(HeadError::WrongLabels { head: "language modelling", expected, found });
+        };
+        self.output().loss(hidden, labels, self.loss.with(key))
     }
 }
 
@@ -110,6 +130,29 @@ impl<B: Backend, P> Output<'_, B, P> {
         }
     }
 
+    /// The loss of hidden states `[batch, seq, d_model]`.
+    pub(crate) fn loss(
+        &self,
+        hidden: Tensor<B, 3>,
+        labels: &[i32],
+        options: LossOptions,
+    ) -> Result<LossSum<B>, HeadError> {
+        let table = self.decoder.embeddings.tokens.val();
+        let [vocab_size, _] = table.dims();
+        let hidden = by_place(hidden);
+        let targets = targets([hidden.dims()[0], vocab_size], labels, options)?;
+        let weight = targets.weight();
+        let sum = match (self.lm_head, self.tied) {
+            (Some(lm_head), _) => lm_head.cross_entropy(hidden, targets),
+            (None, Some(packed)) => ops::cross_entropy(ops::packed_linear(hidden, packed, None), targets),
+            (None, None) => {
+                let products = self.decoder.products();
+                ops::linear_cross_entropy(hidden, table.transpose(), None, targets, products)
+            }
+        };
+        Ok(LossSum { sum, weight })
+    }
+
     /// Hidden states `[batch, seq, d_model]` → `[batch, vocab_size]` for the last token.
     pub(crate) fn last_scores(&self, hidden: Tensor<B, 3>) -> Tensor<B, 2> {
         let [_, seq, _] = hidden.dims();
@@ -121,12 +164,22 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for CausalLm<B, P> {
     type Batch = TaskBatch;
 
     fn loss(&self, batch: &TaskBatch, key: Option<Key>) -> Result<LossSum<B>, HeadError> {
-        let Labels::PerToken(labels) = &batch.labels else {
-            let (expected, found) = (Labels::PerToken(Vec::new()).kind(), batch.labels.kind());
-            return Err(HeadError::WrongLabels { head: "language modelling", expected, found });
-        };
-        let logits = self.logits(&batch.tokens, None, key)?;
-        classification_loss(by_place(logits), labels, self.loss.with(key))
+        self.loss_of(self.hidden(&batch.tokens, None, key)?, &batch.labels, key)
+    }
+
+    fn backward(
+        &self,
+        batch: &TaskBatch,
+        key: Option<Key>,
+        checkpointing: GradientCheckpointing,
+        sums: &mut GradientsParams,
+    ) -> Result<LossSum<B::InnerBackend>, HeadError>
+    where
+        B: AutodiffBackend,
+    {
+        let tokens = self.batch(&batch.tokens)?;
+        let loss_of = |hidden| self.loss_of(hidden, &batch.labels, key);
+        through_stack(self, &self.decoder, &tokens, key, checkpointing, sums, loss_of)
     }
 
     fn n_tokens(batch: &TaskBatch) -> usize {

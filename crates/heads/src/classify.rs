@@ -2,7 +2,9 @@
 //! number (similarity, rating).
 
 use burn::module::Module;
-use burn::tensor::{Tensor, TensorData, backend::Backend};
+use burn::optim::GradientsParams;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Tensor, TensorData};
 use locus_backend::ops;
 use locus_backend::rng::Key;
 use locus_embedding::position::{Position, PositionScheme};
@@ -10,9 +12,10 @@ use locus_embedding::{TokenBatch, Tokens};
 use locus_encoder::{Linear, Stack};
 use serde::{Deserialize, Serialize};
 
+use crate::backward::through_stack;
 use crate::batch::{classification_loss, multi_label_loss, regression_loss};
 use crate::tag::count_tokens;
-use crate::{HeadError, Labels, LossOptions, LossSum, TaskBatch, Trainable};
+use crate::{GradientCheckpointing, HeadError, Labels, LossOptions, LossSum, TaskBatch, Trainable};
 
 /// How the vectors of a row become one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,12 +101,35 @@ impl<B: Backend, P: PositionScheme<B>> SequenceClassifier<B, P> {
     /// # Ok(()) }
     /// ```
     pub fn logits(&self, tokens: &Tokens, key: Option<Key>) -> Result<Tensor<B, 2>, HeadError> {
+        let x = self.encoder.forward(&self.batch(tokens)?, None, None, key)?; // [batch, seq, d_model]
+        Ok(self.classify(x, tokens, key))
+    }
+
+    fn batch(&self, tokens: &Tokens) -> Result<TokenBatch<B>, HeadError> {
         let device = self.classifier.weight.device();
-        let batch = TokenBatch::from_host(tokens.clone(), self.vocab_size, &device)?;
-        let x = self.encoder.forward(&batch, None, None, key)?; // [batch, seq, d_model]
+        Ok(TokenBatch::from_host(tokens.clone(), self.vocab_size, &device)?)
+    }
+
+    /// `[batch, seq, d_model]` → `[batch, n_labels]`.
+    fn classify(&self, x: Tensor<B, 3>, tokens: &Tokens, key: Option<Key>) -> Tensor<B, 2> {
         let x = self.pool(x, tokens); // [batch, d_model]
-        let x = ops::dropout(x, self.dropout, key.map(|key| key.named("head")));
-        Ok(self.classifier.forward(x))
+        self.classifier.forward(ops::dropout(x, self.dropout, key.map(|key| key.named("head"))))
+    }
+
+    /// The loss of the encoder's output, `[batch, seq, d_model]`.
+    fn loss_of(&self, x: Tensor<B, 3>, batch: &TaskBatch, key: Option<Key>) -> Result<LossSum<B>, HeadError> {
+        let logits = || self.classify(x, &batch.tokens, key); // [batch, n_labels]
+        let options = self.loss.with(key);
+        match (self.objective, &batch.labels) {
+            (Objective::Class, Labels::PerRow(labels)) => classification_loss(logits(), labels, options),
+            (Objective::Labels, Labels::MultiHot(cells)) => multi_label_loss(logits(), cells, options),
+            (Objective::Number, Labels::Values(values)) => regression_loss(logits().squeeze_dim(1), values),
+            (objective, labels) => Err(HeadError::WrongLabels {
+                head: objective.task(),
+                expected: objective.labels().kind(),
+                found: labels.kind(),
+            }),
+        }
     }
 
     /// `[batch, seq, d_model]` → `[batch, d_model]`, as a weighted sum over each row.
@@ -130,18 +156,23 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for SequenceClassifier<B, P>
     type Batch = TaskBatch;
 
     fn loss(&self, batch: &TaskBatch, key: Option<Key>) -> Result<LossSum<B>, HeadError> {
-        let logits = || self.logits(&batch.tokens, key); // [batch, n_labels]
-        let options = self.loss.with(key);
-        match (self.objective, &batch.labels) {
-            (Objective::Class, Labels::PerRow(labels)) => classification_loss(logits()?, labels, options),
-            (Objective::Labels, Labels::MultiHot(cells)) => multi_label_loss(logits()?, cells, options),
-            (Objective::Number, Labels::Values(values)) => regression_loss(logits()?.squeeze_dim(1), values),
-            (objective, labels) => Err(HeadError::WrongLabels {
-                head: objective.task(),
-                expected: objective.labels().kind(),
-                found: labels.kind(),
-            }),
-        }
+        let x = self.encoder.forward(&self.batch(&batch.tokens)?, None, None, key)?;
+        self.loss_of(x, batch, key)
+    }
+
+    fn backward(
+        &self,
+        batch: &TaskBatch,
+        key: Option<Key>,
+        checkpointing: GradientCheckpointing,
+        sums: &mut GradientsParams,
+    ) -> Result<LossSum<B::InnerBackend>, HeadError>
+    where
+        B: AutodiffBackend,
+    {
+        let tokens = self.batch(&batch.tokens)?;
+        let loss_of = |x| self.loss_of(x, batch, key);
+        through_stack(self, &self.encoder, &tokens, key, checkpointing, sums, loss_of)
     }
 
     fn n_tokens(batch: &TaskBatch) -> usize {

@@ -10,6 +10,7 @@
 //! [`TaskModel`] holds any of them, so that a program which trains, loads and serves all tasks is compiled once.
 //! [`Trainable`] is what a training loop needs of a model, and no more.
 
+mod backward;
 mod batch;
 mod causal_lm;
 mod chain;
@@ -22,6 +23,7 @@ mod seq2seq;
 mod tag;
 mod task;
 
+pub use backward::GradientCheckpointing;
 pub use batch::{Labels, LossOptions, LossSum, TaskBatch, Trainable};
 pub use causal_lm::CausalLm;
 pub use chain::Chain;

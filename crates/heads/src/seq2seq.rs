@@ -1,17 +1,19 @@
 //! Sequence to sequence: a target text from a source text.
 
 use burn::module::Module;
-use burn::tensor::{Tensor, backend::Backend};
+use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use locus_backend::packed::Packed;
 use locus_backend::rng::Key;
 use locus_embedding::position::{Position, PositionScheme};
 use locus_embedding::{TokenBatch, Tokens};
 use locus_encoder::{EncoderDecoder, KvCache, Linear, Memory};
 
-use crate::batch::{by_place, classification_loss};
+use crate::backward::whole;
 use crate::causal_lm::Output;
 use crate::tag::count_tokens;
-use crate::{HeadError, Labels, LossOptions, LossSum, TaskBatch, Trainable};
+use crate::{GradientCheckpointing, HeadError, Labels, LossOptions, LossSum, TaskBatch, Trainable};
 
 /// An encoder–decoder with scores for every token of the vocabulary.
 #[derive(Module, Debug)]
@@ -100,19 +102,51 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for Seq2Seq<B, P> {
     type Batch = TaskBatch;
 
     fn loss(&self, batch: &TaskBatch, key: Option<Key>) -> Result<LossSum<B>, HeadError> {
-        let Labels::Target { tokens, labels } = &batch.labels else {
-            return Err(HeadError::WrongLabels {
-                head: "sequence to sequence",
-                expected: "a target text",
-                found: batch.labels.kind(),
-            });
-        };
+        let (target, labels) = target(batch)?;
         let memory = self.encode(&batch.tokens, key)?;
-        let logits = self.logits(tokens, &memory, None, key)?;
-        classification_loss(by_place(logits), labels, self.loss.with(key))
+        let hidden = self.body.decode(&self.batch(target)?, &memory, None, key)?;
+        self.output().loss(hidden, labels, self.loss.with(key))
+    }
+
+    fn backward(
+        &self,
+        batch: &TaskBatch,
+        key: Option<Key>,
+        checkpointing: GradientCheckpointing,
+        sums: &mut GradientsParams,
+    ) -> Result<LossSum<B::InnerBackend>, HeadError>
+    where
+        B: AutodiffBackend,
+    {
+        if checkpointing == GradientCheckpointing::None {
+            return Ok(whole(self, self.loss(batch, key)?, sums));
+        }
+        let (target, labels) = target(batch)?;
+        let (source, target) = (self.batch(&batch.tokens)?, self.batch(target)?);
+        let encoder = self.body.encode_segments(&source, key)?;
+        let memory = Memory { states: encoder.output(), keep: source.tokens.keep.clone() };
+        let decoder = self.body.decode_segments(&target, &memory, key)?;
+        let loss = self.output().loss(decoder.output(), labels, self.loss.with(key))?;
+        let value = loss.clone().inner();
+        if let Some(of_memory) = decoder.backward(loss.sum, self, sums)? {
+            encoder.backward_from(of_memory, sums)?;
+        }
+        Ok(value)
     }
 
     fn n_tokens(batch: &TaskBatch) -> usize {
         count_tokens(batch)
+    }
+}
+
+/// The target text and its labels.
+fn target(batch: &TaskBatch) -> Result<(&Tokens, &[i32]), HeadError> {
+    match &batch.labels {
+        Labels::Target { tokens, labels } => Ok((tokens, labels)),
+        other => Err(HeadError::WrongLabels {
+            head: "sequence to sequence",
+            expected: "a target text",
+            found: other.kind(),
+        }),
     }
 }

@@ -1,7 +1,9 @@
 //! Token classification: a label for every token (NER, slot filling).
 
 use burn::module::Module;
-use burn::tensor::{Tensor, backend::Backend};
+use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use locus_backend::ops;
 use locus_backend::rng::Key;
 use locus_embedding::position::{Position, PositionScheme};
@@ -9,8 +11,9 @@ use locus_embedding::{TokenBatch, Tokens};
 use locus_encoder::{Linear, Stack};
 use serde::{Deserialize, Serialize};
 
+use crate::backward::through_stack;
 use crate::batch::{by_place, classification_loss};
-use crate::{Crf, HeadError, Labels, LossOptions, LossSum, TaskBatch, Trainable};
+use crate::{Crf, GradientCheckpointing, HeadError, Labels, LossOptions, LossSum, TaskBatch, Trainable};
 
 /// How the scores of words become labels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,11 +72,31 @@ impl<B: Backend, P: PositionScheme<B>> TokenClassifier<B, P> {
     /// # Ok(()) }
     /// ```
     pub fn logits(&self, tokens: &Tokens, key: Option<Key>) -> Result<Tensor<B, 3>, HeadError> {
+        let x = self.encoder.forward(&self.batch(tokens)?, None, None, key)?; // [batch, seq, d_model]
+        Ok(self.classify(x, key))
+    }
+
+    fn batch(&self, tokens: &Tokens) -> Result<TokenBatch<B>, HeadError> {
         let device = self.classifier.weight.device();
-        let batch = TokenBatch::from_host(tokens.clone(), self.vocab_size, &device)?;
-        let x = self.encoder.forward(&batch, None, None, key)?; // [batch, seq, d_model]
-        let x = ops::dropout(x, self.dropout, key.map(|key| key.named("head")));
-        Ok(self.classifier.forward(x))
+        Ok(TokenBatch::from_host(tokens.clone(), self.vocab_size, &device)?)
+    }
+
+    /// `[batch, seq, d_model]` → `[batch, seq, n_labels]`.
+    fn classify(&self, x: Tensor<B, 3>, key: Option<Key>) -> Tensor<B, 3> {
+        self.classifier.forward(ops::dropout(x, self.dropout, key.map(|key| key.named("head"))))
+    }
+
+    /// The loss of the encoder's output, `[batch, seq, d_model]`.
+    fn loss_of(&self, x: Tensor<B, 3>, labels: &Labels, key: Option<Key>) -> Result<LossSum<B>, HeadError> {
+        let Labels::PerToken(labels) = labels else {
+            let (expected, found) = (Labels::PerToken(Vec::new()).kind(), labels.kind());
+            return Err(HeadError::WrongLabels { head: "token classification", expected, found });
+        };
+        let logits = self.classify(x, key); // [batch, seq, n_labels]
+        match &self.crf {
+            Some(crf) => crf.loss(logits, labels),
+            None => classification_loss(by_place(logits), labels, self.loss.with(key)),
+        }
     }
 }
 
@@ -81,15 +104,23 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for TokenClassifier<B, P> {
     type Batch = TaskBatch;
 
     fn loss(&self, batch: &TaskBatch, key: Option<Key>) -> Result<LossSum<B>, HeadError> {
-        let Labels::PerToken(labels) = &batch.labels else {
-            let (expected, found) = (Labels::PerToken(Vec::new()).kind(), batch.labels.kind());
-            return Err(HeadError::WrongLabels { head: "token classification", expected, found });
-        };
-        let logits = self.logits(&batch.tokens, key)?; // [batch, seq, n_labels]
-        match &self.crf {
-            Some(crf) => crf.loss(logits, labels),
-            None => classification_loss(by_place(logits), labels, self.loss.with(key)),
-        }
+        let x = self.encoder.forward(&self.batch(&batch.tokens)?, None, None, key)?;
+        self.loss_of(x, &batch.labels, key)
+    }
+
+    fn backward(
+        &self,
+        batch: &TaskBatch,
+        key: Option<Key>,
+        checkpointing: GradientCheckpointing,
+        sums: &mut GradientsParams,
+    ) -> Result<LossSum<B::InnerBackend>, HeadError>
+    where
+        B: AutodiffBackend,
+    {
+        let tokens = self.batch(&batch.tokens)?;
+        let loss_of = |x| self.loss_of(x, &batch.labels, key);
+        through_stack(self, &self.encoder, &tokens, key, checkpointing, sums, loss_of)
     }
 
     fn n_tokens(batch: &TaskBatch) -> usize {

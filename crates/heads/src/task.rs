@@ -1,7 +1,8 @@
 //! Any head, chosen by configuration.
 
 use burn::module::Module;
-use burn::tensor::backend::Backend;
+use burn::optim::GradientsParams;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use locus_backend::ops::Products;
 use locus_backend::rng::Key;
 use locus_embedding::position::{Form, Position, PositionScheme};
@@ -10,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::classify::Objective;
 use crate::{
-    CausalLm, Crf, HeadError, LossOptions, LossSum, Pooling, Seq2Seq, SequenceClassifier, TagDecoding,
-    TaskBatch, TokenClassifier, Trainable,
+    CausalLm, Crf, GradientCheckpointing, HeadError, LossOptions, LossSum, Pooling, Seq2Seq,
+    SequenceClassifier, TagDecoding, TaskBatch, TokenClassifier, Trainable,
 };
 
 /// Which head, and its parameters.
@@ -257,6 +258,24 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for TaskModel<B, P> {
             Self::SequenceClassifier(model) => model.loss(batch, key),
             Self::CausalLm(model) => model.loss(batch, key),
             Self::Seq2Seq(model) => model.loss(batch, key),
+        }
+    }
+
+    fn backward(
+        &self,
+        batch: &TaskBatch,
+        key: Option<Key>,
+        checkpointing: GradientCheckpointing,
+        sums: &mut GradientsParams,
+    ) -> Result<LossSum<B::InnerBackend>, HeadError>
+    where
+        B: AutodiffBackend,
+    {
+        match self {
+            Self::TokenClassifier(model) => model.backward(batch, key, checkpointing, sums),
+            Self::SequenceClassifier(model) => model.backward(batch, key, checkpointing, sums),
+            Self::CausalLm(model) => model.backward(batch, key, checkpointing, sums),
+            Self::Seq2Seq(model) => model.backward(batch, key, checkpointing, sums),
         }
     }
 

@@ -193,6 +193,27 @@ pub fn problem(tag: &str) -> Option<String> {
     }
 }
 
+/// What is wrong with a single well-formed tag in a scheme that does not have its prefix, or `None`.
+///
+/// ```
+/// use locus_metrics::tags::{TagScheme, problem_in};
+///
+/// assert_eq!(problem_in("B-PER", TagScheme::Iob2), None);
+/// assert!(problem_in("S-PER", TagScheme::Iob2).is_some_and(|text| text.contains("expected one of B I")));
+/// ```
+pub fn problem_in(tag: &str, scheme: TagScheme) -> Option<String> {
+    let allowed: &[&str] = match scheme {
+        TagScheme::Io => &["I"],
+        TagScheme::Iob1 | TagScheme::Iob2 => &["B", "I"],
+        TagScheme::Bioes => &["B", "I", "E", "S", "L", "U", "M"],
+    };
+    let (prefix, _) = tag.split_once('-')?;
+    let expected = allowed.join(" ");
+    (!allowed.contains(&prefix)).then(|| {
+        format!("tag {tag:?} has the prefix {prefix:?}, which the scheme {scheme} lacks; expected one of {expected}")
+    })
+}
+
 /// Whether `labels` are the tags of a tagging task: all well formed, and at least one with a prefix.
 pub fn is_tag_set<S: AsRef<str>>(labels: &[S]) -> bool {
     labels.iter().all(|label| problem(label.as_ref()).is_none())

@@ -5,12 +5,14 @@
 
 mod atomic;
 mod config;
+mod convert;
 mod error;
 mod folder;
 mod tables;
 
 pub use atomic::{replace_dir, write_file};
 pub use config::{FORMAT_VERSION, ModelConfig};
+pub use convert::{Conversion, Rule, Step, convert};
 pub use error::ModelError;
 pub use folder::{CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE, load, load_config, save};
 pub use tables::{HostTable, Table, change_tables, read_positions, read_random_projection, table_shapes};

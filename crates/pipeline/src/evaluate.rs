@@ -10,6 +10,7 @@ use locus_data::{Examples, IGNORE, Item, ItemLabels, Labelled, Pair, Tagged};
 use locus_embedding::position::PositionScheme;
 use locus_heads::{CausalLm, Seq2Seq, SequenceClassifier, TaskModel, TokenClassifier, Trainable};
 use locus_metrics::bootstrap::Interval;
+use locus_metrics::calibration::Reliability;
 use locus_metrics::samples::{Formula, Samples};
 use locus_metrics::tags::{TagScheme, spans};
 use locus_metrics::{confusion::ConfusionMatrix, entity::EntityScorer, lm::LmScorer, report::ClassReport};
@@ -20,6 +21,9 @@ use crate::tagging::{best, tag};
 use crate::units::Units;
 use crate::write::{WriteOptions, translate_texts};
 use crate::{Codec, Encoded, PipelineError};
+
+/// Bins of the expected calibration error, as in Guo et al. 2017 (arXiv:1706.04599).
+const CALIBRATION_BINS: usize = 15;
 
 /// The scores of a model on one set of examples.
 #[derive(Clone, Debug, Serialize)]
@@ -204,17 +208,23 @@ fn classes<B: Backend, P: PositionScheme<B>>(
     let predicted = outputs(model, codec, items, batch_size)?;
     let mut confusion = ConfusionMatrix::new();
     let (mut nats, mut right) = (0.0, Vec::with_capacity(examples.len()));
+    let mut confidence = Vec::with_capacity(examples.len());
     for (gold, label) in examples.iter().zip(predicted.iter().map(|logits| best(logits))) {
         nats -= label.log_probs[codec.label_idx(&gold.label)?];
         let name = codec.label_name(label.label);
         confusion.add(&gold.label, name);
         right.push(gold.label == name);
+        confidence.push(label.probability);
     }
     let report = confusion.report();
     let mut evaluation = Evaluation::new("accuracy");
     evaluation.set("accuracy", confusion.accuracy());
     evaluation.set("macro_f1", report.macro_avg().f1);
     evaluation.set("loss", nats / examples.len().max(1) as f64);
+    // Outputs that are no numbers have no calibration.
+    if let Ok(table) = Reliability::new(&confidence, &right, CALIBRATION_BINS) {
+        evaluation.set("ece", table.ece);
+    }
     evaluation.samples = Some(share(&right));
     evaluation.class_report = Some(report);
     Ok(evaluation)

@@ -43,3 +43,8 @@ pub use write::{WriteOptions, Written, WrittenToken};
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/library.md")]
 struct LibraryPage;
+
+/// The page on generation, likewise.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/generation.md")]
+struct GenerationPage;

@@ -50,6 +50,9 @@ pub enum Prediction {
     Label {
         /// The text.
         text: String,
+        /// The second text, of a pair.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pair: Option<String>,
         /// The best label.
         label: String,
         /// Its probability.
@@ -61,6 +64,9 @@ pub enum Prediction {
     Labels {
         /// The text.
         text: String,
+        /// The second text, of a pair.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pair: Option<String>,
         /// The labels whose probability reaches their threshold, the most probable first.
         labels: Vec<ScoredLabel>,
         /// The probability of every label.
@@ -70,6 +76,9 @@ pub enum Prediction {
     Number {
         /// The text.
         text: String,
+        /// The second text, of a pair.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pair: Option<String>,
         /// The number.
         value: f64,
     },
@@ -145,9 +154,24 @@ impl<B: Backend> Pipeline<B> {
     pub fn predict<S: AsRef<str>>(&self, texts: &[S]) -> Result<Vec<Prediction>, PipelineError> {
         match &self.model {
             TaskModel::TokenClassifier(_) => self.entities(texts),
-            TaskModel::SequenceClassifier(model) => self.rows(model, texts),
+            TaskModel::SequenceClassifier(model) => {
+                let texts: Vec<_> = texts.iter().map(|text| (text.as_ref(), None)).collect();
+                self.rows(model, &texts)
+            }
             TaskModel::CausalLm(_) | TaskModel::Seq2Seq(_) => self.write(texts, &WriteOptions::default()),
         }
+    }
+
+    /// One answer per pair of texts, in their order: a label, labels or a number.
+    ///
+    /// # Errors
+    /// If the model does not classify, or a text cannot be tokenised.
+    pub fn predict_pairs<S: AsRef<str>>(&self, pairs: &[(S, S)]) -> Result<Vec<Prediction>, PipelineError> {
+        let TaskModel::SequenceClassifier(model) = &self.model else {
+            return Err(PipelineError::WrongTask { task: self.codec.task(), asked: "read pairs of texts" });
+        };
+        let pairs: Vec<_> = pairs.iter().map(|(text, pair)| (text.as_ref(), Some(pair.as_ref()))).collect();
+        self.rows(model, &pairs)
     }
 
     /// Generates for each text, many at a time: one [`Prediction::Text`] per text, in their order.
@@ -252,22 +276,22 @@ impl<B: Backend> Pipeline<B> {
         writer.finish(generated?)
     }
 
-    fn rows<S: AsRef<str>>(
+    fn rows(
         &self,
         model: &SequenceClassifier<B>,
-        texts: &[S],
+        texts: &[(&str, Option<&str>)],
     ) -> Result<Vec<Prediction>, PipelineError> {
         let items: Vec<Item> = texts
             .iter()
-            .map(|text| Ok(self.codec.row(text.as_ref(), None)?.0))
+            .map(|(text, pair)| Ok(self.codec.row(text, *pair)?.0))
             .collect::<Result<_, PipelineError>>()?;
         let outputs = outputs(model, &self.codec, &items, self.batch_size)?;
-        let answers = texts.iter().zip(outputs).map(|(text, outputs)| {
-            let text = text.as_ref().to_owned();
+        let answers = texts.iter().zip(outputs).map(|((text, pair), outputs)| {
+            let (text, pair) = ((*text).to_owned(), pair.map(str::to_owned));
             match self.config.head {
-                HeadConfig::MultiLabelClassification { .. } => self.labels(text, &sigmoid(&outputs)),
+                HeadConfig::MultiLabelClassification { .. } => self.labels(text, pair, &sigmoid(&outputs)),
                 HeadConfig::Regression { .. } => {
-                    Prediction::Number { text, value: self.codec.number(outputs[0]) }
+                    Prediction::Number { text, pair, value: self.codec.number(outputs[0]) }
                 }
                 _ => {
                     let best = best(&outputs);
@@ -275,6 +299,7 @@ impl<B: Backend> Pipeline<B> {
                     let label = self.codec.label_name(best.label).to_owned();
                     Prediction::Label {
                         text,
+                        pair,
                         label,
                         score: best.probability,
                         scores: self.named(&probabilities),
@@ -285,7 +310,7 @@ impl<B: Backend> Pipeline<B> {
         Ok(answers.collect())
     }
 
-    fn labels(&self, text: String, probabilities: &[f64]) -> Prediction {
+    fn labels(&self, text: String, pair: Option<String>, probabilities: &[f64]) -> Prediction {
         let thresholds = match &self.codec.thresholds {
             Thresholds::Given(thresholds) => &thresholds[..],
             Thresholds::Tuned(_) => &[],
@@ -297,6 +322,7 @@ impl<B: Backend> Pipeline<B> {
             |idx| ScoredLabel { label: self.codec.label_name(idx).to_owned(), score: probabilities[idx] };
         Prediction::Labels {
             text,
+            pair,
             labels: given.into_iter().map(scored).collect(),
             scores: self.named(probabilities),
         }

@@ -9,7 +9,7 @@ use locus_heads::generate::{
     translate,
 };
 use locus_heads::{CausalLm, Seq2Seq};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::stream::{StoppedText, StreamDecoder};
 use crate::{Codec, PipelineError};
@@ -102,11 +102,24 @@ pub struct Written {
 pub struct WrittenToken {
     /// The token, as it stands in the vocabulary.
     pub token: String,
-    /// The natural logarithm of its probability.
+    /// The natural logarithm of its probability; six decimals of it in JSON, which is what f32 has.
+    #[serde(serialize_with = "six_decimals")]
     pub log_prob: f64,
     /// The most probable tokens at its place, best first.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "all_six_decimals")]
     pub top: Vec<(String, f64)>,
+}
+
+fn rounded(x: f64) -> f64 {
+    (x * 1e6).round() / 1e6
+}
+
+fn six_decimals<S: Serializer>(x: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(rounded(*x))
+}
+
+fn all_six_decimals<S: Serializer>(top: &[(String, f64)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(top.iter().map(|(token, x)| (token, rounded(*x))))
 }
 
 /// Texts in the making.

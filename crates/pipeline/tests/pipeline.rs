@@ -176,7 +176,7 @@ fn any_number_of_labels_for_every_input<B: AutodiffBackend>(device: &B::Device) 
         let texts = awkward();
         let answers = pipeline.predict(&texts).unwrap();
         let answers = answers.into_iter().zip(&texts).map(|(answer, given)| match answer {
-            Prediction::Labels { text, labels, scores } if text == *given => (labels, scores),
+            Prediction::Labels { text, labels, scores, .. } if text == *given => (labels, scores),
             other => panic!("{other:?}"),
         });
         answers.collect()
@@ -247,7 +247,7 @@ fn a_number_for_every_input<B: AutodiffBackend>(device: &B::Device) {
     let answers = pipeline.predict(&texts).unwrap();
     assert_eq!(answers.len(), texts.len());
     for (answer, given) in answers.iter().zip(&texts) {
-        let Prediction::Number { text, value } = answer else { panic!("{answer:?}") };
+        let Prediction::Number { text, value, .. } = answer else { panic!("{answer:?}") };
         // An untrained output is small, so the number is near the mean, in its own unit.
         assert!(text == given && (80.0..120.0).contains(value), "{answer:?}");
     }

@@ -11,6 +11,7 @@ use safetensors::SafeTensors;
 #[derive(Debug)]
 pub struct Golden {
     tensors: HashMap<String, (Vec<usize>, Vec<f32>)>,
+    metadata: HashMap<String, String>,
 }
 
 impl Golden {
@@ -28,7 +29,14 @@ impl Golden {
             let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
             (name.to_owned(), (view.shape().to_vec(), values.collect()))
         });
-        Self { tensors: tensors.collect() }
+        let (_, header) =
+            SafeTensors::read_metadata(&bytes).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        Self { tensors: tensors.collect(), metadata: header.metadata().clone().unwrap_or_default() }
+    }
+
+    /// What the file says of itself under a name: `script`, `versions`, ….
+    pub fn metadata(&self, name: &str) -> Option<&str> {
+        self.metadata.get(name).map(String::as_str)
     }
 
     /// The names of the tensors, in no particular order.

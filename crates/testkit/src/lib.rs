@@ -5,10 +5,14 @@
 
 mod close;
 mod golden;
+mod gradients;
+mod page;
 
 pub use close::{assert_close, worst};
 pub use golden::Golden;
+pub use gradients::{Gradients, gradients, relative_error};
 pub use locus_backend::device;
+pub use page::assert_part;
 
 /// Whether the backend computes on the processor. On a GPU's backend, which compiles a program for every operation and
 /// size, tests of many configurations take examples.

@@ -90,8 +90,8 @@ fn masks() -> [(&'static str, MaskSpec); 6] {
 fn attention<B: AutodiffBackend>(device: &B::Device) {
     for (mask_idx, (mask_name, spec)) in masks().into_iter().enumerate() {
         let mask = AttentionMask::<B>::new(spec, device);
-        for (bias_idx, bias_name) in ["none", "by distance", "dense", "dense by row"].into_iter().enumerate()
-        {
+        let biases = ["none", "by distance", "dense", "dense by row", "by key"];
+        for (bias_idx, bias_name) in biases.into_iter().enumerate() {
             let kv_heads = [6, 3, 1][(mask_idx + bias_idx) % 3];
             let key = ((mask_idx + bias_idx) % 2 == 0).then(|| Key::new(3));
             let options = AttentionOptions { scale: 0.4, dropout: 0.2, key };
@@ -105,18 +105,21 @@ fn attention<B: AutodiffBackend>(device: &B::Device) {
                 let toeplitz = seeded::<B, 2>([HEADS, QUERIES + KEYS - 1], "bias", device).require_grad();
                 let rows = if bias_name == "dense" { 1 } else { BATCH };
                 let dense = seeded::<B, 4>([rows, HEADS, QUERIES, KEYS], "bias", device).require_grad();
+                let keys = seeded::<B, 3>([BATCH, HEADS, KEYS], "bias", device).require_grad();
                 let bias = match bias_name {
                     "none" => ScoreBias::None,
                     "by distance" => ScoreBias::Toeplitz(toeplitz.clone()),
+                    "by key" => ScoreBias::Keys(keys.clone()),
                     _ => ScoreBias::Dense(dense.clone()),
                 };
                 let f = if fast { ops::attention } else { reference::attention };
                 let out = f(q, k, v, &bias, &mask, options);
                 let [q, k, v] = leaves.each_ref().map(grad);
-                let (toeplitz, dense) = (grad(&toeplitz), grad(&dense));
+                let (toeplitz, dense, keys) = (grad(&toeplitz), grad(&dense), grad(&keys));
                 match bias_name {
                     "none" => run(out, &[&q, &k, &v], device),
                     "by distance" => run(out, &[&q, &k, &v, &toeplitz], device),
+                    "by key" => run(out, &[&q, &k, &v, &keys], device),
                     _ => run(out, &[&q, &k, &v, &dense], device),
                 }
             };
@@ -190,6 +193,30 @@ fn linear<B: AutodiffBackend>(device: &B::Device) {
             }
         };
         assert_same("linear", &of(true), &of(false));
+    }
+}
+
+fn linear_activation<B: AutodiffBackend>(device: &B::Device) {
+    for f in [Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::Silu] {
+        let of = |fast: bool| {
+            let x = seeded::<B, 3>([13, 7, 29], "x", device).require_grad();
+            let weight = seeded::<B, 2>([211, 13], "weight", device).require_grad();
+            let bias = seeded::<B, 1>([211], "bias", device).require_grad();
+            let (view, turned) = (x.clone().swap_dims(0, 2), weight.clone().transpose());
+            let y = if fast {
+                ops::linear_activation(view, turned, Some(bias.clone()), f, Products::F32)
+            } else {
+                let z = reference::linear(view, turned, Some(bias.clone()));
+                match f {
+                    Activation::Gelu => reference::gelu(z),
+                    Activation::GeluTanh => by_tanh(z),
+                    Activation::Relu => relu(z),
+                    Activation::Silu => by_sigmoid(z),
+                }
+            };
+            run(y, &[&grad(&x), &grad(&weight), &grad(&bias)], device)
+        };
+        assert_same(&format!("linear, {f:?}"), &of(true), &of(false));
     }
 }
 
@@ -371,6 +398,35 @@ fn cross_entropy<B: AutodiffBackend>(device: &B::Device) {
     }
 }
 
+fn linear_cross_entropy<B: AutodiffBackend>(device: &B::Device) {
+    let some = (0..301).map(|row| if row % 7 == 0 { IGNORE } else { row * 37 % 517 }).collect();
+    let weights = (0..517).map(|class| 0.25 + (class % 5) as f32).collect();
+    let plain = || Targets::new(Vec::clone(&some));
+    let all = [
+        plain(),
+        Targets { smoothing: 0.1, class_weights: Some(weights), ..plain() },
+        Targets { focal_gamma: 1.5, ..plain() },
+        Targets::new(vec![IGNORE; 301]),
+    ];
+    for (targets, with_bias) in all.iter().flat_map(|targets| [(targets, true), (targets, false)]) {
+        let of = |fast: bool| {
+            let x = seeded::<B, 2>([13, 301], "x", device).require_grad();
+            let weight = seeded::<B, 2>([517, 13], "weight", device).require_grad();
+            let bias = seeded::<B, 1>([517], "bias", device).require_grad();
+            let (view, turned) = (x.clone().transpose(), weight.clone().transpose());
+            let given = with_bias.then(|| bias.clone());
+            let loss = if fast {
+                ops::linear_cross_entropy(view, turned, given, targets.clone(), Products::F32)
+            } else {
+                reference::cross_entropy(reference::linear(view, turned, given), targets)
+            };
+            let grads: [&GradOf<'_, B>; 3] = [&grad(&x), &grad(&weight), &grad(&bias)];
+            run(loss, &grads[..2 + usize::from(with_bias)], device)
+        };
+        assert_same("linear and cross-entropy", &of(true), &of(false));
+    }
+}
+
 fn reshape<B: AutodiffBackend>(device: &B::Device) {
     let of = |fast: bool| {
         let x = seeded::<B, 3>([3, 5, 14], "x", device).require_grad();
@@ -425,8 +481,8 @@ macro_rules! tests_on {
     )+ };
     ($device:ident) => {
         tests_on!(
-            $device: attention, a_constant_bias_has_no_gradient, attention_of_length_one, rotary, linear, rows, embedding, few_rows, bf16_products, growing,
-            cross_entropy, reshape, adamw,
+            $device: attention, a_constant_bias_has_no_gradient, attention_of_length_one, rotary, linear, linear_activation, rows, embedding, few_rows, bf16_products, growing,
+            cross_entropy, linear_cross_entropy, reshape, adamw,
         );
     };
 }

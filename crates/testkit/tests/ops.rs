@@ -460,7 +460,23 @@ fn map_bias<B: Backend>(
         ScoreBias::None => ScoreBias::None,
         ScoreBias::Toeplitz(bias) => ScoreBias::Toeplitz(toeplitz(bias)),
         ScoreBias::Dense(bias) => ScoreBias::Dense(dense(bias)),
+        ScoreBias::Keys(_) => unreachable!("no case has one"),
     }
+}
+
+/// A bias by key is a cumulative one, written out: `c_i − c_j` for every cell.
+fn a_bias_by_key_is_a_cumulative_one<B: AutodiffBackend>(device: &B::Device) {
+    let [q, k, v] = ["q", "k", "v"].map(|name| seeded::<B, 4>([2, 3, 5, 7], name, device));
+    let options = AttentionOptions { scale: 0.5, dropout: 0.0, key: None };
+    let spec = MaskSpec { batch: 2, q_len: 5, k_len: 5, causal: true, ..MaskSpec::default() };
+    let mask = AttentionMask::<B>::new(spec, device);
+    let sums = seeded::<B, 3>([2, 3, 5], "sums", device);
+    let cells = sums.clone().unsqueeze_dim::<4>(3) - sums.clone().unsqueeze_dim::<4>(2);
+    let of = |bias| ops::attention(q.clone(), k.clone(), v.clone(), &bias, &mask, options);
+    let want = values(&of(ScoreBias::Dense(cells)));
+    assert_close("by key", &of(ScoreBias::Keys(-sums.clone())), &want, 1e-5, 1e-5);
+    let wrong = values(&of(ScoreBias::Keys(sums)));
+    assert!(worst(&wrong, &want, 1e-3, 1e-3).is_some_and(|(_, excess)| excess > 0.0), "the wrong sign");
 }
 
 /// A row of nothing but padding gives finite numbers and gradients, and leaves the other rows as they are.
@@ -555,6 +571,7 @@ on_backends!(
     planted_errors_in_attention,
     rows_without_keys_stay_finite,
     hidden_keys_have_no_influence,
+    a_bias_by_key_is_a_cumulative_one,
     dropout,
     dropout_rate,
 );

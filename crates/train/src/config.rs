@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use locus_heads::GradientCheckpointing;
 use serde::{Deserialize, Serialize};
 
 /// How to train.
@@ -14,6 +15,8 @@ pub struct FitConfig {
     pub max_steps: Option<usize>,
     /// Batches whose gradients make one optimizer step.
     pub accumulate: usize,
+    /// What a forward pass holds for the backward pass.
+    pub gradient_checkpointing: GradientCheckpointing,
     /// The highest learning rate, reached after warm-up.
     pub learning_rate: f64,
     /// How the learning rate falls after warm-up.
@@ -93,6 +96,7 @@ impl Default for FitConfig {
             epochs: 3,
             max_steps: None,
             accumulate: 1,
+            gradient_checkpointing: GradientCheckpointing::None,
             learning_rate: 3e-4,
             schedule: Schedule::Linear,
             warmup: Warmup::Ratio(0.1),
@@ -177,9 +181,10 @@ mod tests {
         let config = FitConfig::default();
         assert_eq!(config.check(), []);
         assert_eq!(serde_json::from_str::<FitConfig>(&serde_json::to_string(&config)?)?, config);
-        let written = r#"{"warmup": {"steps": 7}, "clip_norm": "off", "schedule": "cosine"}"#;
+        let written = r#"{"warmup": {"steps": 7}, "clip_norm": "off", "gradient_checkpointing": "block"}"#;
         let config: FitConfig = serde_json::from_str(written)?;
         assert_eq!((config.warmup, config.clip_norm), (Warmup::Steps(7), ClipNorm::Off));
+        assert_eq!(config.gradient_checkpointing, GradientCheckpointing::Block);
         assert!(serde_json::from_str::<FitConfig>(r#"{"epoch": 1}"#).is_err());
         Ok(())
     }

@@ -4,12 +4,12 @@
 //! weigh the tokens of a short batch, and those of the last window of an epoch, more than others.
 
 use burn::module::{AutodiffModule, ModuleVisitor, Param};
-use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use locus_backend::ops;
 use locus_backend::rng::Key;
-use locus_heads::{HeadError, Trainable};
+use locus_heads::{GradientCheckpointing, HeadError, Trainable};
 
 use crate::ClipNorm;
 
@@ -40,26 +40,25 @@ pub(crate) fn gradients<B, M>(
     model: &M,
     window: &[M::Batch],
     key: Key,
+    checkpointing: GradientCheckpointing,
 ) -> Result<Gradients, (usize, HeadError)>
 where
     B: AutodiffBackend,
     M: Trainable<B> + AutodiffModule<B>,
 {
-    let mut accumulated = GradientsAccumulator::<M>::new();
+    let mut sums = GradientsParams::new();
     let mut sum: Option<Tensor<B::InnerBackend, 1>> = None;
     let (mut weight, mut tokens) = (0.0, 0);
     for (i, batch) in window.iter().enumerate() {
-        let loss = model.loss(batch, Some(key.child(i as u64))).map_err(|error| (i, error))?;
+        let key = Some(key.child(i as u64));
+        let loss = model.backward(batch, key, checkpointing, &mut sums).map_err(|error| (i, error))?;
         weight += loss.weight;
         tokens += M::n_tokens(batch);
-        let value = loss.sum.clone().inner();
         sum = Some(match sum {
-            Some(sum) => sum + value,
-            None => value,
+            Some(sum) => sum + loss.sum,
+            None => loss.sum,
         });
-        accumulated.accumulate::<B>(model, GradientsParams::from_grads(loss.sum.backward(), model));
     }
-    let sums = accumulated.grads();
     let mut squares = Squares { grads: &sums, sum: None };
     model.visit(&mut squares);
     let values: Vec<Tensor<B::InnerBackend, 1>> = sum.into_iter().chain(squares.sum).collect();

@@ -75,6 +75,7 @@ pub use config::{ClipNorm, ConfigProblem, FitConfig, Schedule, Warmup};
 pub use console::ConsoleMode;
 pub use error::{BoxError, TrainError};
 pub use journal::Event;
+pub use locus_heads::GradientCheckpointing;
 pub use report::{Evaluation, FitReport, Stopped};
 pub use schedule::learning_rate;
 pub use state::{Best, RunState};

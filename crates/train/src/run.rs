@@ -216,12 +216,9 @@ where
         let n_batches = self.config.accumulate.min(self.state.n_batches - first);
         let window = (0..n_batches).map(|_| batches.next()).collect::<Result<Vec<_>, _>>()?;
         let key = Key::new(self.config.seed).named("dropout").child(step as u64);
-        let gradients = gradients::<B, M>(model, &window, key).map_err(|(i, source)| TrainError::Batch {
-            step: step + 1,
-            epoch,
-            batch: first + i,
-            source,
-        })?;
+        let checkpointing = self.config.gradient_checkpointing;
+        let gradients = gradients::<B, M>(model, &window, key, checkpointing)
+            .map_err(|(i, source)| TrainError::Batch { step: step + 1, epoch, batch: first + i, source })?;
         let lr = learning_rate(&self.config, step, total_steps(&self.config, self.state.n_batches));
         let figures = StepFigures {
             loss: gradients.loss,

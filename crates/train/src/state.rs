@@ -7,11 +7,12 @@ use sha2::{Digest, Sha256};
 
 use crate::{Evaluation, FitConfig};
 
-/// Keys of the configuration that may change when a run is resumed: they say how long it lasts and what is shown and
-/// kept. All others would make it another run.
-const MAY_CHANGE: [&str; 7] = [
+/// Keys of the configuration that may change when a run is resumed: they say how long it lasts, what is shown and kept,
+/// and how much memory it takes. All others would make it another run.
+const MAY_CHANGE: [&str; 8] = [
     "epochs",
     "max_steps",
+    "gradient_checkpointing",
     "patience",
     "eval_every_steps",
     "checkpoint_every_steps",
@@ -171,12 +172,16 @@ fn config_differences(saved: &FitConfig, now: &FitConfig) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use locus_heads::GradientCheckpointing;
+
     use super::*;
 
     #[test]
     fn only_what_makes_another_run_stops_a_resume() {
         let saved = RunState::new(&FitConfig::default(), 5, "a");
-        let longer = FitConfig { epochs: 9, keep_checkpoints: 1, ..FitConfig::default() };
+        let gradient_checkpointing = GradientCheckpointing::Block;
+        let longer =
+            FitConfig { epochs: 9, keep_checkpoints: 1, gradient_checkpointing, ..FitConfig::default() };
         assert!(
             saved.clone().resume_with(&RunState::new(&longer, 5, "a")).is_ok_and(|s| s.config.epochs == 9)
         );

@@ -1,5 +1,6 @@
 //! The way in: a run's folder, configuration and surroundings.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
@@ -174,7 +175,10 @@ impl Trainer {
             Resume::Auto => {
                 let (found, unusable) = checkpoint::newest(&self.folder)?;
                 if self.console != ConsoleMode::Quiet {
-                    unusable.iter().for_each(|error| eprintln!("warning: passed over: {error}"));
+                    for error in &unusable {
+                        // Nobody can be told that standard error is closed.
+                        writeln!(std::io::stderr(), "warning: passed over: {error}").unwrap_or_default();
+                    }
                 }
                 match (found, unusable.into_iter().next()) {
                     // Starting anew would write over what someone may still want to save.

@@ -1,18 +1,20 @@
 //! The loop: accumulation, evaluation, early stopping, guards, events, failures to write.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
-mod common;
-
 use std::cell::Cell;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::common::{
+    B, Inner, Model, Rows, bits, config, evaluate, events, fit, model, of_kind, rows, trainer,
+};
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Tensor, backend::Backend};
-use common::{B, Inner, Model, Rows, bits, config, evaluate, events, fit, model, of_kind, rows, trainer};
+use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use locus_backend::rng::Key;
-use locus_heads::{HeadError, Labels, LossSum, TaskBatch, TaskModel, Trainable};
+use locus_heads::{GradientCheckpointing, HeadError, Labels, LossSum, TaskBatch, TaskModel, Trainable};
 use locus_testkit::device::NdArray;
 use locus_train::{
     BatchSource, BoxError, Checkpoint, ClipNorm, Evaluation, FitConfig, FitReport, Schedule, Stopped,
@@ -111,6 +113,72 @@ fn the_same_seed_gives_the_same_run_and_another_seed_another() {
     let first = run(1);
     assert_eq!(first, run(1));
     assert_ne!(first, run(2), "dropout does not depend on the seed");
+}
+
+#[test]
+fn gradient_checkpointing_changes_no_bit_of_a_run() {
+    let run = |gradient_checkpointing| {
+        let dir = tempfile::tempdir().unwrap();
+        let config = FitConfig { accumulate: 2, gradient_checkpointing, ..config() };
+        let report = fit(&trainer(config, dir.path()), model(0.2)).unwrap();
+        let curve: Vec<_> = of_kind(dir.path(), "step")
+            .into_iter()
+            .map(|step| (step["loss"].clone(), step["grad_norm"].clone()))
+            .collect();
+        (curve, bits(&report.best_model))
+    };
+    let whole = run(GradientCheckpointing::None);
+    assert_eq!(whole.0.len(), 12);
+    assert!(whole == run(GradientCheckpointing::Block));
+}
+
+#[test]
+fn a_model_is_asked_for_what_the_configuration_says() {
+    let run = |gradient_checkpointing| {
+        let dir = tempfile::tempdir().unwrap();
+        let config = FitConfig { max_steps: Some(1), gradient_checkpointing, ..config() };
+        let evaluate = |_: &Refusing<NdArray>| Ok::<_, BoxError>(Evaluation::default());
+        let model = Refusing { model: model(0.0) };
+        trainer(config, dir.path()).fit::<B, _, _>(model, Rows::seven(), evaluate)
+    };
+    assert!(run(GradientCheckpointing::None).is_ok());
+    let error = run(GradientCheckpointing::Block).unwrap_err();
+    let reason = std::error::Error::source(&error).unwrap().to_string();
+    assert!(reason.contains("not again"), "{error}: {reason}");
+}
+
+/// A model that refuses to run its blocks again.
+#[derive(Module, Debug)]
+struct Refusing<B: Backend> {
+    model: TaskModel<B>,
+}
+
+impl<B: Backend> Trainable<B> for Refusing<B> {
+    type Batch = TaskBatch;
+
+    fn loss(&self, batch: &TaskBatch, key: Option<Key>) -> Result<LossSum<B>, HeadError> {
+        self.model.loss(batch, key)
+    }
+
+    fn backward(
+        &self,
+        batch: &TaskBatch,
+        key: Option<Key>,
+        checkpointing: GradientCheckpointing,
+        sums: &mut GradientsParams,
+    ) -> Result<LossSum<B::InnerBackend>, HeadError>
+    where
+        B: AutodiffBackend,
+    {
+        match checkpointing {
+            GradientCheckpointing::None => self.model.backward(batch, key, checkpointing, sums),
+            GradientCheckpointing::Block => Err(HeadError::Options(vec!["not again".to_owned()])),
+        }
+    }
+
+    fn n_tokens(batch: &TaskBatch) -> usize {
+        <TaskModel<B> as Trainable<B>>::n_tokens(batch)
+    }
 }
 
 #[test]

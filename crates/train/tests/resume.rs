@@ -1,14 +1,12 @@
 //! A run that is interrupted, at any step, goes on as if it had not been.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::common::{B, Inner, Rows, bits, config, evaluate, events, fit, model, of_kind, trainer};
 use burn::module::AutodiffModule;
-use common::{B, Inner, Rows, bits, config, evaluate, events, fit, model, of_kind, trainer};
 use locus_heads::TaskBatch;
 use locus_train::{
     BatchSource, BoxError, Checkpoint, Evaluation, FitConfig, Interrupter, Resume, Stopped, TrainError,

@@ -105,6 +105,8 @@ impl Function for GeluTanh {
 
     #[inline(always)]
     fn slope(x: f32) -> f32 {
+        // NUMERICS: beyond, it is 0 or 1 in f32, but powers overflow and give 0 · ∞.
+        let x = x.clamp(-64.0, 64.0);
         let s = sigmoid(SQRT_8_OVER_PI * (x + CUBIC * x * x * x));
         s + x * s * (1.0 - s) * SQRT_8_OVER_PI * (1.0 + 3.0 * CUBIC * x * x)
     }
@@ -148,4 +150,24 @@ impl Function for Silu {
 #[inline(always)]
 fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + simd::exp(-x))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn far_out_activations_are_lines() {
+        fn check<F: Function>() {
+            for x in [100.0, 1e10, 1e25] {
+                let ends = [F::value(x), F::slope(x), F::value(-x), F::slope(-x)];
+                assert_eq!(ends, [x, 1.0, 0.0, 0.0], "{} at {x}", std::any::type_name::<F>());
+                assert!(F::slope(f32::NAN).is_nan() || std::any::type_name::<F>().contains("Relu"));
+            }
+        }
+        check::<Gelu>();
+        check::<GeluTanh>();
+        check::<Relu>();
+        check::<Silu>();
+    }
 }

@@ -59,27 +59,21 @@ impl Linear {
         weight: &Primitive<K>,
         bias: Option<&Primitive<K>>,
     ) -> Primitive<K> {
-        let mut dims = shape::<K>(x);
-        let (x, weight) = (array::<K>(x), array::<K>(weight));
-        let (x, weight) = (rows_of(&x), rows_of(&weight));
-        let d_out = weight.ncols();
-        let mut y = matmul(x.view(), weight.view(), self.products);
+        let mut y = self.product::<K>(x, weight);
         if let Some(bias) = bias {
-            let bias = elements::<K>(bias);
-            y.par_chunks_mut(rows_per_chunk(d_out) * d_out).for_each(|rows| {
-                simd::dispatch(|| {
-                    rows.chunks_exact_mut(d_out).for_each(|row| simd::update(row, &bias, |y, bias| y + bias))
-                });
-            });
+            add_bias(&mut y, &elements::<K>(bias));
         }
-        if let Some(last) = dims.last_mut() {
-            *last = d_out;
-        }
-        K::tensor(y, &dims)
+        K::tensor(y, &widened::<K>(x, weight))
+    }
+
+    /// `x · weight`.
+    pub(super) fn product<K: Cpu>(&self, x: &Primitive<K>, weight: &Primitive<K>) -> Vec<f32> {
+        let (x, weight) = (array::<K>(x), array::<K>(weight));
+        matmul(rows_of(&x).view(), rows_of(&weight).view(), self.products)
     }
 
     /// `dx = dy · weightᵀ`, `dweight = xᵀ · dy`.
-    fn gradients<K: Cpu>(
+    pub(super) fn gradients<K: Cpu>(
         &self,
         x: &Primitive<K>,
         weight: &Primitive<K>,
@@ -97,8 +91,27 @@ impl Linear {
     }
 }
 
+/// The shape of `x · weight`.
+pub(super) fn widened<K: Cpu>(x: &Primitive<K>, weight: &Primitive<K>) -> Vec<usize> {
+    let mut dims = shape::<K>(x);
+    if let Some(last) = dims.last_mut() {
+        *last = shape::<K>(weight)[1];
+    }
+    dims
+}
+
+/// Adds the bias to every row.
+pub(super) fn add_bias(y: &mut [f32], bias: &[f32]) {
+    let d_out = bias.len();
+    y.par_chunks_mut(rows_per_chunk(d_out) * d_out).for_each(|rows| {
+        simd::dispatch(|| {
+            rows.chunks_exact_mut(d_out).for_each(|row| simd::update(row, bias, |y, bias| y + bias))
+        });
+    });
+}
+
 /// All axes but the last as one.
-fn rows_of<'a>(array: &'a CowArray<'_, f32, IxDyn>) -> CowArray<'a, f32, Ix2> {
+pub(super) fn rows_of<'a>(array: &'a CowArray<'_, f32, IxDyn>) -> CowArray<'a, f32, Ix2> {
     let width = array.shape().last().copied().unwrap_or(1);
     let rows = array.shape().iter().rev().skip(1).product::<usize>();
     match array.to_shape((rows, width)) {
@@ -120,12 +133,12 @@ pub(super) fn sum_of_rows(rows: &[f32], width: usize) -> Vec<f32> {
             sum
         })
         .collect();
-    in_order(parts, width)
+    in_order(parts, vec![0.0; width])
 }
 
-/// Adds up parts, the first to the last.
-pub(super) fn in_order(parts: Vec<Vec<f32>>, width: usize) -> Vec<f32> {
-    parts.into_iter().fold(vec![0.0; width], |mut sum, part| {
+/// Adds parts, the first to the last, to what there is.
+pub(super) fn in_order(parts: Vec<Vec<f32>>, start: Vec<f32>) -> Vec<f32> {
+    parts.into_iter().fold(start, |mut sum, part| {
         simd::update(&mut sum, &part, |s, x| s + x);
         sum
     })

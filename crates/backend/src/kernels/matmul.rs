@@ -3,7 +3,7 @@
 use gemm::Parallelism;
 use ndarray::{ArrayView2, ArrayViewMut2};
 
-use super::{bf16, few_rows};
+use super::{bf16, few_rows, update};
 use crate::ops::Products;
 
 /// `a·b` in row-major order, on all threads where it is large enough to be worth it.
@@ -25,6 +25,17 @@ pub(super) fn matmul(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>, products: P
         c.set_len(m * n);
     }
     c
+}
+
+/// `c ← c + a·b`, as [`matmul`].
+pub(super) fn add_product(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>, c: &mut [f32], products: Products) {
+    let (m, n) = (a.nrows(), b.ncols());
+    assert_eq!(c.len(), m * n, "c must be as large as the product");
+    if products == Products::Bf16 {
+        return update(c, &matmul(a, b, products), |c, product| c + product);
+    }
+    // SAFETY: c is borrowed for writing and has the product's size.
+    unsafe { product(1.0, a, b, 1.0, c.as_mut_ptr(), [n as isize, 1], Parallelism::Rayon(0)) };
 }
 
 /// `c ← alpha · a·b + beta · c` on this thread alone, for use inside of a parallel loop.

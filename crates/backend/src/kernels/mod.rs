@@ -23,6 +23,8 @@ mod embedding;
 mod few_rows;
 mod grow;
 mod linear;
+mod linear_activation;
+mod linear_cross_entropy;
 mod matmul;
 mod norm;
 mod packed;
@@ -56,6 +58,8 @@ pub(crate) use dropout::Dropout;
 pub(crate) use embedding::Embedding;
 pub(crate) use grow::{prefix, write};
 pub(crate) use linear::Linear;
+pub(crate) use linear_activation::LinearActivation;
+pub(crate) use linear_cross_entropy::LinearCrossEntropy;
 pub(crate) use norm::{LayerNorm, RmsNorm};
 pub(crate) use packed::{Panels, instructions, pack, packed_linear};
 pub(crate) use reshape::Reshape;
@@ -275,6 +279,13 @@ fn update(y: &mut [f32], x: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) {
     y.par_chunks_mut(CHUNK)
         .zip(x.par_chunks(CHUNK))
         .for_each(|(y, x)| simd::dispatch(|| simd::update(y, x, |y, x| f(y, x))));
+}
+
+/// `y ← factor · y`, on all threads.
+fn scale(y: &mut [f32], factor: f32) {
+    if factor != 1.0 {
+        y.par_chunks_mut(CHUNK).for_each(|y| simd::dispatch(|| y.iter_mut().for_each(|y| *y *= factor)));
+    }
 }
 
 /// How many rows of a matrix a thread takes at a time.

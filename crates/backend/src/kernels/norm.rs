@@ -136,5 +136,5 @@ fn backward_in_place<const CENTRED: bool>(
             sums
         })
         .collect();
-    in_order(parts, 2 * d)
+    in_order(parts, vec![0.0; 2 * d])
 }

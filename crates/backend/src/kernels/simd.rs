@@ -36,8 +36,10 @@ pub(super) fn exp(x: f32) -> f32 {
 /// where it has reached 1 in f32.
 #[inline(always)]
 pub(super) fn erf(x: f32) -> f32 {
-    let x = if x > 3.832_507 { 3.832_507 } else { x };
-    let x = if x < -3.832_507 { -3.832_507 } else { x };
+    const ONE_FROM: f32 = 3.832_507;
+    let whole = x;
+    let x = if x > ONE_FROM { ONE_FROM } else { x };
+    let x = if x < -ONE_FROM { -ONE_FROM } else { x };
     let x2 = x * x;
     let p = -2.726_142_3e-10;
     let p = p * x2 + 2.770_681_4e-8;
@@ -51,7 +53,10 @@ pub(super) fn erf(x: f32) -> f32 {
     let q = q * x2 - 1.682_827e-3;
     let q = q * x2 - 7.373_329e-3;
     let q = q * x2 - 1.426_473_9e-2;
-    x * p / q
+    let y = x * p / q;
+    // NUMERICS: not 1 less a unit, which GELU multiplies by x.
+    let y = if whole >= ONE_FROM { 1.0 } else { y };
+    if whole <= -ONE_FROM { -1.0 } else { y }
 }
 
 /// The sum, in lanes.

@@ -14,8 +14,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         std::env::consts::OS,
         std::env::consts::ARCH
     ))?;
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    say(format_args!("threads    {threads}"))?;
+    say(format_args!("threads    {}", rayon::current_num_threads()))?;
     for kind in BackendKind::ALL {
         let state = if kind.is_built_in() {
             match run_on(Some(kind.name()), None, Check) {

@@ -18,8 +18,20 @@ use crate::samples;
 pub(crate) fn run(args: &FetchArgs) -> anyhow::Result<()> {
     let to = samples::fetch_dir(args.data_dir.as_deref())
         .context("there is no cache folder here; say where the files are to be put with --data-dir")?;
-    let manifests: Vec<_> =
-        args.names.iter().map(|name| samples::manifest(name)).collect::<Result<_, _>>()?;
+    // A folder or a mirror may have a copy of the project's own sets.
+    let built_in =
+        |name: &str| samples::built_in(name).filter(|_| args.from.is_none() || samples::is_synthetic(name));
+    let names: Vec<&str> =
+        args.names.iter().map(String::as_str).filter(|name| built_in(name).is_none()).collect();
+    let manifests: Vec<_> = names.iter().map(|name| samples::manifest(name)).collect::<Result<_, _>>()?;
+    for (name, how) in args.names.iter().filter_map(|name| Some((name, built_in(name)?))) {
+        say(format_args!(
+            "{name}: {how}, so there is nothing to fetch; `locus train` and `locus data` take its name"
+        ))?;
+    }
+    if manifests.is_empty() {
+        return Ok(());
+    }
     let from = match &args.from {
         Some(address) if address.contains("://") => From::Mirror(address.trim_end_matches('/').to_owned()),
         Some(folder) if Path::new(folder).is_dir() => From::Folder(folder.into()),
@@ -35,7 +47,7 @@ pub(crate) fn run(args: &FetchArgs) -> anyhow::Result<()> {
         bail!(
             "this build cannot download. Use `cargo xtask data fetch {}`, which builds one that can; or copy the files \
              from a folder that has them with --from DIR; or name such a folder with --data-dir or $LOCUS_DATA",
-            args.names.join(" ")
+            names.join(" ")
         );
     }
     let mut problems = Vec::new();

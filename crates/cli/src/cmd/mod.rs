@@ -6,6 +6,8 @@ pub(crate) mod doctor;
 pub(crate) mod eval;
 pub(crate) mod fetch;
 pub(crate) mod generate;
+pub(crate) mod model;
+pub(crate) mod positions;
 pub(crate) mod predict;
 pub(crate) mod recipes;
 pub(crate) mod train;

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use burn::tensor::backend::AutodiffBackend;
 use locus_backend::device::{Job, run_on};
 use locus_heads::TaskModel;
@@ -39,6 +39,13 @@ impl Job for Predict<'_> {
                 UsageError(format!("this model does {task}: it takes no options of generation")).into()
             );
         }
+        if self.args.pairs && !matches!(pipeline.model, TaskModel::SequenceClassifier(_)) {
+            let task = pipeline.codec.task();
+            return Err(UsageError(format!(
+                "--pairs: this model does {task}; classify, multilabel and regression take pairs of texts"
+            ))
+            .into());
+        }
         let input: Box<dyn Read> = match &self.args.input[..] {
             "-" => Box::new(std::io::stdin()),
             path => Box::new(std::fs::File::open(path).with_context(|| format!("cannot read {path}"))?),
@@ -49,15 +56,17 @@ impl Job for Predict<'_> {
             if texts.is_empty() {
                 return Ok(());
             }
-            let predictions =
-                if generates { pipeline.write(&texts, &self.options)? } else { pipeline.predict(&texts)? };
+            let predictions = match (generates, self.args.pairs) {
+                (true, _) => pipeline.write(&texts, &self.options)?,
+                (false, true) => pipeline.predict_pairs(&lines.in_pairs(&texts)?)?,
+                (false, false) => pipeline.predict(&texts)?,
+            };
             let is_cut = |prediction: &&Prediction| matches!(prediction, Prediction::Text { cut: true, .. });
             match predictions.iter().filter(is_cut).count() {
                 0 => {}
-                n => eprintln!(
-                    "note: {n} of {} texts were longer than the model reads, and were cut",
-                    texts.len()
-                ),
+                n => {
+                    tell!("note: {n} of {} texts were longer than the model reads, and were cut", texts.len())
+                }
             }
             for prediction in predictions {
                 say(if self.args.json { prediction.to_json() } else { shown(&prediction) })?;
@@ -101,6 +110,20 @@ impl<R: Read> Lines<'_, R> {
         }
         Ok(group)
     }
+
+    /// The two texts of each line of the last group.
+    fn in_pairs<'a>(&self, group: &'a [String]) -> anyhow::Result<Vec<(&'a str, &'a str)>> {
+        let first = self.number + 1 - group.len();
+        let pair = |(number, line): (usize, &'a String)| match line.split_once('\t') {
+            Some((text, pair)) if !pair.contains('\t') => Ok((text, pair)),
+            _ => bail!(
+                "{}:{number}: expected two texts with a tab between, found {} tabs",
+                self.origin,
+                line.matches('\t').count()
+            ),
+        };
+        (first..).zip(group).map(pair).collect()
+    }
 }
 
 /// An answer as a person reads it: one line.
@@ -111,17 +134,25 @@ fn shown(prediction: &Prediction) -> String {
                 entities.iter().map(|e| format!("{} [{} {:.2}]", e.text, e.label, e.score)).collect();
             format!("{text}\t{}", if entities.is_empty() { "-".to_owned() } else { entities.join("; ") })
         }
-        Prediction::Label { text, label, score, .. } => format!("{label} {score:.2}\t{text}"),
-        Prediction::Labels { text, labels, .. } => {
-            let labels: Vec<String> = labels.iter().map(|l| format!("{} {:.2}", l.label, l.score)).collect();
-            format!("{}\t{text}", if labels.is_empty() { "-".to_owned() } else { labels.join("; ") })
+        Prediction::Label { text, pair, label, score, .. } => {
+            format!("{label} {score:.2}\t{}", both(text, pair.as_deref()))
         }
-        Prediction::Number { text, value } => format!("{value:.4}\t{text}"),
+        Prediction::Labels { text, pair, labels, .. } => {
+            let labels: Vec<String> = labels.iter().map(|l| format!("{} {:.2}", l.label, l.score)).collect();
+            let labels = if labels.is_empty() { "-".to_owned() } else { labels.join("; ") };
+            format!("{labels}\t{}", both(text, pair.as_deref()))
+        }
+        Prediction::Number { text, pair, value } => format!("{value:.4}\t{}", both(text, pair.as_deref())),
         Prediction::Text { text, generated, .. } => {
             let generated: Vec<String> = generated.iter().map(one_line).collect();
             format!("{text}\t{}", generated.join("\t"))
         }
     }
+}
+
+/// A text, or the two of a pair as they were given.
+fn both(text: &str, pair: Option<&str>) -> String {
+    pair.map_or_else(|| text.to_owned(), |pair| format!("{text}\t{pair}"))
 }
 
 #[cfg(test)]
@@ -142,6 +173,23 @@ mod tests {
             }
             all.extend(group);
         }
+    }
+
+    #[test]
+    fn pairs_are_parted_and_what_is_none_is_named_with_its_line() {
+        let group = |text: &str, number| {
+            let lines = Lines { reader: BufReader::new(&b""[..]), origin: "in.txt", number };
+            let group: Vec<String> = text.lines().map(str::to_owned).collect();
+            lines
+                .in_pairs(&group)
+                .map(|pairs| pairs.iter().map(|(a, b)| format!("{a}|{b}")).collect::<Vec<_>>())
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(group("a\tb\n\tc\nd\t", 3), Ok(vec!["a|b".into(), "|c".into(), "d|".into()]));
+        let said =
+            |line, n| Err(format!("in.txt:{line}: expected two texts with a tab between, found {n} tabs"));
+        assert_eq!(group("a\tb\nc", 600), said(600, 0));
+        assert_eq!(group("a\tb\tc\nd\te", 600), said(599, 2));
     }
 
     #[test]

@@ -8,10 +8,11 @@ use crate::recipes::{RECIPES, Recipe, find, unknown};
 pub(crate) fn run(args: &RecipesArgs) -> anyhow::Result<()> {
     match &args.verb {
         RecipesVerb::Ls => {
+            let width = RECIPES.iter().map(|recipe| recipe.name.len()).max().unwrap_or(0);
             for recipe in RECIPES {
                 let table: toml::Table = recipe.text.parse()?;
                 let description = table.get("description").and_then(|d| d.as_str()).unwrap_or_default();
-                say(format_args!("{:<14} {description}", recipe.name))?;
+                say(format_args!("{:<width$}  {description}", recipe.name))?;
             }
             say("\nRun one with `locus train NAME`, read it with `locus recipes show NAME`.")
         }

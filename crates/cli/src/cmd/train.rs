@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::backend::AutodiffBackend;
 use locus_backend::device::{Job, resolve, run_on};
+use locus_data::ReadOptions;
 use locus_train::{Interrupter, Resume};
 
 use super::say;
 use crate::UsageError;
 use crate::args::TrainArgs;
 use crate::experiment::{Ended, Experiment};
-use crate::run_file::{Source, Task, load};
+use crate::run_file::{DataSection, Source, Task, load};
 
 pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let mut run = load(&Source::find(&args.recipe)?, &args.sets)?;
@@ -19,6 +20,11 @@ pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<()> {
     }
     let backend = resolve(args.device.backend.as_deref())?.name();
     let task = run.task;
+    let dir = args.data_dir.as_ref().or(run.data.dir.as_ref());
+    let scored = file_to_score(&run.data).map(|file| match dir {
+        Some(dir) if !file.exists() => dir.join(file),
+        _ => file,
+    });
     let out = args.out.clone().unwrap_or_else(|| Path::new("runs").join(name_of(&args.recipe)));
     let resume = match args.resume.as_deref() {
         None => Resume::Never,
@@ -51,7 +57,7 @@ pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<()> {
         }
         Ended::Done(report) => {
             say(report.text())?;
-            say(next_steps(task, &out))
+            say(next_steps(task, &out, scored.as_deref()))
         }
     }
 }
@@ -81,11 +87,11 @@ fn stop_on_ctrl_c() -> Interrupter {
         if handle.should_stop() {
             std::process::exit(130);
         }
-        eprintln!("\nstopping after this step and saving a checkpoint; press Ctrl-C again to stop at once");
+        tell!("\nstopping after this step and saving a checkpoint; press Ctrl-C again to stop at once");
         handle.stop(Some("Ctrl-C"));
     });
     if let Err(error) = installed {
-        eprintln!("warning: Ctrl-C will end the run without a checkpoint: {error}");
+        tell!("warning: Ctrl-C will end the run without a checkpoint: {error}");
     }
     interrupter
 }
@@ -144,7 +150,12 @@ fn quoted(word: &str) -> String {
     }
 }
 
-fn next_steps(task: Task, out: &Path) -> String {
+/// The file that the run was scored on, where `locus eval` reads it without further flags.
+fn file_to_score(data: &DataSection) -> Option<PathBuf> {
+    data.test.clone().or_else(|| data.dev.clone()).filter(|_| data.read == ReadOptions::default())
+}
+
+fn next_steps(task: Task, out: &Path, scored: Option<&Path>) -> String {
     let path = |name: &str| quoted(&out.join(name).display().to_string());
     let (model, run) = (path("model"), path("run.toml"));
     let usage = match task {
@@ -157,8 +168,11 @@ fn next_steps(task: Task, out: &Path) -> String {
         Task::Lm => format!("locus generate --model {model} --prompt 'The '"),
         Task::Seq2seq => format!("locus generate --model {model} --prompt 'a b c' --temperature 0"),
     };
+    let eval = scored.map_or_else(String::new, |file| {
+        format!("  locus eval --model {model} --data {}\n", quoted(&file.display().to_string()))
+    });
     format!(
-        "model      {model}\nreport     {}\n\nNext:\n  {usage}\n  locus train {run} --set model.position=none --out {}\n  \
+        "model      {model}\nreport     {}\n\nNext:\n  {usage}\n{eval}  locus train {run} --set model.position=none --out {}\n  \
          (locus is target/release/locus; `cargo xtask <verb>` builds and runs it)",
         path("report.txt"),
         quoted(&format!("{}-none", out.display())),

@@ -27,7 +27,7 @@ pub(crate) fn load(source: &Source, sets: &[String]) -> anyhow::Result<RunFile> 
     })?;
     let mut problems = Vec::new();
     for assignment in sets {
-        match parse_assignment("--set", assignment) {
+        match parse_assignment("--set", assignment, "train.epochs=3") {
             Ok((path, value)) => set(&mut table, &path, value),
             Err(problem) => problems.push(problem),
         }
@@ -64,7 +64,7 @@ pub(crate) fn read_options(sets: &[String]) -> Result<ReadOptions, ConfigErrors>
     let mut problems = Vec::new();
     for assignment in sets {
         let mut one = Table::new();
-        match parse_assignment("--read", assignment) {
+        match parse_assignment("--read", assignment, "columns.text=1") {
             Ok((path, value)) => {
                 set(&mut one, &path, value.clone());
                 match Value::Table(one).try_into::<ReadOptions>() {
@@ -86,9 +86,12 @@ pub(crate) fn read_options(sets: &[String]) -> Result<ReadOptions, ConfigErrors>
 }
 
 /// `key.path=value`; the value is TOML, or a string where it is not.
-fn parse_assignment(flag: &str, text: &str) -> Result<(Vec<String>, Value), Problem> {
+pub(crate) fn parse_assignment(
+    flag: &str,
+    text: &str,
+    example: &str,
+) -> Result<(Vec<String>, Value), Problem> {
     let Some((key, value)) = text.split_once('=').filter(|(key, _)| !key.trim().is_empty()) else {
-        let example = if flag == "--read" { "columns.text=1" } else { "train.epochs=3" };
         return Err(Problem::new(flag, text, &format!("key=value, for instance {example}")));
     };
     let value = value.trim();
@@ -97,7 +100,8 @@ fn parse_assignment(flag: &str, text: &str) -> Result<(Vec<String>, Value), Prob
     Ok((path, parsed.unwrap_or_else(|| Value::String(value.to_owned()))))
 }
 
-fn set(table: &mut Table, path: &[String], value: Value) {
+/// Puts a value below a path of keys.
+pub(crate) fn set(table: &mut Table, path: &[String], value: Value) {
     let [key, rest @ ..] = path else { return };
     if rest.is_empty() {
         table.insert(key.clone(), value);
@@ -105,7 +109,8 @@ fn set(table: &mut Table, path: &[String], value: Value) {
     }
     let below = table.entry(key.clone()).or_insert_with(|| Value::Table(Table::new()));
     // `position = "alibi"` gives way to `position.rotary.base`, and the table of one choice to that of another.
-    let is_choice = ["position", "combine", "warmup", "clip_norm"].contains(&key.as_str());
+    let is_choice = ["position", "combine", "over", "between", "distances", "warmup", "clip_norm"]
+        .contains(&key.as_str());
     let other_choice = is_choice && below.as_table().is_some_and(|t| !t.contains_key(&rest[0]));
     if !below.is_table() || other_choice {
         *below = Value::Table(Table::new());
@@ -227,12 +232,15 @@ mod tests {
     #[test]
     fn all_problems_come_at_once_with_the_nearest_name() {
         let text = format!("{FILE}token_dropout = 2\n[model]\nn_hedas = 3\nd_model = 'wide'\n");
-        let text = problems(&text, &["train.epochs=many", "model.position=rotory", "novalue"]);
+        let sets =
+            ["train.epochs=many", "model.position=rotory", "train.gradient_checkpointing=blocks", "novalue"];
+        let text = problems(&text, &sets);
         for part in [
             "n_hedas",
             "'n_heads'",
             "model.d_model = \"wide\"",
             "train.epochs",
+            "`none` or `block`",
             "'rotary'",
             "novalue",
             "token_dropout",

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::class_weights::ClassWeights;
 
 pub(crate) use init::{InitSection, PositionFit, VectorScale};
-pub(crate) use layers::{Source, load, read_options};
+pub(crate) use layers::{Source, load, parse_assignment, read_options, set};
 pub(crate) use problems::{ConfigErrors, Problem};
 
 /// What a run is for.
@@ -311,6 +311,11 @@ fn split<'de, D: Deserializer<'de>, Own: DeserializeOwned, Rest: DeserializeOwne
     Ok((own, rest))
 }
 
+/// A value as the run file has it.
+fn shown(value: &impl Serialize) -> String {
+    toml::Value::try_from(value).map(|value| value.to_string()).unwrap_or_default()
+}
+
 impl RunFile {
     /// Everything wrong with the values, beyond their types.
     pub(crate) fn check(&self) -> Vec<Problem> {
@@ -336,8 +341,12 @@ impl RunFile {
         );
         let TrainSection { label_smoothing: smoothing, focal_gamma: gamma, class_weights, .. } = &self.train;
         unless(share(*smoothing), "train.label_smoothing", smoothing.to_string(), "0 or more and below 1");
-        let is_exponent = gamma.is_finite() && *gamma >= 0.0;
-        unless(is_exponent, "train.focal_gamma", gamma.to_string(), "0 or more; 2 is usual");
+        unless(
+            (0.0..=100.0).contains(gamma),
+            "train.focal_gamma",
+            format!("{gamma:?}"),
+            "0 to 100; 2 is usual",
+        );
         for weight in class_weights.iter().flat_map(ClassWeights::out_of_range) {
             unless(false, "train.class_weights", weight.to_string(), "weights of 0 or more");
         }
@@ -362,6 +371,9 @@ impl RunFile {
                 unless(!smooth, "train.label_smoothing", smoothing.to_string(), "0: numbers are no labels");
             }
         }
+        for (key, found, tasks) in self.keys_of_other_tasks() {
+            unless(false, key, found, &format!("none: it is only for {tasks}"));
+        }
         for (key, size) in [
             ("train.batch_size", self.train.batch_size),
             ("train.eval_batch_size", self.train.eval_batch_size),
@@ -384,6 +396,27 @@ impl RunFile {
             of_fit.into_iter().map(|p| Problem::new(&format!("train.{}", p.key), p.found, &p.allowed)),
         );
         problems
+    }
+
+    /// Keys of the model with a value of their own that this task does not read: key, value, and the tasks that read it.
+    fn keys_of_other_tasks(&self) -> Vec<(&'static str, String, &'static str)> {
+        let (model, usual) = (&self.model, ModelSection::default());
+        let pools = matches!(self.task, Task::Classify | Task::Multilabel | Task::Regression);
+        let writes = matches!(self.task, Task::Lm | Task::Seq2seq);
+        let mut keys = Vec::new();
+        if self.task != Task::Ner && model.decoding != usual.decoding {
+            keys.push(("model.decoding", shown(&model.decoding), "ner"));
+        }
+        if !pools && model.pooling != usual.pooling {
+            keys.push(("model.pooling", shown(&model.pooling), "classify, multilabel and regression"));
+        }
+        if self.task != Task::Multilabel && model.thresholds != usual.thresholds {
+            keys.push(("model.thresholds", shown(&model.thresholds), "multilabel"));
+        }
+        if !writes && model.tied != usual.tied {
+            keys.push(("model.tied", shown(&model.tied), "lm and seq2seq"));
+        }
+        keys
     }
 
     /// The head, before the number of labels is known.

@@ -34,6 +34,7 @@ impl Place {
         command
             .env("XDG_CACHE_HOME", self.path("cache"))
             .env_remove("LOCUS_DATA")
+            .env_remove("LOCUS_THREADS")
             .env_remove("RUST_BACKTRACE");
         command
     }
@@ -62,7 +63,7 @@ impl Place {
     }
 }
 
-pub struct Run(Output);
+pub struct Run(pub Output);
 
 impl Run {
     pub fn code(&self) -> Option<i32> {

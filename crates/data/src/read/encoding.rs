@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use encoding_rs::{DecoderResult, Encoding, UTF_8};
+use encoding_rs::{DecoderResult, Encoding, UTF_8, UTF_16BE, UTF_16LE};
 
 use crate::DataError;
 use crate::error::Problems;
@@ -20,9 +20,23 @@ pub(super) fn decode(path: &Path, bytes: Vec<u8>, encoding: Option<&str>) -> Res
             invalid(path, UTF_8, asked.is_some(), error.as_bytes(), at)
         })?
     } else {
+        if mark == 0 && [UTF_16LE, UTF_16BE].contains(&encoding) && is_rather_utf8(&bytes) {
+            let name = encoding.name();
+            let message = format!(
+                "`encoding` says {name}, but every byte reads as UTF-8 and none is zero; leave `encoding` away"
+            );
+            return Err(DataError::Format { path: path.to_owned(), message });
+        }
         decode_as(path, encoding, asked.is_some(), &bytes[mark..])?
     };
     Ok(line_ends(text))
+}
+
+/// Whether bytes that are said to be UTF-16 are UTF-8: line ends and blanks have a zero byte in UTF-16, and what has none
+/// (a line of Chinese) is UTF-8 too by chance alone, which a few characters rule out.
+fn is_rather_utf8(bytes: &[u8]) -> bool {
+    const ENOUGH: usize = 32;
+    bytes.len() >= ENOUGH && !bytes.contains(&0) && std::str::from_utf8(bytes).is_ok()
 }
 
 fn find(path: &Path, name: &str) -> Result<&'static Encoding, DataError> {
@@ -123,6 +137,24 @@ mod tests {
             error.starts_with("a.txt: unknown encoding `latin-one`; expected a name such as utf-8"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn utf8_that_is_called_utf16_is_refused() {
+        for (text, name) in [
+            ("A plain line of text, and more.\n", "utf-16le"),
+            ("市长在上海会见了工程师和记者。\n", "utf-16be"),
+        ] {
+            let error = texts(text.as_bytes(), Some(name)).expect_err("UTF-8");
+            let said =
+                format!("a.txt: `encoding` says {}, but every byte reads as UTF-8", name.to_uppercase());
+            assert!(error.starts_with(&said), "{error}");
+            let utf16: Vec<u8> = text
+                .encode_utf16()
+                .flat_map(|unit| if name == "utf-16le" { unit.to_le_bytes() } else { unit.to_be_bytes() })
+                .collect();
+            assert_eq!(texts(&utf16, Some(name)), Ok(vec![text.trim().to_owned()]));
+        }
     }
 
     #[test]

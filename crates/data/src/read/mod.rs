@@ -52,11 +52,15 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Examples, DataError> {
     }
     let place = source::place_of(path)?;
     let given = options.format.or_else(|| Format::of_bytes(&place));
+    if let Some(format) = given {
+        refuse_pointer(path, &place, format)?;
+    }
     if given == Some(Format::Parquet) {
         return finish(path, Format::Parquet, options, parquet::read(path, &place, options)?);
     }
     let source = Source::open_as(path, options.encoding.as_deref())?;
     let format = given.map_or_else(|| Format::recognise(&source), Ok)?;
+    refuse_pointer(path, &source.place, format)?;
     let examples = match format {
         Format::Conll => conll::read(&source, options),
         Format::Csv => table::read(&source, options, b','),
@@ -72,6 +76,20 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Examples, DataError> {
         }),
     }?;
     finish(path, format, options, examples)
+}
+
+/// A pointer leads into a JSON document and into nothing else.
+fn refuse_pointer(path: &Path, place: &place::Place, format: Format) -> Result<(), DataError> {
+    match &place.pointer {
+        Some(pointer) if format != Format::Json => Err(DataError::Format {
+            path: path.to_owned(),
+            message: format!(
+                "`#{pointer}` names a list in a JSON document (format `json`), but the format here is `{format}`; leave \
+                 it away"
+            ),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// What a build without the feature says.
@@ -188,6 +206,29 @@ mod tests {
         assert_eq!(examples.len(), 1);
         let error = read_text("a.csv", "text,label\nc,NS\n", &options).expect_err("nothing left");
         assert_eq!(error, "a.csv: holds no examples");
+    }
+
+    #[test]
+    fn a_pointer_into_what_is_no_json_document_is_refused() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let error_of = |name: &str, text: &str, options: &ReadOptions| {
+            std::fs::write(dir.path().join(name), text).expect("write");
+            read(&dir.path().join(format!("{name}#/train")), options).expect_err("no list").to_string()
+        };
+        for (name, text, format) in [
+            ("a.csv", "text,label\na,b\n", "csv"),
+            ("a.conll", "Mira B-PER\n", "conll"),
+            ("a.jsonl", "{\"text\": \"a\", \"label\": \"b\"}\n", "jsonl"),
+            ("a.parquet", "PAR1", "parquet"),
+        ] {
+            let error = error_of(name, text, &ReadOptions::default());
+            let said = format!(
+                "`#/train` names a list in a JSON document (format `json`), but the format here is `{format}`"
+            );
+            assert!(error.contains(&said), "{error}");
+        }
+        let options = ReadOptions { format: Some(Format::Lines), ..Default::default() };
+        assert!(error_of("b.json", "a\n", &options).contains("the format here is `lines`"));
     }
 
     #[test]

@@ -9,9 +9,15 @@ use crate::{DataError, Examples, ReadOptions};
 
 pub(super) fn read(source: &Source, options: &ReadOptions, delimiter: u8) -> Result<Examples, DataError> {
     let wrong = |message: String| DataError::Format { path: source.path.clone(), message };
+    let has_quotes = options.quotes.unwrap_or(delimiter == b',');
+    if has_quotes && let Some(line) = open_quote(source.text.as_bytes(), delimiter) {
+        let message = "a field begins with a double quote here, and no quote ends it: what follows would be one field. \
+                       Close it, or set `quotes = false` where quotes are text";
+        return Err(Problems::only(&source.path, line, message.to_owned()));
+    }
     let mut table = csv::ReaderBuilder::new()
         .delimiter(delimiter)
-        .quoting(options.quotes.unwrap_or(delimiter == b','))
+        .quoting(has_quotes)
         // The source's lines end with `\n`; a carriage return inside a field is text.
         .terminator(csv::Terminator::Any(b'\n'))
         .flexible(true)
@@ -30,6 +36,34 @@ pub(super) fn read(source: &Source, options: &ReadOptions, delimiter: u8) -> Res
         rows.push((lines.line_of(&record), Value::Array(cells)));
     }
     rows::examples(&source.path, &Rows { header, rows }, options, Problems::new(&source.path))
+}
+
+/// The line on which a quote opens that nothing closes. A quote opens at the start of a field only, and two quotes in a
+/// field stand for one.
+fn open_quote(text: &[u8], delimiter: u8) -> Option<usize> {
+    #[derive(PartialEq)]
+    enum At {
+        Start,
+        Plain,
+        Quoted,
+        /// After a quote in a quoted field: its end, or the first of two.
+        Closed,
+    }
+    let (mut at, mut line, mut opened) = (At::Start, 1, 1);
+    for &byte in text {
+        at = match (at, byte) {
+            (At::Start, b'"') => {
+                opened = line;
+                At::Quoted
+            }
+            (At::Quoted, b'"') => At::Closed,
+            (At::Quoted, _) | (At::Closed, b'"') => At::Quoted,
+            (_, byte) if byte == delimiter || byte == b'\n' => At::Start,
+            _ => At::Plain,
+        };
+        line += usize::from(byte == b'\n');
+    }
+    (at == At::Quoted).then_some(opened)
 }
 
 /// Counts lines up to a row. The csv crate's own count is one short after blank lines.
@@ -68,6 +102,26 @@ mod tests {
         let list = labelled("a.csv", text, &ReadOptions::default()).expect("reads");
         assert_eq!(list[0].text, "two\nlines, \"quoted\"");
         assert_eq!((list[0].line, list[1].line, list[1].label.as_str()), (2, 5, "bad"));
+    }
+
+    #[test]
+    fn a_quote_that_nothing_closes_is_named_with_its_line() {
+        let open = "text,label\n\"one, \"\"two\"\"\n\",good\nnot \"here,bad\n\"and so\non,bad\nmore,good\n";
+        let error = labelled("a.csv", open, &ReadOptions::default()).expect_err("open");
+        assert!(error.starts_with("a.csv:5: a field begins with a double quote here"), "{error}");
+        assert!(error.contains("quotes = false"), "{error}");
+        let closed = open.replace("on,bad", "on\",bad");
+        assert_eq!(labelled("a.csv", &closed, &ReadOptions::default()).map(|list| list.len()), Ok(4));
+        for text in ["text,label\n\"a\",b", "text,label\na,\"b\"", "text,label\n\"a\"\"\",b\n"] {
+            assert_eq!(
+                labelled("a.csv", text, &ReadOptions::default()).map(|list| list.len()),
+                Ok(1),
+                "{text}"
+            );
+        }
+        let plain = ReadOptions { quotes: Some(false), ..Default::default() };
+        let list = labelled("a.csv", "text,label\n\"a,b\n", &plain).expect("quotes are text");
+        assert_eq!(list[0].text, "\"a");
     }
 
     #[test]

@@ -20,7 +20,8 @@ pub(super) fn to_iob2(
 ) -> Vec<Tagged> {
     for sentence in &sentences {
         for (tag, &line) in sentence.tags.iter().zip(&sentence.lines) {
-            if let Some(problem) = tags::problem(tag) {
+            let of_scheme = || options.scheme.and_then(|scheme| tags::problem_in(tag, scheme));
+            if let Some(problem) = tags::problem(tag).or_else(of_scheme) {
                 problems.at(line, problem);
             }
         }
@@ -40,4 +41,28 @@ fn convert(sentence: Sentence, scheme: TagScheme, problems: &mut Problems) -> Ta
         sentence.tags
     });
     Tagged { words: sentence.words, tags, line }
+}
+
+#[cfg(test)]
+mod tests {
+    use locus_metrics::tags::TagScheme;
+
+    use crate::ReadOptions;
+    use crate::read::testing::read_text;
+
+    #[test]
+    fn tags_that_the_given_scheme_lacks_are_named_with_their_lines() {
+        let text = "Mira S-PER\nsaw O\nNew B-LOC\nYork E-LOC\n";
+        let read = |scheme| read_text("a.conll", text, &ReadOptions { scheme, ..Default::default() });
+        let error = read(Some(TagScheme::Iob2)).expect_err("no S and E");
+        let said =
+            "a.conll:1: tag \"S-PER\" has the prefix \"S\", which the scheme iob2 lacks; expected one of B I";
+        assert!(
+            error.contains("2 problems") && error.contains(said) && error.contains("a.conll:4: "),
+            "{error}"
+        );
+        assert!(read(Some(TagScheme::Io)).expect_err("no B either").contains("3 problems"));
+        assert_eq!(read(Some(TagScheme::Bioes)), read(None));
+        assert!(read(None).is_ok());
+    }
 }

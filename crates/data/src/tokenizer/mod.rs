@@ -156,6 +156,10 @@ impl Tokenizer {
         inner.with_truncation(None).map_err(failed("cannot lift truncation"))?;
         inner.set_encode_special_tokens(true);
         guard_specials(&mut inner)?;
+        if inner.get_vocab(false).is_empty() {
+            let what = "the vocabulary is empty: there is nothing that text could become".to_owned();
+            return Err(DataError::Tokenizer { what, source: None });
+        }
         let specials = frame::find_specials(&inner, settings)?;
         // Where one token is both unknown and the end (GPT-2), it is rather the end.
         let shown = specials.unk.filter(|_| specials.unk != specials.eos);

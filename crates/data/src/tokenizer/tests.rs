@@ -38,6 +38,15 @@ fn an_id_past_what_a_table_can_hold_is_refused() {
 }
 
 #[test]
+fn an_empty_vocabulary_is_refused() {
+    let text = r#"{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,
+        "pre_tokenizer":null,"post_processor":null,"decoder":null,
+        "model":{"type":"WordLevel","vocab":{},"unk_token":"[UNK]"}}"#;
+    let error = Tokenizer::from_json(text.as_bytes()).expect_err("nothing in it").to_string();
+    assert!(error.contains("the vocabulary is empty"), "{error}");
+}
+
+#[test]
 fn special_tokens_come_first() {
     for kind in KINDS {
         let tokenizer = train(kind);

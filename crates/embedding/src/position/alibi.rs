@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::PositionShape;
 use super::config::SchemeConfig;
+use super::facts::{Facts, Family};
 use super::relative::Relative;
 use super::scheme::{LayerPass, Pass, Prepared, Scheme};
 
@@ -23,11 +24,21 @@ use super::scheme::{LayerPass, Pass, Prepared, Scheme};
 #[serde(default, deny_unknown_fields)]
 pub struct AlibiConfig {}
 
-impl SchemeConfig for AlibiConfig {}
+impl SchemeConfig for AlibiConfig {
+    fn facts(&self) -> Facts {
+        Facts {
+            family: Family::Bias,
+            does: "`−m_h·|i − j|`; any number of heads; causal or symmetric with the stack",
+            parameters: "0",
+            longer_texts: "well",
+            paper: "arXiv:2108.12409",
+        }
+    }
+}
 
 impl AlibiConfig {
     pub(super) fn init<B: Backend>(&self, shape: &PositionShape, _: Key, _: &B::Device) -> Alibi {
-        Alibi { n_heads: shape.n_heads }
+        Alibi::steeper(shape.n_heads, 1.0)
     }
 }
 
@@ -35,6 +46,14 @@ impl AlibiConfig {
 #[derive(Module, Clone, Debug)]
 pub struct Alibi {
     n_heads: usize,
+    factor: f64,
+}
+
+impl Alibi {
+    /// With slopes that are `factor` times as large.
+    pub(super) fn steeper(n_heads: usize, factor: f64) -> Self {
+        Self { n_heads, factor }
+    }
 }
 
 /// The slope of each head.
@@ -59,7 +78,8 @@ impl<B: Backend> Scheme<B> for Alibi {
     fn prepare(&self, pass: &Pass<'_>, device: &B::Device) -> Prepared {
         let slopes = slopes(self.n_heads);
         let bias = Relative::of(pass).bias::<B>(|distances| {
-            let values: Vec<f32> = slopes.iter().flat_map(|m| penalties(*m, distances)).collect();
+            let values: Vec<f32> =
+                slopes.iter().flat_map(|m| penalties(self.factor * m, distances)).collect();
             Tensor::from_data(TensorData::new(values, [self.n_heads, distances.len()]), device)
         });
         Prepared::new(bias)

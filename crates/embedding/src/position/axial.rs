@@ -1,7 +1,7 @@
 //! Axial rotary: tokens of a grid, whose pairs turn alternately by column and by row.
 //!
 //! Formula: `θ_t = base^(−t/(d_head/4))`; pair `2t` turns by `x·θ_t`, pair `2t + 1` by `y·θ_t`. Heo et al. 2024,
-//! arXiv:2403.13298, eq. 6–7 and §3.1 (base 100).
+//! arXiv:2403.13298 (base 100).
 //! Convention: a text is read as the rows of a grid `width` columns wide: position `p` lies at row `y = p div width`, column
 //! `x = p mod width`. Tokens that have several axes lie at row `axis(0)` and column `axis(1)`.
 //! Parameters: 0. Limit: none. Cache: the final key.
@@ -12,6 +12,7 @@ use locus_backend::rng::Key;
 use serde::{Deserialize, Serialize};
 
 use super::config::SchemeConfig;
+use super::facts::{Facts, Family};
 use super::scheme::{LayerPass, Pass, Prepared, Scheme, Views};
 use super::turns::{Pairing, Tables, Turn, thetas};
 use super::{PositionProblem, PositionShape};
@@ -36,6 +37,16 @@ impl Default for AxialConfig {
 }
 
 impl SchemeConfig for AxialConfig {
+    fn facts(&self) -> Facts {
+        Facts {
+            family: Family::Rotary,
+            does: "turns by row and column of a grid",
+            parameters: "0",
+            longer_texts: "as `rotary`",
+            paper: "arXiv:2403.13298",
+        }
+    }
+
     fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         PositionProblem::base(self.base, problems);
         PositionProblem::unless(self.width > 0, problems, "width", self.width, "at least 1");

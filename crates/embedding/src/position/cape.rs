@@ -2,8 +2,8 @@
 //!
 //! Formula: in training `p' = (p + Δ + δ_p) · e^λ`, with `Δ` from `U(−g, g)` and `λ` from `U(−ln s, ln s)` for each text and
 //! `δ_p` from `U(−l, l)` for each token; then the sinusoidal embedding of `p'`. In evaluation `p' = p`. Likhomanenko et al.
-//! 2021, arXiv:2106.03143, eq. 4–6. The authors also count from the middle of a text (`mean_normalize`), which must then be
-//! read at once; this is left out.
+//! 2021, arXiv:2106.03143. The authors also count from the middle of a text (`mean_normalize`), which must then be
+//! read at once; this is left out. The default bounds are this project's; those of `CAPE1d` do nothing (0, 0 and 1).
 //! Convention: the layouts of [`Sinusoidal`].
 //! Parameters: 0. Limit: none. Cache: the final key.
 
@@ -13,6 +13,7 @@ use locus_backend::rng::Key;
 use serde::{Deserialize, Serialize};
 
 use super::config::SchemeConfig;
+use super::facts::{Facts, Family};
 use super::scheme::Scheme;
 use super::{Layout, PositionProblem, PositionShape, Sinusoidal, SinusoidalConfig};
 use crate::Tokens;
@@ -43,6 +44,16 @@ impl Default for CapeConfig {
 }
 
 impl SchemeConfig for CapeConfig {
+    fn facts(&self) -> Facts {
+        Facts {
+            family: Family::Absolute,
+            does: "sinusoidal; in training positions are moved, blurred and stretched",
+            parameters: "0",
+            longer_texts: "by augmentation",
+            paper: "arXiv:2106.03143",
+        }
+    }
+
     fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         self.sinusoidal().check(shape, problems);
         for (key, shift) in
@@ -111,7 +122,8 @@ mod tests {
 
     #[test]
     fn positions_move_within_their_bounds_in_training_only() {
-        let shape = PositionShape { d_model: 8, n_heads: 2, d_head: 4, max_seq_len: 5, form: Form::Causal };
+        let form = Form::Causal;
+        let shape = PositionShape { d_model: 8, n_heads: 2, n_kv_heads: 2, d_head: 4, max_seq_len: 5, form };
         let config =
             CapeConfig { max_global_shift: 3.0, max_local_shift: 0.4, max_scale: 1.5, ..Default::default() };
         let cape = config.init::<NdArray>(&shape, Key::new(1), &Default::default());

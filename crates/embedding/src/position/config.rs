@@ -4,7 +4,9 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde_json::Value;
 
+use super::facts::Facts;
 use super::{Form, PositionConfig};
 
 /// What the schemes need to know of the model.
@@ -14,6 +16,8 @@ pub struct PositionShape {
     pub d_model: usize,
     /// Number of query heads.
     pub n_heads: usize,
+    /// Number of key and value heads.
+    pub n_kv_heads: usize,
     /// Width of a head.
     pub d_head: usize,
     /// The longest sequence the model is made for.
@@ -76,6 +80,9 @@ impl PositionProblem {
 
 /// What the configuration of a scheme says of itself.
 pub(super) trait SchemeConfig {
+    /// What lists and pages say of the scheme.
+    fn facts(&self) -> Facts;
+
     /// Adds everything that is wrong with it in a model of this shape.
     fn check(&self, _shape: &PositionShape, _problems: &mut Vec<PositionProblem>) {}
 
@@ -88,6 +95,36 @@ pub(super) trait SchemeConfig {
     fn acts_on_embedding(&self) -> bool {
         false
     }
+
+    /// The parameter whose rows are positions, and how many of its rows come before that of position 0.
+    fn position_table(&self) -> Option<(&'static str, usize)> {
+        None
+    }
+
+    /// Looks up the ids of tokens that the configuration names.
+    fn find_tokens(&mut self, _id: &dyn Fn(&str) -> Option<u32>, _problems: &mut Vec<PositionProblem>) {}
+}
+
+/// What vocabularies write before a token: nothing, or a mark of where it stands in a word (WordPiece, SentencePiece,
+/// byte-level BPE).
+const MARKS: [&str; 4] = ["", "##", "▁", "Ġ"];
+
+/// Fills empty `ids` with those of the named tokens, with every mark, that a vocabulary has; not one of them is a problem.
+pub(super) fn find_ids(
+    ids: &mut Vec<u32>,
+    names: &[String],
+    id: &dyn Fn(&str) -> Option<u32>,
+    key: &str,
+    problems: &mut Vec<PositionProblem>,
+) {
+    if !ids.is_empty() {
+        return;
+    }
+    let marked = names.iter().flat_map(|name| MARKS.iter().map(move |mark| format!("{mark}{name}")));
+    ids.extend(marked.filter_map(|token| id(&token)));
+    let found = format!("none of {names:?} in the vocabulary");
+    let allowed = "the ids of such tokens: name some that the tokenizer has, or choose another tokenizer";
+    PositionProblem::unless(!ids.is_empty(), problems, key, found, allowed);
 }
 
 impl PositionConfig {
@@ -101,14 +138,55 @@ impl PositionConfig {
         self.config().is_some_and(SchemeConfig::acts_on_embedding)
     }
 
+    /// The parameter whose rows are positions, and how many of its rows come before that of position 0: what can be made
+    /// longer by interpolation.
+    pub fn position_table(&self) -> Option<(&'static str, usize)> {
+        self.config().and_then(SchemeConfig::position_table)
+    }
+
+    /// Looks up the ids of tokens that the scheme counts by, where they are not set, and says what it does not find. `id`
+    /// gives the id of a token as the vocabulary writes it.
+    pub fn find_tokens(&mut self, id: &dyn Fn(&str) -> Option<u32>) -> Vec<PositionProblem> {
+        let mut problems = Vec::new();
+        if let Some(config) = self.config_mut() {
+            config.find_tokens(id, &mut problems);
+        }
+        problems
+    }
+
     /// Everything that is wrong with the scheme in a model of this shape.
     pub fn check(&self, shape: &PositionShape) -> Vec<PositionProblem> {
-        let mut problems = Vec::new();
-        if let Some(config) = self.config() {
+        let mut problems = too_large(self);
+        // Sizes are added and multiplied from here on.
+        if let Some(config) = self.config().filter(|_| problems.is_empty()) {
             config.check(shape, &mut problems);
         }
         problems
     }
+}
+
+/// The whole numbers of a configuration that are far above any model's; ids of tokens are none.
+fn too_large(config: &PositionConfig) -> Vec<PositionProblem> {
+    const LARGEST: u64 = 1 << 20;
+    fn visit(value: &Value, key: &str, problems: &mut Vec<PositionProblem>) {
+        match value {
+            Value::Object(below) => {
+                for (name, value) in below.iter().filter(|(name, _)| !name.ends_with("_ids")) {
+                    let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+                    visit(value, &key, problems);
+                }
+            }
+            Value::Array(values) => values.iter().for_each(|value| visit(value, key, problems)),
+            Value::Number(n) if n.as_u64().is_some_and(|n| n > LARGEST) => {
+                PositionProblem::unless(false, problems, key, n, &format!("at most {LARGEST}"));
+            }
+            _ => {}
+        }
+    }
+    let mut problems = Vec::new();
+    let written = serde_json::to_value(config).unwrap_or_default();
+    visit(written.get(config.name()).unwrap_or(&Value::Null), "", &mut problems);
+    problems
 }
 
 impl<'de> Deserialize<'de> for PositionConfig {
@@ -158,7 +236,7 @@ pub(super) fn unknown<E: Error>(name: &str) -> E {
 
 #[cfg(test)]
 mod tests {
-    use super::PositionConfig;
+    use super::{Form, PositionConfig, PositionShape};
 
     #[derive(serde::Deserialize, serde::Serialize)]
     struct Model {
@@ -187,5 +265,29 @@ mod tests {
         let two = "[position.rotary]\n[position.alibi]";
         let error = toml::from_str::<Model>(two).err().expect("refused").to_string();
         assert!(error.contains("rotary") && error.contains("alibi"), "{error}");
+    }
+
+    #[test]
+    fn sizes_far_above_any_model_are_refused_before_anything_is_computed_with_them() {
+        let shape = PositionShape {
+            d_model: 8,
+            n_heads: 2,
+            n_kv_heads: 2,
+            d_head: 4,
+            max_seq_len: 5,
+            form: Form::Causal,
+        };
+        for (toml, key) in [
+            ("learned = { max_positions = 9223372036854775807, offset = 9 }", "max_positions"),
+            ("deberta = { span = 4611686018427387904 }", "span"),
+            ("dape = { over = { fire = { hidden = 1048577 } } }", "over.fire.hidden"),
+        ] {
+            let config: PositionConfig = toml::from_str(toml).expect("reads");
+            let problems = config.check(&shape);
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            assert_eq!((problems[0].key.as_str(), problems[0].allowed.as_str()), (key, "at most 1048576"));
+        }
+        let ids: PositionConfig = toml::from_str("abacus = { digit_ids = [4000000000] }").expect("reads");
+        assert_eq!(ids.check(&shape), []);
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Formula: chunks are `c = chunk − local` long. A key lies at `j mod c`; a query at `i mod c` for keys of its own chunk, at
 //! `min(i mod c + c, chunk)` for those of the chunk before, and at `min(2c − 1, chunk)` for earlier ones. The `local` keys
-//! before a query keep their exact distance across the border. An et al. 2024, arXiv:2402.17463, eq. 2–9, as in the authors'
+//! before a query keep their exact distance across the border. An et al. 2024, arXiv:2402.17463, as in the authors'
 //! ChunkLlama: `chunk` is 3/4 and `local` 1/16 of the training length.
 //! Convention: [`Pairing`]. Nothing is trained: a rotary model reads longer texts. Chunks are cut at fixed positions.
 //! Decoders only: the formula is not for keys after a query.
@@ -15,6 +15,7 @@ use locus_backend::rng::Key;
 use serde::{Deserialize, Serialize};
 
 use super::config::SchemeConfig;
+use super::facts::{Facts, Family};
 use super::scheme::{CachePolicy, LayerPass, Pass, Prepared, Scheme, Views};
 use super::turns::{Pairing, thetas};
 use super::views::{Way, Ways};
@@ -41,6 +42,16 @@ impl Default for DualChunkConfig {
 }
 
 impl SchemeConfig for DualChunkConfig {
+    fn facts(&self) -> Facts {
+        Facts {
+            family: Family::Rotary,
+            does: "places counted in chunks",
+            parameters: "0",
+            longer_texts: "well, untrained",
+            paper: "arXiv:2402.17463",
+        }
+    }
+
     fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         PositionProblem::base(self.base, problems);
         PositionProblem::even_head(shape, problems);

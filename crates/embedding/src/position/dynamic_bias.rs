@@ -1,7 +1,7 @@
 //! Dynamic position bias: a small network of the distance.
 //!
 //! Formula: `MLP(sign(i − j) · ln(1 + |i − j|))_h` is added to the scaled scores, with a network `1 → hidden → hidden →
-//! n_heads` with SiLU. Logarithmic distances as in Swin v2, Liu et al. 2021, arXiv:2111.09883, eq. 4; the network as in
+//! n_heads` with SiLU. Logarithmic distances as in Swin v2, Liu et al. 2021, arXiv:2111.09883; the network as in
 //! x-transformers' `DynamicPositionBias` (depth 2, no norm), in one dimension.
 //! Parameters: `2·hidden + hidden·(hidden + 1) + (hidden + 1)·n_heads`. Limit: none; the network's answer to distances that it
 //! has not seen is its own. Cache: the final key.
@@ -14,6 +14,7 @@ use locus_backend::rng::Key;
 use serde::{Deserialize, Serialize};
 
 use super::config::SchemeConfig;
+use super::facts::{Facts, Family};
 use super::relative::Relative;
 use super::scheme::{LayerPass, Pass, Prepared, Scheme};
 use super::{PositionProblem, PositionShape};
@@ -33,6 +34,16 @@ impl Default for DynamicBiasConfig {
 }
 
 impl SchemeConfig for DynamicBiasConfig {
+    fn facts(&self) -> Facts {
+        Facts {
+            family: Family::Bias,
+            does: "a network of the distance",
+            parameters: "2·hidden + hidden·(hidden + 1) + (hidden + 1)·n_heads",
+            longer_texts: "to some degree",
+            paper: "arXiv:2111.09883",
+        }
+    }
+
     fn check(&self, _shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         PositionProblem::unless(self.hidden > 0, problems, "hidden", self.hidden, "at least 1");
     }

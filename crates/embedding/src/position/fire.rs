@@ -1,9 +1,8 @@
 //! FIRE: a small network of the distance, taken relative to how far the query has come.
 //!
 //! Formula: `MLP(ψ(|i − j|) / (ψ(max(i, |m·L|)) + 10⁻⁶))` is added to the scaled scores, `ψ(x) = ln(|c·x| + 1)`, with learned
-//! `c` (from 0.1) and `m` (from 1), and a network `1 → hidden → n_heads` with ReLU. Li et al. 2023, arXiv:2310.04418, eq. 3–4
-//! and the listing of the appendix. A query's last key has the argument 0 and, past the threshold, its first key 1, however
-//! long the text is.
+//! `c` (from 0.1) and `m` (from 1), and a network `1 → hidden → n_heads` with ReLU. Li et al. 2023,
+//! arXiv:2310.04418. A query's last key has the argument 0 and, past the threshold, its first key 1, however long the text is.
 //! Convention: positions count from 0. In an encoder distance has no sign.
 //! Parameters: `2 + 2·hidden + (hidden + 1)·n_heads`, of each layer in the paper (`position_sharing = "per_layer"`). Limit:
 //! none. Cache: the final key. The bias depends on the position of the query too, so it is a dense matrix.
@@ -16,6 +15,7 @@ use locus_backend::rng::Key;
 use serde::{Deserialize, Serialize};
 
 use super::config::SchemeConfig;
+use super::facts::{Facts, Family};
 use super::numerics::{inverse, ln_1p};
 use super::scheme::{LayerPass, Pass, Prepared, Scheme};
 use super::views::cells;
@@ -40,6 +40,16 @@ impl Default for FireConfig {
 }
 
 impl SchemeConfig for FireConfig {
+    fn facts(&self) -> Facts {
+        Facts {
+            family: Family::Bias,
+            does: "a network of the distance relative to the query's position",
+            parameters: "2 + 2·hidden + (hidden + 1)·n_heads",
+            longer_texts: "well",
+            paper: "arXiv:2310.04418",
+        }
+    }
+
     fn check(&self, _shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         PositionProblem::unless(self.hidden > 0, problems, "hidden", self.hidden, "at least 1");
         PositionProblem::positive(self.threshold, problems, "threshold");

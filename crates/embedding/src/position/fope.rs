@@ -2,9 +2,9 @@
 //!
 //! Formula: of rotary's frequencies those with a whole turn in the training length are kept, `θ_m > 2π/L0`. Pair `n` has
 //! `cos_n(p) = Σ_m cos(p·θ_m) · C_mn` and `sin_n(p) = Σ_m sin(p·θ_m) · S_mn`, with trained `C` and `S` that start at the
-//! identity plus `N(0, σ²)`; the other pairs have cosine 1 and sine 0. Hua et al. 2024, arXiv:2412.17739, §4.
-//! Convention: halves. `C` and `S` are shared by the heads. Differs: the authors' code and vLLM give the pairs that do not
-//! turn a sine of 1, where the paper has frequency 0.
+//! identity plus `N(0, σ²)`; the other pairs have cosine 1 and sine 0. Hua et al. 2024, arXiv:2412.17739.
+//! Convention: halves. `C` and `S` are shared by the heads. Differs: the authors' mixtures are per head and start with Xavier noise of
+//! gain 0.3; their code and vLLM give the pairs that do not turn a sine of 1, where the paper has frequency 0.
 //! Not a rotation, so scores do not depend on distance alone.
 //! Parameters: `2·k²` for `k` kept frequencies. Limit: none. Cache: the final key.
 
@@ -17,6 +17,7 @@ use locus_backend::rng::Key;
 use serde::{Deserialize, Serialize};
 
 use super::config::SchemeConfig;
+use super::facts::{Facts, Family};
 use super::scheme::{LayerPass, Pass, Prepared, Scheme, Views};
 use super::turns::{Pairing, Tables, Turn, thetas};
 use super::{PositionProblem, PositionShape};
@@ -41,6 +42,16 @@ impl Default for FoPeConfig {
 }
 
 impl SchemeConfig for FoPeConfig {
+    fn facts(&self) -> Facts {
+        Facts {
+            family: Family::Rotary,
+            does: "turns by trained mixtures of its `k` fastest frequencies; slow pairs stand still",
+            parameters: "2·k²",
+            longer_texts: "better than `rotary`",
+            paper: "arXiv:2412.17739",
+        }
+    }
+
     fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         PositionProblem::base(self.base, problems);
         PositionProblem::even_head(shape, problems);

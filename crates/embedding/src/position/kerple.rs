@@ -1,7 +1,7 @@
 //! KERPLE: a bias that falls with distance by a kernel with two learned numbers per head.
 //!
 //! Formula: `−p_h · ln(1 + a_h·|i − j|)` (logarithmic) or `−a_h · |i − j|^(p_h)` (power) is added to the scaled scores. Chi et
-//! al. 2022, arXiv:2205.09921, definition 4 and table 1; initial values and bounds as in the authors' code: `p` from
+//! al. 2022, arXiv:2205.09921; initial values and bounds as in the authors' code: `p` from
 //! `U(0, 2)`, `a` from `U(0, 1)`, both at least 0.01, and `p` at most 2 in the power kernel.
 //! Convention: a number outside its bounds counts as the bound, and its gradient draws it back.
 //! Parameters: `2 · n_heads`, of each layer in the paper (`position_sharing = "per_layer"`). Limit: none. Cache: the final
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::PositionShape;
 use super::config::SchemeConfig;
+use super::facts::{Facts, Family};
 use super::numerics::{held, ln_1p};
 use super::relative::Relative;
 use super::scheme::{LayerPass, Pass, Prepared, Scheme};
@@ -39,7 +40,17 @@ pub struct KerpleConfig {
     pub kernel: Kernel,
 }
 
-impl SchemeConfig for KerpleConfig {}
+impl SchemeConfig for KerpleConfig {
+    fn facts(&self) -> Facts {
+        Facts {
+            family: Family::Bias,
+            does: "a kernel of distance, `log` or `power`",
+            parameters: "2·n_heads",
+            longer_texts: "well",
+            paper: "arXiv:2205.09921",
+        }
+    }
+}
 
 impl KerpleConfig {
     pub(super) fn init<B: Backend>(&self, shape: &PositionShape, key: Key, device: &B::Device) -> Kerple<B> {

@@ -13,6 +13,7 @@ use locus_backend::rng::Key;
 use serde::{Deserialize, Serialize};
 
 use super::config::SchemeConfig;
+use super::facts::{Facts, Family};
 use super::scheme::{Limit, Scheme};
 use super::{PositionProblem, PositionShape};
 use crate::Tokens;
@@ -40,6 +41,16 @@ impl Default for LearnedConfig {
 }
 
 impl SchemeConfig for LearnedConfig {
+    fn facts(&self) -> Facts {
+        Facts {
+            family: Family::Absolute,
+            does: "adds a trained vector; `offset` and `pad_row` for RoBERTa's and OPT's numbering",
+            parameters: "(max_positions + offset)·d_model",
+            longer_texts: "no",
+            paper: "arXiv:1810.04805",
+        }
+    }
+
     fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         let rows = self.max_positions(shape) + self.offset;
         let n = self.max_positions(shape);
@@ -58,6 +69,10 @@ impl SchemeConfig for LearnedConfig {
 
     fn acts_on_embedding(&self) -> bool {
         true
+    }
+
+    fn position_table(&self) -> Option<(&'static str, usize)> {
+        Some(("table", self.offset))
     }
 }
 

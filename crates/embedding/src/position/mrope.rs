@@ -2,7 +2,7 @@
 //!
 //! Formula: pair `n` turns by `axis(a_n) · θ_n`, `θ_n = base^(−2n/d_head)`, where `a_n` is 0 (time), 1 (height) or 2 (width).
 //! Text lies at the same place on all axes, so there it is [`Rotary`](super::Rotary). Qwen2-VL, Wang et al. 2024,
-//! arXiv:2409.12191, §2.1 (sections 16, 24 and 24 of 64 pairs); interleaved axes as in Qwen3-VL.
+//! arXiv:2409.12191 (sections 16, 24 and 24 of 64 pairs); interleaved axes as in Qwen3-VL.
 //! Where tokens lie is said by [`Tokens::axes`](crate::Tokens::axes); text that follows goes on past all of it.
 //! Parameters: 0. Limit: none. Cache: the final key.
 
@@ -12,6 +12,7 @@ use locus_backend::rng::Key;
 use serde::{Deserialize, Serialize};
 
 use super::config::SchemeConfig;
+use super::facts::{Facts, Family};
 use super::scheme::{LayerPass, Pass, Prepared, Scheme, Views};
 use super::turns::{Pairing, Tables, Turn, thetas};
 use super::{PositionProblem, PositionShape};
@@ -49,6 +50,16 @@ impl Default for MRopeConfig {
 }
 
 impl SchemeConfig for MRopeConfig {
+    fn facts(&self) -> Facts {
+        Facts {
+            family: Family::Rotary,
+            does: "turns by time, height and width",
+            parameters: "0",
+            longer_texts: "as `rotary`",
+            paper: "arXiv:2409.12191",
+        }
+    }
+
     fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         PositionProblem::base(self.base, problems);
         PositionProblem::even_head(shape, problems);

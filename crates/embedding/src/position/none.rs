@@ -7,11 +7,23 @@
 use burn::module::Module;
 use burn::tensor::backend::Backend;
 
+use super::facts::{Facts, Family};
 use super::scheme::Scheme;
 
 /// Does nothing.
 #[derive(Module, Clone, Debug, Default)]
 pub struct NoPosition {}
+
+impl NoPosition {
+    /// What [`SchemeConfig`](super::config::SchemeConfig) asks of schemes with a configuration.
+    pub(super) const FACTS: Facts = Facts {
+        family: Family::None,
+        does: "nothing; a causal mask alone still tells positions apart",
+        parameters: "0",
+        longer_texts: "often well",
+        paper: "arXiv:2203.16634, arXiv:2305.19466",
+    };
+}
 
 impl<B: Backend> Scheme<B> for NoPosition {
     fn name(&self) -> &'static str {

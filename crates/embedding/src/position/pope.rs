@@ -17,6 +17,7 @@ use locus_backend::rng::Key;
 use serde::{Deserialize, Serialize};
 
 use super::config::SchemeConfig;
+use super::facts::{Facts, Family};
 use super::numerics::softplus;
 use super::scheme::{LayerPass, Pass, Prepared, Scheme, Views};
 use super::turns::{Tables, Turn, thetas};
@@ -37,6 +38,16 @@ impl Default for PoPeConfig {
 }
 
 impl SchemeConfig for PoPeConfig {
+    fn facts(&self) -> Facts {
+        Facts {
+            family: Family::Rotary,
+            does: "magnitudes from content, angles from positions",
+            parameters: "n_heads·d_head",
+            longer_texts: "well",
+            paper: "arXiv:2509.10534",
+        }
+    }
+
     fn check(&self, _shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         PositionProblem::base(self.base, problems);
     }

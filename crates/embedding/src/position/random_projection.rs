@@ -15,6 +15,7 @@ use locus_backend::rng::Key;
 use serde::{Deserialize, Serialize};
 
 use super::config::SchemeConfig;
+use super::facts::{Facts, Family};
 use super::scheme::{Limit, Scheme};
 use super::{PositionProblem, PositionShape};
 use crate::Tokens;
@@ -57,6 +58,16 @@ impl Default for RandomProjectionConfig {
 }
 
 impl SchemeConfig for RandomProjectionConfig {
+    fn facts(&self) -> Facts {
+        Facts {
+            family: Family::Absolute,
+            does: "adds or appends `e_i = P·v_i`, both fixed or `v_i` trained",
+            parameters: "0, or max_positions·m",
+            longer_texts: "no",
+            paper: "the article behind the project",
+        }
+    }
+
     fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         PositionProblem::unless(self.m > 0, problems, "m", self.m, "at least 1");
         PositionProblem::unless(self.scale.is_finite(), problems, "scale", self.scale, "a finite number");
@@ -79,6 +90,10 @@ impl SchemeConfig for RandomProjectionConfig {
 
     fn acts_on_embedding(&self) -> bool {
         true
+    }
+
+    fn position_table(&self) -> Option<(&'static str, usize)> {
+        Some(("vectors", 0))
     }
 }
 

@@ -2,7 +2,7 @@
 //! the time that a longer text comes.
 //!
 //! Formula: in training the `n` tokens of a text get `n` distinct integers of `0 … max − 1` in order, drawn anew in every pass,
-//! and another scheme takes them as positions. Ruoss et al. 2023, arXiv:2305.16843, §3. With `continuous` they are `n` real
+//! and another scheme takes them as positions. Ruoss et al. 2023, arXiv:2305.16843. With `continuous` they are `n` real
 //! numbers from `U(0, max)`, sorted (arXiv:2602.14050). In evaluation token `p` gets `p · ⌊max/max_seq_len⌋`, the spacing that a
 //! text of `max_seq_len` tokens has on average. Differs: the authors draw in evaluation too, which gives a text another answer
 //! each time and a decoder other positions than its cache has.
@@ -15,6 +15,7 @@ use locus_backend::rng::Key;
 use serde::{Deserialize, Serialize};
 
 use super::config::SchemeConfig;
+use super::facts::{Facts, Family};
 use super::scheme::{CachePolicy, LayerPass, Limit, Pass, Prepared, Scheme, Views};
 use super::{
     Alibi, AlibiConfig, Learned, LearnedConfig, PositionProblem, PositionShape, Rotary, RotaryConfig,
@@ -56,6 +57,16 @@ impl Default for RandomisedConfig {
 }
 
 impl SchemeConfig for RandomisedConfig {
+    fn facts(&self) -> Facts {
+        Facts {
+            family: Family::Absolute,
+            does: "`over` another scheme; in training positions are a sorted sample of `max`",
+            parameters: "0, or those of `over`",
+            longer_texts: "up to `max`",
+            paper: "arXiv:2305.16843, arXiv:2602.14050",
+        }
+    }
+
     fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         let allowed = format!("at least max_seq_len = {}", shape.max_seq_len);
         PositionProblem::unless(self.max >= shape.max_seq_len, problems, "max", self.max, &allowed);
@@ -74,6 +85,10 @@ impl SchemeConfig for RandomisedConfig {
 
     fn acts_on_embedding(&self) -> bool {
         matches!(self.over, Over::Sinusoidal | Over::Learned)
+    }
+
+    fn position_table(&self) -> Option<(&'static str, usize)> {
+        (self.over == Over::Learned).then_some(("inner.table", 0))
     }
 }
 
@@ -177,6 +192,10 @@ impl<B: Backend> Scheme<B> for Randomised<B> {
         Limit::Error(self.max)
     }
 
+    fn max_tokens(&self) -> Option<usize> {
+        Some(self.max.div_ceil(self.stride))
+    }
+
     fn embed(&self, x: Tensor<B, 3>, tokens: &Tokens) -> Tensor<B, 3> {
         self.inner().embed(x, tokens)
     }
@@ -207,8 +226,14 @@ mod tests {
     use crate::Tokens;
     use crate::position::{Form, PositionShape, Scheme};
 
-    const SHAPE: PositionShape =
-        PositionShape { d_model: 8, n_heads: 2, d_head: 4, max_seq_len: 5, form: Form::Causal };
+    const SHAPE: PositionShape = PositionShape {
+        d_model: 8,
+        n_heads: 2,
+        n_kv_heads: 2,
+        d_head: 4,
+        max_seq_len: 5,
+        form: Form::Causal,
+    };
 
     fn positions(continuous: bool, key: Option<Key>) -> Vec<f64> {
         let config = RandomisedConfig { over: Over::Alibi, max: 11, continuous };

@@ -13,6 +13,7 @@ use locus_backend::rng::Key;
 use serde::{Deserialize, Serialize};
 
 use super::config::SchemeConfig;
+use super::facts::{Facts, Family};
 use super::scheme::{CachePolicy, LayerPass, Pass, Prepared, Scheme, ScoreScale, Views};
 use super::turns::{Pairing, thetas};
 use super::views::{Way, Ways};
@@ -42,6 +43,16 @@ impl Default for ReRopeConfig {
 }
 
 impl SchemeConfig for ReRopeConfig {
+    fn facts(&self) -> Facts {
+        Facts {
+            family: Family::Rotary,
+            does: "distances stop growing at `window`, or grow by `leak`",
+            parameters: "0",
+            longer_texts: "well, untrained",
+            paper: "kexue.fm/archives/9708",
+        }
+    }
+
     fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         PositionProblem::base(self.base, problems);
         PositionProblem::even_head(shape, problems);

@@ -1,7 +1,7 @@
 //! Rotary position embedding (RoPE): turns pairs of query and key dimensions by an angle linear in the position.
 //!
 //! Formula: `θ_n = base^(−2n/r)`; pair `n` at position `p` turns by `p·θ_n`, so `q·k` depends on positions through their
-//! difference. Su et al. 2021, arXiv:2104.09864, eq. 14–15 and 34. With `fraction < 1` only a part turns: the first
+//! difference. Su et al. 2021, arXiv:2104.09864, eq. 15. With `fraction < 1` only a part turns: the first
 //! `r = fraction·d_head` dimensions (GPT-NeoX; `r` is the denominator of the exponent), or with
 //! `fraction_of = "frequencies"` the pairs of the highest frequencies, with `d_head` in the exponent (p-RoPE, Barbero et al.
 //! 2024, arXiv:2410.06205; "proportional" in Hugging Face).
@@ -21,6 +21,7 @@ use locus_backend::rng::Key;
 use serde::{Deserialize, Serialize};
 
 use super::config::SchemeConfig;
+use super::facts::{Facts, Family};
 use super::numerics::exp_m1;
 use super::scheme::{CachePolicy, LayerPass, Pass, Prepared, Scheme, Views};
 use super::turns::{Pairing, Tables, Turn, distinct_rows, spans};
@@ -73,6 +74,16 @@ impl Default for RotaryConfig {
 }
 
 impl SchemeConfig for RotaryConfig {
+    fn facts(&self) -> Facts {
+        Facts {
+            family: Family::Rotary,
+            does: "turns queries and keys; `pairing`, `base`, `fraction`, `fraction_of`, `train_frequencies`, `scaling`",
+            parameters: "0, or one per pair",
+            longer_texts: "badly without `scaling`",
+            paper: "arXiv:2104.09864",
+        }
+    }
+
     fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         PositionProblem::unless(self.base > 1.0, problems, "base", self.base, "a number above 1");
         let turned = self.fraction * shape.d_head as f64;

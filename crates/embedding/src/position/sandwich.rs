@@ -1,7 +1,7 @@
 //! Sandwich: the inner products of sinusoidal position embeddings, as a bias.
 //!
 //! Formula: `(Σ_{n=1}^{D/2} cos((i − j) / base^(2n/D)) − D/2) · H/(8h)` is added to the scaled scores of head `h = 1…H`. Chi et
-//! al. 2023, arXiv:2212.10356, §6, in the form of NeMo's `SandwichRelativePositionEmbedding`: the sum is at most 0, and heads
+//! al. 2023, arXiv:2212.10356, in the form of NeMo's `SandwichRelativePositionEmbedding`: the sum is at most 0, and heads
 //! divide it by `8h/H`.
 //! Parameters: 0. Limit: none. Cache: the final key.
 
@@ -12,6 +12,7 @@ use locus_backend::rng::Key;
 use serde::{Deserialize, Serialize};
 
 use super::config::SchemeConfig;
+use super::facts::{Facts, Family};
 use super::relative::Relative;
 use super::scheme::{LayerPass, Pass, Prepared, Scheme};
 use super::{PositionProblem, PositionShape};
@@ -34,6 +35,16 @@ impl Default for SandwichConfig {
 }
 
 impl SchemeConfig for SandwichConfig {
+    fn facts(&self) -> Facts {
+        Facts {
+            family: Family::Bias,
+            does: "the inner products of sinusoidal embeddings",
+            parameters: "0",
+            longer_texts: "well",
+            paper: "arXiv:2212.10356",
+        }
+    }
+
     fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         PositionProblem::base(self.base, problems);
         let dims = self.dims.unwrap_or(shape.d_head);

@@ -19,7 +19,7 @@ pub enum Form {
     Causal,
 }
 
-/// One forward pass as a scheme sees it. Positions are those that [`Scheme::positions`] gave.
+/// One forward pass as a scheme sees it. Positions are those that [`Scheme::number`] gave.
 #[derive(Clone, Debug)]
 pub struct Pass<'a> {
     /// The tokens of this pass.
@@ -128,13 +128,14 @@ pub enum ScoreScale {
 ///
 /// | hook | acts on | example |
 /// |---|---|---|
-/// | [`positions`](Scheme::positions), [`limit`](Scheme::limit) | position ids | padding-aware ids |
+/// | [`positions`](Scheme::positions), [`number`](Scheme::number), [`limit`](Scheme::limit), [`max_tokens`](Scheme::max_tokens) | position ids | padding-aware ids |
 /// | [`embed`](Scheme::embed), [`extra_width`](Scheme::extra_width) | token embeddings | sinusoidal, learned |
 /// | [`prepare`](Scheme::prepare) | nothing: makes what all layers read | rotary tables |
 /// | [`visible`](Scheme::visible), [`retained`](Scheme::retained) | the mask and the cache | sliding window |
 /// | [`state`](Scheme::state), [`cache`](Scheme::cache) | what is cached per token | forget gates |
-/// | [`rotate`](Scheme::rotate) | queries and keys | rotary |
+/// | [`rotate`](Scheme::rotate), [`head_factor`](Scheme::head_factor) | queries and keys | rotary |
 /// | [`score_scale`](Scheme::score_scale) | the factor of the dot products | T5 |
+/// | [`scores`](Scheme::scores) | what stands in for the dot products | PaTH |
 /// | [`bias`](Scheme::bias) | scores, additively | ALiBi |
 /// | [`score_terms`](Scheme::score_terms) | scores, from content | Shaw's keys |
 /// | [`map_scores`](Scheme::map_scores) | the raw score matrix | contextual positions |
@@ -157,9 +158,24 @@ pub trait Scheme<B: Backend> {
         tokens.positions.clone()
     }
 
-    /// What happens past the positions it was made for. Checked on what [`Scheme::positions`] gave.
+    /// Gives new tokens their places: [`Scheme::positions`], unless the scheme counts by what the tokens are and so needs those
+    /// before them, or places them on several axes. `past` are the cached tokens of the same rows, as this hook numbered them.
+    fn number(&self, tokens: &mut Tokens, _past: Option<&Tokens>, key: Option<Key>) {
+        tokens.positions = self.positions(tokens, key);
+    }
+
+    /// What happens past the positions it was made for. Checked on what [`Scheme::number`] gave.
     fn limit(&self) -> Limit {
         Limit::None
+    }
+
+    /// How many tokens a text may have, where there is a limit: as many as there are positions, unless the scheme spreads them
+    /// or counts otherwise.
+    fn max_tokens(&self) -> Option<usize> {
+        match self.limit() {
+            Limit::Error(n) => Some(n),
+            Limit::None | Limit::Clamp(_) => None,
+        }
     }
 
     /// How much wider [`Scheme::embed`] makes the token embedding.
@@ -205,9 +221,16 @@ pub trait Scheme<B: Backend> {
     /// Under [`CachePolicy::FinalKey`] the keys are those of this pass, under [`CachePolicy::RawKey`] all of them.
     ///
     /// # Shapes
-    /// - q: `[batch, heads, q, d_head]`; k: `[batch, kv_heads, k, d_head]`
+    /// - q: `[batch, heads, q, d_head]`; k: `[batch, kv_heads, k, d_head]`; queries in the views have
+    ///   `heads · head_factor` heads
     fn rotate(&self, q: Tensor<B, 4>, k: Tensor<B, 4>, _at: &LayerPass<'_, B>) -> Views<B> {
         Views::one(q, k)
+    }
+
+    /// How many query heads [`Scheme::rotate`] gives for each that it gets, those of one head side by side. The output
+    /// projection reads them all.
+    fn head_factor(&self) -> usize {
+        1
     }
 
     /// The factor of the dot products.
@@ -224,6 +247,15 @@ pub trait Scheme<B: Backend> {
     /// of running as one operation.
     fn sees_scores(&self) -> bool {
         false
+    }
+
+    /// The scores of a scheme that compares queries and keys in its own way, scaled, `[batch, heads, q, k]`; the scaled dot
+    /// products where `None`. Cells of keys that the mask hides may hold any finite number.
+    ///
+    /// # Shapes
+    /// - q: `[batch, heads, q, d_head]`; k: `[batch, kv_heads, k, d_head]`; output: `[batch, heads, q, k]`
+    fn scores(&self, _q: &Tensor<B, 4>, _k: &Tensor<B, 4>, _at: &LayerPass<'_, B>) -> Option<Tensor<B, 4>> {
+        None
     }
 
     /// Scores that depend on content and position, added to the scaled dot products. Scale them by `at.scale` if they

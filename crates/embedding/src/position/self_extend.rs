@@ -1,7 +1,7 @@
 //! Self-Extend: exact distances to neighbours, distances between groups of tokens beyond.
 //!
 //! Formula: the relative position is `i − j` where that is below `window`, and `⌊i/g⌋ − ⌊j/g⌋ + window − ⌊window/g⌋` beyond,
-//! with groups of `g` tokens. Jin et al. 2024, arXiv:2401.01325, eq. 3–4 and algorithm 1.
+//! with groups of `g` tokens. Jin et al. 2024, arXiv:2401.01325.
 //! Convention: [`Pairing`]. Nothing is trained: a rotary model reads longer texts. Groups are cut at fixed positions, so
 //! shifting a text changes distances by one.
 //! Decoders only: the formula is not for keys after a query.
@@ -13,6 +13,7 @@ use locus_backend::rng::Key;
 use serde::{Deserialize, Serialize};
 
 use super::config::SchemeConfig;
+use super::facts::{Facts, Family};
 use super::scheme::{CachePolicy, LayerPass, Pass, Prepared, Scheme, Views};
 use super::turns::{Pairing, thetas};
 use super::views::{Way, Ways};
@@ -39,6 +40,16 @@ impl Default for SelfExtendConfig {
 }
 
 impl SchemeConfig for SelfExtendConfig {
+    fn facts(&self) -> Facts {
+        Facts {
+            family: Family::Rotary,
+            does: "distances of groups beyond `window`",
+            parameters: "0",
+            longer_texts: "well, untrained",
+            paper: "arXiv:2401.01325",
+        }
+    }
+
     fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         PositionProblem::base(self.base, problems);
         PositionProblem::even_head(shape, problems);

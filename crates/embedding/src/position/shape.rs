@@ -1,7 +1,7 @@
 //! SHAPE: sinusoidal embeddings of positions that are moved by a random offset in training.
 //!
 //! Formula: in training the embedding of `p + k`, `k` from `U{0, …, K}` for each text; then attention learns what does not
-//! depend on where a text begins. Kiyono et al. 2021, arXiv:2109.05644, §3.2. In evaluation `k = 0`. Differs: the authors' code
+//! depend on where a text begins. Kiyono et al. 2021, arXiv:2109.05644. In evaluation `k = 0`. Differs: the authors' code
 //! evaluates at `k = K`.
 //! Convention: the layouts of [`Sinusoidal`].
 //! Parameters: 0. Limit: none. Cache: the final key.
@@ -12,6 +12,7 @@ use locus_backend::rng::Key;
 use serde::{Deserialize, Serialize};
 
 use super::config::SchemeConfig;
+use super::facts::{Facts, Family};
 use super::scheme::Scheme;
 use super::{Layout, PositionProblem, PositionShape, Sinusoidal, SinusoidalConfig};
 use crate::Tokens;
@@ -38,6 +39,16 @@ impl Default for ShapeConfig {
 }
 
 impl SchemeConfig for ShapeConfig {
+    fn facts(&self) -> Facts {
+        Facts {
+            family: Family::Absolute,
+            does: "sinusoidal; in training each text is shifted",
+            parameters: "0",
+            longer_texts: "better than plain",
+            paper: "arXiv:2109.05644",
+        }
+    }
+
     fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         self.sinusoidal().check(shape, problems);
     }
@@ -92,7 +103,8 @@ mod tests {
 
     #[test]
     fn texts_are_moved_as_a_whole_in_training_only() {
-        let shape = PositionShape { d_model: 8, n_heads: 2, d_head: 4, max_seq_len: 5, form: Form::Causal };
+        let form = Form::Causal;
+        let shape = PositionShape { d_model: 8, n_heads: 2, n_kv_heads: 2, d_head: 4, max_seq_len: 5, form };
         let config = ShapeConfig { max_shift: 2, ..Default::default() };
         let scheme = config.init::<NdArray>(&shape, Key::new(1), &Default::default());
         let tokens = Tokens::new([2, 3], vec![0; 6], vec![true; 6], None).expect("fits");

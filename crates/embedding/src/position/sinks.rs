@@ -4,7 +4,7 @@
 //! inside the window are rotary's. What differs is how far away a sink seems that has left the window:
 //! - `attention_sinks` counts positions inside the cache: the query lies at `min(i, sinks + window − 1)`. Xiao et al. 2023,
 //!   arXiv:2309.17453, §3.2 (StreamingLLM).
-//! - `lambda_mask` cuts the distance at the window: `min(i − j, window)`. Han et al. 2023, arXiv:2308.16137, §3 (LM-Infinite).
+//! - `lambda_mask` cuts the distance at the window: `min(i − j, window)`. Han et al. 2023, arXiv:2308.16137 (LM-Infinite).
 //!
 //! Convention: positions count from the first token of a row, padding left out; [`Pairing`]. Nothing is trained: a rotary
 //! model reads texts without end.
@@ -19,6 +19,7 @@ use locus_backend::rng::Key;
 use serde::{Deserialize, Serialize};
 
 use super::config::SchemeConfig;
+use super::facts::{Facts, Family};
 use super::scheme::{CachePolicy, LayerPass, Pass, Prepared, Scheme, Views};
 use super::turns::{Pairing, spans, thetas};
 use super::views::{Way, Ways, cells};
@@ -66,12 +67,32 @@ impl Default for LambdaMaskConfig {
 }
 
 impl SchemeConfig for AttentionSinksConfig {
+    fn facts(&self) -> Facts {
+        Facts {
+            family: Family::Rotary,
+            does: "sees the first tokens and a window, positions counted in the cache",
+            parameters: "0",
+            longer_texts: "without end, but only what it sees",
+            paper: "arXiv:2309.17453",
+        }
+    }
+
     fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         check(self.base, self.window, shape, problems);
     }
 }
 
 impl SchemeConfig for LambdaMaskConfig {
+    fn facts(&self) -> Facts {
+        Facts {
+            family: Family::Rotary,
+            does: "sees the first tokens and a window, distances cut there",
+            parameters: "0",
+            longer_texts: "without end, but only what it sees",
+            paper: "arXiv:2308.16137",
+        }
+    }
+
     fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         check(self.base, self.window, shape, problems);
     }

@@ -12,6 +12,7 @@ use locus_backend::rng::Key;
 use serde::{Deserialize, Serialize};
 
 use super::config::SchemeConfig;
+use super::facts::{Facts, Family};
 use super::scheme::Scheme;
 use super::{PositionProblem, PositionShape};
 use crate::Tokens;
@@ -49,6 +50,16 @@ impl Default for SinusoidalConfig {
 }
 
 impl SchemeConfig for SinusoidalConfig {
+    fn facts(&self) -> Facts {
+        Facts {
+            family: Family::Absolute,
+            does: "adds sines and cosines; layouts `interleaved`, `concatenated`, `timescales`",
+            parameters: "0",
+            longer_texts: "badly",
+            paper: "arXiv:1706.03762 §3.5",
+        }
+    }
+
     fn check(&self, _shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         PositionProblem::unless(self.base > 1.0, problems, "base", self.base, "a number above 1");
         PositionProblem::unless(self.scale.is_finite(), problems, "scale", self.scale, "a finite number");

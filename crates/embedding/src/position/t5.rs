@@ -15,6 +15,7 @@ use locus_backend::rng::Key;
 use serde::{Deserialize, Serialize};
 
 use super::config::SchemeConfig;
+use super::facts::{Facts, Family};
 use super::relative::Relative;
 use super::scheme::{LayerPass, Pass, Prepared, Scheme, ScoreScale};
 use super::{Form, PositionProblem, PositionShape};
@@ -51,6 +52,16 @@ impl Default for T5Config {
 }
 
 impl SchemeConfig for T5Config {
+    fn facts(&self) -> Facts {
+        Facts {
+            family: Family::Bias,
+            does: "a learned scalar per head and bucket of distance",
+            parameters: "n_buckets·n_heads",
+            longer_texts: "saturates",
+            paper: "arXiv:1910.10683 §2.1",
+        }
+    }
+
     fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         let (step, what) = match shape.form {
             Form::Bidirectional => (4, "a positive multiple of 4"),

@@ -3,7 +3,8 @@
 /// Makes [`PositionConfig`](super::PositionConfig) and [`Position`](super::Position).
 ///
 /// A line is a variant, its name in configuration files, the type of its configuration and that of its scheme. The
-/// configuration implements [`SchemeConfig`](super::config::SchemeConfig) and `Default`, and has
+/// configuration implements [`SchemeConfig`](super::config::SchemeConfig), whose one required method says what pages tell of
+/// the scheme, and `Default`, and has
 /// `init::<B>(&self, &PositionShape, Key, &B::Device)`, which makes the scheme. `None`, which has no configuration, is
 /// written out.
 macro_rules! schemes {
@@ -49,6 +50,14 @@ macro_rules! schemes {
 
             /// What the configuration says of itself; nothing for `none`.
             fn config(&self) -> Option<&dyn SchemeConfig> {
+                match self {
+                    Self::None => None,
+                    $(Self::$variant(config) => Some(config),)+
+                }
+            }
+
+            /// As [`Self::config`], to complete it.
+            fn config_mut(&mut self) -> Option<&mut dyn SchemeConfig> {
                 match self {
                     Self::None => None,
                     $(Self::$variant(config) => Some(config),)+

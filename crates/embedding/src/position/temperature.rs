@@ -12,6 +12,7 @@ use locus_backend::rng::Key;
 use serde::{Deserialize, Serialize};
 
 use super::config::SchemeConfig;
+use super::facts::{Facts, Family};
 use super::scheme::{Pass, Scheme, ScoreScale};
 use super::{PositionProblem, PositionShape};
 
@@ -32,6 +33,16 @@ impl Default for TemperatureConfig {
 }
 
 impl SchemeConfig for TemperatureConfig {
+    fn facts(&self) -> Facts {
+        Facts {
+            family: Family::Factor,
+            does: "queries grow with the logarithm of their position; for layers without rotation",
+            parameters: "0",
+            longer_texts: "helps others",
+            paper: "Llama 4",
+        }
+    }
+
     fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         PositionProblem::causal(
             shape,

@@ -65,7 +65,7 @@ pub(super) fn cells<T>(pass: &Pass<'_>, f: impl Fn(usize, f64, f64) -> T) -> Vec
 }
 
 /// Whether all rows have the same positions and the same padding.
-fn alike(tokens: &Tokens) -> bool {
+pub(super) fn alike(tokens: &Tokens) -> bool {
     let seq = tokens.seq.max(1);
     let rows = || tokens.positions.chunks(seq).zip(tokens.keep.chunks(seq));
     rows().zip(rows().skip(1)).all(|(a, b)| a == b)

@@ -2,7 +2,7 @@
 //!
 //! Formula: pair `n` turns by `p·θ_n`, as in [`Rotary`](super::Rotary), and is multiplied by `ζ_n^(p/s)` in queries and by
 //! `ζ_n^(−p/s)` in keys, with `ζ_n = (2n + 0.4·d)/(1.4·d)`, so that `q·k` holds `ζ_n^((i−j)/s)`. Sun et al. 2022,
-//! arXiv:2212.10554, eq. 6 and §3; `s = scale_base` is 512 in the authors' code (torchscale).
+//! arXiv:2212.10554; `s = scale_base` is 512 in the authors' code (torchscale).
 //! Convention: positions count from the middle of each row, which cancels in every score and keeps the factors near 1. The
 //! authors' code does the same by the length, so that its cached keys, scaled for a shorter text, no longer fit; here raw
 //! keys are cached and turned anew.
@@ -16,6 +16,7 @@ use locus_backend::rng::Key;
 use serde::{Deserialize, Serialize};
 
 use super::config::SchemeConfig;
+use super::facts::{Facts, Family};
 use super::scheme::{CachePolicy, LayerPass, Limit, Pass, Prepared, Scheme, Views};
 use super::turns::{Pairing, Tables, Turn, spans, thetas};
 use super::{PositionProblem, PositionShape};
@@ -46,6 +47,16 @@ impl Default for XPosConfig {
 }
 
 impl SchemeConfig for XPosConfig {
+    fn facts(&self) -> Facts {
+        Facts {
+            family: Family::Rotary,
+            does: "turns and lets far keys decay",
+            parameters: "0",
+            longer_texts: "better than `rotary`",
+            paper: "arXiv:2212.10554",
+        }
+    }
+
     fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         PositionProblem::base(self.base, problems);
         PositionProblem::even_head(shape, problems);

@@ -91,6 +91,14 @@ fn grouped_queries_are_repeated_keys<B: AutodiffBackend>(device: &B::Device) {
             for name in ["k_proj.weight", "k_proj.bias", "v_proj.weight", "v_proj.bias"] {
                 repeat_heads(subject.tensors.get_mut(name).unwrap(), config.d_head(), times);
             }
+            // What PaTH has of each key head.
+            let of_key_heads =
+                [("position.up", config.d_head()), ("position.beta_weight", 1), ("position.beta_bias", 1)];
+            for (name, width) in of_key_heads {
+                if let Some(host) = subject.tensors.get_mut(name) {
+                    repeat_heads(host, width, times);
+                }
+            }
             let out = subject.run::<B>(&[7], device).out;
             assert_values(&format!("{} {case}", row.name), &out, golden.values(&format!("{case}.out")));
         }
@@ -99,7 +107,7 @@ fn grouped_queries_are_repeated_keys<B: AutodiffBackend>(device: &B::Device) {
 }
 
 /// What a scheme becomes when its own part is taken away.
-const SPECIAL_CASES: [(&str, &str); 16] = [
+const SPECIAL_CASES: [(&str, &str); 18] = [
     ("'mrope'", "'rotary'"),
     (
         "{ mrope = { order = 'interleaved', pairing = 'interleaved' } }",
@@ -119,6 +127,8 @@ const SPECIAL_CASES: [(&str, &str); 16] = [
     ("'temperature'", "'none'"),
     ("{ cape = { base = 500.0 } }", "{ sinusoidal = { base = 500.0 } }"),
     ("{ randomised = { over = 'alibi', max = 128 } }", "'alibi'"),
+    ("'xlnet'", "'transformer_xl'"),
+    ("{ transformer_xl = { clamp = 7 } }", "'transformer_xl'"),
 ];
 
 fn schemes_become_their_base<B: AutodiffBackend>(device: &B::Device) {
@@ -155,7 +165,8 @@ fn turned<B: AutodiffBackend>(config: RotaryConfig, q: Tensor<B, 4>, positions: 
     let mut tokens = Tokens::new([1, seq], vec![0; seq], vec![true; seq], None).unwrap();
     tokens.positions = positions.to_vec();
     let pass = Pass { queries: &tokens, keys: &tokens, form: Form::Causal, longest_seen: seq, key: None };
-    let shape = PositionShape { d_model: 3, n_heads, d_head, max_seq_len: seq, form: Form::Causal };
+    let form = Form::Causal;
+    let shape = PositionShape { d_model: 3, n_heads, n_kv_heads: n_heads, d_head, max_seq_len: seq, form };
     let position = PositionConfig::Rotary(config).init::<B>(&shape, Key::new(0), &device);
     let scheme = position.scheme();
     let prepared = scheme.prepare(&pass, &device);

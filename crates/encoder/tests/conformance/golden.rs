@@ -11,7 +11,7 @@ use locus_testkit::device::NdArray;
 use locus_testkit::{Golden, on_backends, worst};
 
 use crate::subject::{CASES, Outcome, Subject, golden};
-use crate::{Row, rows_on};
+use crate::{Row, rows, rows_on};
 
 /// Absolute and relative tolerance of values.
 const VALUES: (f64, f64) = (5e-6, 5e-6);
@@ -59,10 +59,20 @@ fn max_error(got: &[f32], want: &[f32]) -> f64 {
 
 fn values_and_gradients_are_the_oracles<B: AutodiffBackend>(device: &B::Device) {
     let mut errors = Vec::new();
-    for row in rows_on::<B>(device) {
+    let in_full: Vec<&str> = rows_on::<B>(device).map(|row| row.name).collect();
+    let mut seen = Vec::new();
+    for row in rows() {
+        // Of the rows that a GPU's backend passes over, one of each scheme, in one case.
+        let n_cases = if in_full.contains(&row.name) { usize::MAX } else { 1 };
+        let scheme = row.config().position.name();
+        if n_cases == 1 && seen.contains(&scheme) {
+            continue;
+        }
+        seen.push(scheme);
         let golden = golden(row.name);
         let (mut off, mut gradient_off) = (0.0_f64, 0.0_f64);
-        for (case, &chunks) in CASES.iter().flat_map(|case| schedules(row).iter().map(move |c| (case, c))) {
+        let cases = CASES.iter().flat_map(|case| schedules(row).iter().map(move |c| (case, c)));
+        for (case, &chunks) in cases.take(n_cases) {
             let subject = Subject::new(row, &golden, case);
             let outcome = subject.run::<B>(chunks, device);
             let found =

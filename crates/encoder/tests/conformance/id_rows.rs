@@ -64,4 +64,32 @@ pub(crate) const ROWS: &[Row] = &[
         plants: &[plants::OTHER_SPACING, plants::HEADS_REVERSED, plants::OTHER_FORM],
         ..ROW
     },
+    Row {
+        name: "abacus-causal",
+        form: CAUSAL,
+        config: "d_model = 10\n n_heads = 3\n d_head = 4\n
+            position = { abacus = { digit_ids = [10, 12, 13, 14, 15, 1, 2, 3], max_positions = 23, max_offset = 5, init_std = 0.5 } }",
+        limit: Limit::Error(23),
+        spacing: 0.0,
+        plants: &[plants::TABLE_SHIFTED, plants::IDS_SHIFTED, plants::DIGITS],
+        ..ROW
+    },
+    Row {
+        name: "bipe-rotary",
+        form: CAUSAL,
+        config: "d_model = 10\n n_heads = 4\n n_kv_heads = 2\n d_head = 8\n
+            position = { bipe = { separator_ids = [9, 6, 5], max_positions = 3, init_std = 0.5 } }",
+        spacing: 0.0,
+        plants: &[plants::TABLE_SHIFTED, plants::IDS_SHIFTED, plants::SEPARATORS, plants::PLACES_CUT, plants::BASE, plants::OTHER_PAIRING],
+        ..ROW
+    },
+    Row {
+        name: "bipe-alibi",
+        form: BIDIRECTIONAL,
+        config: "d_model = 10\n n_heads = 3\n d_head = 4\n
+            position = { bipe = { between = 'alibi', separator_ids = [9, 6, 5], max_positions = 5, init_std = 0.5, slope_factor = 9.0 } }",
+        spacing: 0.0,
+        plants: &[plants::TABLE_SHIFTED, plants::IDS_SHIFTED, plants::SEPARATORS, plants::SLOPES, plants::HEADS_REVERSED],
+        ..ROW
+    },
 ];

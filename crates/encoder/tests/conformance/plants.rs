@@ -1,10 +1,11 @@
 //! Errors that people make in position schemes, one each, planted into a [`Subject`].
 
 use locus_embedding::position::{
-    AxisOrder, Form, FractionOf, Kernel, Layout, Pairing, PositionConfig, RotaryConfig, Scaling, T5Scale,
+    AxisOrder, DapeOver, DebertaConfig, DebertaDistances, DebertaTerms, Form, FractionOf, Kernel, Layout,
+    Pairing, PositionConfig, RotaryConfig, Scaling, T5Scale,
 };
 
-use crate::subject::Subject;
+use crate::subject::{Host, Subject};
 
 /// A planted error. It must make the values differ from the golden file, in both sets of positions.
 #[derive(Clone, Copy)]
@@ -53,6 +54,10 @@ plants! {
         PositionConfig::AttentionSinks(config) => config.base *= 0.9,
         PositionConfig::LambdaMask(config) => config.base *= 0.9,
         PositionConfig::Sandwich(config) => config.base *= 0.9,
+        PositionConfig::TransformerXl(config) => config.base *= 0.9,
+        PositionConfig::XlNet(config) => config.base *= 0.9,
+        PositionConfig::BiPe(config) => config.base *= 0.9,
+        PositionConfig::RoPePlusPlus(config) => config.base *= 0.9,
         other => panic!("{} has no base", other.name()),
     };
     OTHER_LAYOUT, "another layout", |s| {
@@ -208,6 +213,126 @@ plants! {
         config.threshold *= 1.5;
     };
 
+    BIASES_SWAPPED, "the bias of content taken for that of distance", |s| {
+        let [content, position] = ["content_bias", "position_bias"].map(|name| {
+            let mut names = s.tensors.keys().filter(|key| key.ends_with(name));
+            names.next().expect("a bias").clone()
+        });
+        swapped(s, &content, &position);
+    };
+    SINES_FOR_COSINES, "cosines before sines", |s| {
+        let host = s.tensors.get_mut("position.weight").expect("a projection");
+        let half = host.values.len() / 2;
+        host.values.rotate_right(half);
+    };
+    CLAMP, "distances that stop one later", |s| match &mut s.config.position {
+        PositionConfig::TransformerXl(config) => config.clamp = config.clamp.map(|clamp| clamp + 1),
+        PositionConfig::XlNet(config) => config.clamp = config.clamp.map(|clamp| clamp + 1),
+        other => panic!("{} has no clamp", other.name()),
+    };
+    SEGMENTS_SWAPPED, "the same segment taken for another one", |s| {
+        let host = s.tensors.get_mut("position.segments.vectors").expect("vectors of segments");
+        let half = host.values.len() / 2;
+        host.values.rotate_right(half);
+    };
+    SEGMENTS_FORGOTTEN, "a text taken for one segment", |s| s.tokens.segments = None;
+    SEGMENT_BIAS_FORGOTTEN, "the bias of segments forgotten",
+        |s| s.tensors.get_mut("position.segments.bias").expect("a bias").values.fill(0.0);
+    DISTANCES, "clipped distances taken for buckets", |s| {
+        let config = deberta(s);
+        (config.distances, config.span) = (DebertaDistances::Log { max_distance: 6 }, 3);
+    };
+    POSITION_TO_CONTENT_FORGOTTEN, "a term forgotten", |s| {
+        for name in ["position.query_weight", "position.query_bias"] {
+            s.tensors.get_mut(name).expect("position to content").values.fill(0.0);
+        }
+    };
+    PROJECTIONS_SWAPPED, "the projection of queries taken for that of keys",
+        |s| swapped(s, "position.query_weight", "position.key_weight");
+    NORM_FORGOTTEN, "the norm of the table forgotten", |s| deberta(s).norm = false;
+    TERMS, "one term taken for the other", |s| {
+        let weights = ["position.query_weight", "position.key_weight"];
+        let weight = weights.into_iter().find_map(|name| s.tensors.remove(name)).expect("one term");
+        let config = deberta(s);
+        config.terms = match config.terms {
+            DebertaTerms::PositionToContent => DebertaTerms::ContentToPosition,
+            _ => DebertaTerms::PositionToContent,
+        };
+        let bias = Host { shape: vec![weight.shape[1]], values: vec![0.0; weight.shape[1]] };
+        s.tensors.insert("position.query_bias".to_owned(), bias);
+        s.tensors.extend(weights.map(|name| (name.to_owned(), weight.clone())));
+    };
+    FIRST_TOKEN_TIED, "the first token scored by its position", |s| {
+        let PositionConfig::Tupe(config) = &mut s.config.position else { panic!("not tupe") };
+        config.first_token = false;
+    };
+    FIRST_TOKEN_SWAPPED, "what the first token sees taken for what sees it",
+        |s| rows_shifted(s, "position.first_token");
+    BUCKETS_SHIFTED, "the bucket off by one", |s| rows_shifted(s, "position.buckets");
+    SCHEME_FORGOTTEN, "no positions at all", |s| s.config.position = PositionConfig::None;
+    GATES_NEGATED, "gates the other way round", |s| {
+        for name in ["position.weight", "position.bias"] {
+            s.tensors.get_mut(name).expect("gates").values.iter_mut().for_each(|x| *x = -*x);
+        }
+    };
+    GATE_BIAS_FORGOTTEN, "gates without their bias",
+        |s| s.tensors.get_mut("position.bias").expect("gates").values.fill(0.0);
+    TABLE_SHORTER, "counts that saturate one earlier", |s| {
+        let host = s.tensors.get_mut("position.table").expect("a table");
+        host.shape[0] -= 1;
+        host.values.truncate(host.shape[0] * host.shape[1]);
+    };
+    NETWORK_FORGOTTEN, "a network that says nothing",
+        |s| s.tensors.get_mut("position.output_weight").expect("a network").values.fill(0.0);
+    HALVES_SWAPPED, "scores taken for biases", |s| {
+        let host = s.tensors.get_mut("position.hidden_weight").expect("a network");
+        let half = host.values.len() / 2;
+        host.values.rotate_right(half);
+    };
+    OVER_ANOTHER, "another bias", |s| {
+        let PositionConfig::Dape(config) = &mut s.config.position else { panic!("not dape") };
+        config.over = DapeOver::Alibi(Default::default());
+    };
+    CURRENT, "the query's own share", |s| {
+        let PositionConfig::StickBreaking(config) = &mut s.config.position else { panic!("not sticks") };
+        config.attend_current = !config.attend_current;
+    };
+    REMAINDER, "what is left of the stick", |s| {
+        let PositionConfig::StickBreaking(config) = &mut s.config.position else { panic!("not sticks") };
+        config.remainder = !config.remainder;
+    };
+    REFLECTIONS_SWAPPED, "reflections of other directions", |s| rows_reversed(s, "position.up");
+    REFLECTIONS_WEAK, "reflections of half the strength", |s| {
+        let host = s.tensors.get_mut("position.beta_bias").expect("reflections");
+        host.values.iter_mut().for_each(|x| *x -= 1.0);
+    };
+    DIGITS, "a digit taken for a letter", |s| {
+        let PositionConfig::Abacus(config) = &mut s.config.position else { panic!("not abacus") };
+        config.digit_ids.pop();
+    };
+    SEPARATORS, "a separator taken for a word", |s| {
+        let PositionConfig::BiPe(config) = &mut s.config.position else { panic!("not bipe") };
+        config.separator_ids.pop();
+    };
+    IDS_SHIFTED, "the ids of the tokens before", |s| s.tokens.ids.rotate_right(1);
+    SLOPES, "the slopes of plain ALiBi", |s| {
+        let PositionConfig::BiPe(config) = &mut s.config.position else { panic!("not bipe") };
+        config.slope_factor = 1.0;
+    };
+    PLACES_CUT, "places that stop elsewhere", |s| {
+        // All rows but one fewer.
+        let PositionConfig::BiPe(config) = &mut s.config.position else { panic!("not bipe") };
+        let rows = config.max_positions.as_mut().expect("a number of places");
+        *rows -= 1;
+        let host = s.tensors.get_mut("position.table").expect("a table");
+        host.shape[0] = *rows;
+        host.values.truncate(*rows * host.shape[1]);
+    };
+    IMAGINARY_FIRST, "imaginary heads before real ones",
+        |s| heads_reordered(s, |head, _| head ^ 1);
+    IMAGINARY_APART, "imaginary heads after all real ones",
+        |s| heads_reordered(s, |head, heads| head / 2 + head % 2 * (heads / 2));
+
     NO_OFFSET, "the offset forgotten", |s| {
         let PositionConfig::Learned(config) = &mut s.config.position else { panic!("not learned") };
         config.offset = 0;
@@ -261,6 +386,8 @@ pub(crate) fn pairing(position: &mut PositionConfig) -> Option<&mut Pairing> {
         PositionConfig::DualChunk(config) => Some(&mut config.pairing),
         PositionConfig::AttentionSinks(config) => Some(&mut config.pairing),
         PositionConfig::LambdaMask(config) => Some(&mut config.pairing),
+        PositionConfig::BiPe(config) => Some(&mut config.pairing),
+        PositionConfig::RoPePlusPlus(config) => Some(&mut config.pairing),
         _ => None,
     }
 }
@@ -279,6 +406,28 @@ fn rotary(s: &mut Subject) -> &mut RotaryConfig {
 
 fn scaling(s: &mut Subject) -> &mut Scaling {
     rotary(s).scaling.as_mut().expect("a scaling")
+}
+
+fn deberta(s: &mut Subject) -> &mut DebertaConfig {
+    let PositionConfig::Deberta(config) = &mut s.config.position else { panic!("not deberta") };
+    config
+}
+
+fn swapped(s: &mut Subject, one: &str, other: &str) {
+    let (a, b) = (s.tensors[one].clone(), s.tensors[other].clone());
+    s.tensors.extend([(one.to_owned(), b), (other.to_owned(), a)]);
+}
+
+/// Output heads where `source` says.
+fn heads_reordered(s: &mut Subject, source: fn(usize, usize) -> usize) {
+    let d_head = s.config.d_head();
+    let host = s.tensors.get_mut("o_proj.weight").expect("a projection");
+    let len = d_head * host.shape[1];
+    let (heads, old) = (host.shape[0] / d_head, host.values.clone());
+    for (head, rows) in host.values.chunks_mut(len).enumerate() {
+        let from = source(head, heads) * len;
+        rows.copy_from_slice(&old[from..from + len]);
+    }
 }
 
 fn rows_shifted(s: &mut Subject, name: &str) {

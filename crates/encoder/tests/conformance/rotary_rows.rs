@@ -238,4 +238,20 @@ pub(crate) const ROWS: &[Row] = &[
         plants: &[plants::NEGATED, plants::BASE, plants::PHASES_FORGOTTEN, plants::OTHER_FORM, plants::TABLE_SHIFTED],
         ..ROW
     },
+    Row {
+        name: "rope_plus_plus-halves",
+        form: CAUSAL,
+        config: "d_model = 10\n n_heads = 4\n n_kv_heads = 2\n d_head = 8\n
+            position = 'rope_plus_plus'",
+        plants: &[plants::NEGATED, plants::BASE, plants::OTHER_PAIRING, plants::STEP_OFF_BY_ONE, plants::IMAGINARY_FIRST, plants::IMAGINARY_APART],
+        ..ROW
+    },
+    Row {
+        name: "rope_plus_plus-interleaved",
+        form: BIDIRECTIONAL,
+        config: "d_model = 10\n n_heads = 3\n d_head = 6\n
+            position = { rope_plus_plus = { base = 50.0, pairing = 'interleaved' } }",
+        plants: &[plants::NEGATED, plants::BASE, plants::OTHER_PAIRING, plants::STEP_OFF_BY_ONE, plants::IMAGINARY_FIRST, plants::IMAGINARY_APART],
+        ..ROW
+    },
 ];

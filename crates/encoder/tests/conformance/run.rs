@@ -1,6 +1,6 @@
 //! Stacks and texts for the property tests.
 
-use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, backend::Backend};
 use locus_backend::rng::Key;
 use locus_embedding::position::{Form, PositionScheme};
 use locus_embedding::{EmbeddingError, TokenBatch, Tokens};
@@ -91,14 +91,17 @@ pub(crate) fn try_pass<B: Backend, P: PositionScheme<B>>(
 ) -> Result<Vectors, EmbeddingError> {
     let device = stack.embeddings.tokens.val().device();
     let batch = TokenBatch::from_host(tokens.clone(), VOCAB_SIZE, &device)?;
-    let out = stack.forward(&batch, None, cache, None)?; // [batch, seq, d_model]
+    Ok(vectors(&stack.forward(&batch, None, cache, None)?, tokens))
+}
+
+/// The vectors of real tokens in `[batch, seq, d_model]`.
+pub(crate) fn vectors<B: Backend>(out: &Tensor<B, 3>, tokens: &Tokens) -> Vectors {
     let [_, seq, d_model] = out.dims();
     let values: Vec<f32> = out.to_data().iter::<f32>().collect();
     let vectors: Vec<Vec<f32>> = values.chunks(d_model).map(<[f32]>::to_vec).collect();
     let rows = vectors.chunks(seq).zip(tokens.keep.chunks(seq));
-    Ok(rows
-        .map(|(row, keep)| row.iter().zip(keep).filter(|(_, k)| **k).map(|(v, _)| v.clone()).collect())
-        .collect())
+    rows.map(|(row, keep)| row.iter().zip(keep).filter(|(_, k)| **k).map(|(v, _)| v.clone()).collect())
+        .collect()
 }
 
 /// The largest difference, relative to numbers above 1; infinite where the numbers of tokens differ or a number is not finite.

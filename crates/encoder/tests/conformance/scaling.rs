@@ -40,7 +40,14 @@ fn config(toml: &str) -> RotaryConfig {
 }
 
 fn head(d_head: usize) -> PositionShape {
-    PositionShape { d_model: d_head, n_heads: 1, d_head, max_seq_len: 4096, form: Form::Causal }
+    PositionShape {
+        d_model: d_head,
+        n_heads: 1,
+        n_kv_heads: 1,
+        d_head,
+        max_seq_len: 4096,
+        form: Form::Causal,
+    }
 }
 
 fn frequencies(toml: &str, d_head: usize, length: f64) -> Frequencies {

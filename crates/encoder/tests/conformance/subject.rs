@@ -81,10 +81,17 @@ impl Subject {
         let mut tokens = Tokens::new([batch, seq], vec![0; batch * seq], kept, None).unwrap();
         tokens.positions =
             golden.values(&format!("{case}.positions")).iter().map(|&p| f64::from(p)).collect();
+        let ids = format!("{case}.ids");
+        if golden.has(&ids) {
+            tokens.ids = golden.values(&ids).iter().map(|&id| id as u32).collect();
+        }
         let axes = format!("{case}.axes");
         if golden.has(&axes) {
             let places = golden.values(&axes).iter().map(|&p| f64::from(p)).collect::<Vec<_>>();
             tokens.axes = places.chunks(batch * seq).map(<[f64]>::to_vec).collect();
+        }
+        if golden.has("segments") {
+            tokens.segments = Some(golden.values("segments").iter().map(|&id| id as u32).collect());
         }
         let params = golden.names().filter(|name| name.starts_with("position."));
         Self {
@@ -103,8 +110,8 @@ impl Subject {
         let attention = self.attention::<B>(device);
         let position = self.config.position.init(&self.config.position_shape(self.form), Key::new(3), device);
         let position = self.fill(position, device);
-        let positions = position.scheme().positions(&self.tokens, None);
-        let tokens = Tokens { positions, ..self.tokens.clone() };
+        let mut tokens = self.tokens.clone();
+        position.scheme().number(&mut tokens, None, None);
         let mut cache = (chunks.len() > 1).then(LayerCache::default);
         let (mut embedded, mut out, mut start) = (Vec::new(), Vec::new(), 0);
         for &len in chunks {
@@ -176,7 +183,7 @@ impl Subject {
             k_len: keys.seq,
             causal: self.form == Form::Causal,
             keep: Some(keys.keep.clone()),
-            visible: None,
+            visible: position.scheme().visible(&pass),
         };
         let scheme = position.scheme();
         let embedded = scheme.embed(x, &queries);
@@ -200,7 +207,7 @@ impl Subject {
             bf16: false,
             packed: None,
         };
-        let mut attention = Attention::new(&self.config, 1.0, Key::new(0), device);
+        let mut attention = Attention::new(&self.config, 1, 1.0, Key::new(0), device);
         attention.q_proj = linear("q_proj");
         attention.k_proj = linear("k_proj");
         attention.v_proj = linear("v_proj");

@@ -11,6 +11,8 @@ pub(super) enum Bias<'a> {
     None,
     /// By head; the window slides with the query. The columns are turned round, so that it is read forwards.
     Toeplitz { cells: Vec<f32>, q_len: usize, k_len: usize },
+    /// By row of the batch and head; all queries have the same window.
+    Keys { cells: Cow<'a, [f32]>, rows: usize, k_len: usize },
     /// By row of the batch, head and query.
     Dense { cells: Cow<'a, [f32]>, rows: usize, q_len: usize, k_len: usize },
 }
@@ -19,6 +21,11 @@ impl<'a> Bias<'a> {
     /// From `[heads, q + k − 1]`.
     pub(super) fn toeplitz(by_distance: &[f32], q_len: usize, k_len: usize) -> Self {
         Self::Toeplitz { cells: turn(by_distance, q_len + k_len - 1), q_len, k_len }
+    }
+
+    /// From `[rows, heads, k]`.
+    pub(super) fn keys(cells: Cow<'a, [f32]>, rows: usize, k_len: usize) -> Self {
+        Self::Keys { cells, rows, k_len }
     }
 
     /// From `[rows, heads, q, k]`.
@@ -31,6 +38,7 @@ impl<'a> Bias<'a> {
         match self {
             Self::None => 0,
             Self::Toeplitz { q_len, k_len, .. } => q_len + k_len - 1,
+            Self::Keys { k_len, .. } => *k_len,
             Self::Dense { q_len, k_len, .. } => q_len * k_len,
         }
     }
@@ -41,6 +49,7 @@ impl<'a> Bias<'a> {
             Self::None => return 0..0,
             // Key j reads column q − 1 − i + j of the turned row.
             Self::Toeplitz { q_len, .. } => q_len - 1 - query,
+            Self::Keys { .. } => 0,
             Self::Dense { k_len, .. } => query * k_len,
         };
         first + keys.start..first + keys.end
@@ -58,7 +67,9 @@ impl<'a> Bias<'a> {
         let (cells, head) = match self {
             Self::None => return &[],
             Self::Toeplitz { cells, .. } => (&cells[..], head),
-            Self::Dense { cells, rows, .. } => (&cells[..], row % rows * heads + head),
+            Self::Keys { cells, rows, .. } | Self::Dense { cells, rows, .. } => {
+                (&cells[..], row % rows * heads + head)
+            }
         };
         &cells[head * self.cells_per_head()..][self.window(query, keys)]
     }
@@ -73,7 +84,7 @@ impl<'a> Bias<'a> {
         match self {
             Self::None => Vec::new(),
             Self::Toeplitz { .. } => turn(&sum_over_batch(by_row), self.cells_per_head()),
-            Self::Dense { .. } => sum_over_batch(by_row),
+            Self::Keys { .. } | Self::Dense { .. } => sum_over_batch(by_row),
         }
     }
 }

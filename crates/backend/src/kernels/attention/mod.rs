@@ -21,14 +21,13 @@ use super::rotary::four_axes;
 use super::{Cpu, Kernel, Primitive, array, elements, shape, simd};
 use crate::mask::MaskSpec;
 
-/// Inputs: q `[batch, heads, q, d]`, k and v `[batch, kv_heads, k, d]` and, of four, the bias.
+/// Inputs: q `[batch, heads, q, d]`, k and v `[batch, kv_heads, k, d]` and, of four, the bias: `[heads, q + k − 1]` by
+/// distance, `[batch or 1, heads, k]` by key, or `[batch or 1, heads, q, k]`.
 #[derive(Debug)]
 pub(crate) struct Attention {
     pub(crate) spec: Arc<MaskSpec>,
     pub(crate) scale: f32,
     pub(crate) dropout: Option<Dropout>,
-    /// Whether a bias is `[heads, q + k − 1]` by distance, instead of `[batch or 1, heads, q, k]`.
-    pub(crate) toeplitz: bool,
 }
 
 /// Queries, keys, values and bias, and each query's softmax.
@@ -86,10 +85,12 @@ impl Kernel<4> for Attention {
 impl Attention {
     fn bias<'a, K: Cpu>(&self, bias: Option<&'a Primitive<K>>) -> Bias<'a> {
         let MaskSpec { q_len, k_len, .. } = *self.spec;
-        match bias {
-            None => Bias::None,
-            Some(bias) if self.toeplitz => Bias::toeplitz(&elements::<K>(bias), q_len, k_len),
-            Some(bias) => Bias::dense(elements::<K>(bias), shape::<K>(bias)[0], q_len, k_len),
+        let Some(bias) = bias else { return Bias::None };
+        let (cells, shape) = (elements::<K>(bias), shape::<K>(bias));
+        match shape.len() {
+            2 => Bias::toeplitz(&cells, q_len, k_len),
+            3 => Bias::keys(cells, shape[0], k_len),
+            _ => Bias::dense(cells, shape[0], q_len, k_len),
         }
     }
 

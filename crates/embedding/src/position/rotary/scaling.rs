@@ -16,16 +16,16 @@ use super::Wheel;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Scaling {
-    /// Position interpolation, `θ_n / s`: Chen et al. 2023, arXiv:2306.15595, eq. 4. Needs fine-tuning.
+    /// Position interpolation, `θ_n / s`: Chen et al. 2023, arXiv:2306.15595. Needs fine-tuning.
     Linear(Factor),
     /// NTK-aware, `base · s^(r/(r−2))`, so that the highest frequency stays and the lowest becomes `θ/s`: arXiv:2309.00071,
-    /// definition 1.
+    /// §3.1.
     Ntk(Factor),
     /// NTK-aware with a base that follows the text: `s·L/L0 − (s − 1)` in place of `s` for texts of `L > L0` positions
-    /// (arXiv:2309.00071, §3.3 and appendix B; `dynamic` in Hugging Face). The output for a token then depends on how long
+    /// (arXiv:2309.00071, §3.3; `dynamic` in Hugging Face). The output for a token then depends on how long
     /// the text is, so a text decoded token by token differs from one that is read at once.
     DynamicNtk(DynamicNtk),
-    /// NTK-by-parts: a blend of `θ_n` and `θ_n / s` by the number of turns `L0/λ_n`: arXiv:2309.00071, definition 2.
+    /// NTK-by-parts: a blend of `θ_n` and `θ_n / s` by the number of turns `L0/λ_n`: arXiv:2309.00071, §3.2.
     NtkByParts(NtkByParts),
     /// YaRN: a blend by the index of the pair, and longer queries and keys: arXiv:2309.00071, §3.4.
     Yarn(Yarn),

@@ -5,6 +5,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData, activation::log_sigmoid};
 use locus_backend::init::Init;
 use locus_backend::mask::{AttentionMask, MaskSpec};
+use locus_backend::reference;
 use locus_backend::rng::Key;
 use locus_embedding::position::{LayerPass, Pass, Prepared, Scheme, ScoreScale};
 use locus_testkit::{assert_close, on_backends};
@@ -93,6 +94,45 @@ fn maps_and_values_act_where_they_should<B: AutodiffBackend>(device: &B::Device)
     }
 }
 
+/// Halves the scores, as their factor or as scores of its own.
+#[derive(Module, Clone, Debug)]
+struct Halved {
+    of_its_own: bool,
+}
+
+impl<B: Backend> Scheme<B> for Halved {
+    fn name(&self) -> &'static str {
+        "halved"
+    }
+
+    fn score_scale(&self, d_head: usize, _pass: &Pass<'_>) -> ScoreScale {
+        ScoreScale::Uniform(if self.of_its_own { 1.0 } else { 0.5 } / (d_head as f64).sqrt())
+    }
+
+    fn sees_scores(&self) -> bool {
+        self.of_its_own
+    }
+
+    fn scores(&self, q: &Tensor<B, 4>, k: &Tensor<B, 4>, at: &LayerPass<'_, B>) -> Option<Tensor<B, 4>> {
+        self.of_its_own.then(|| reference::scores(q.clone(), k.clone(), at.scale / 2.0))
+    }
+}
+
+fn scores_of_its_own_replace_the_products<B: AutodiffBackend>(device: &B::Device) {
+    for form in [CAUSAL, BIDIRECTIONAL] {
+        let stack = |of_its_own| with_scheme::<B, _>(&config(), form, Halved { of_its_own }, device);
+        let want = whole(&stack(false), &texts());
+        assert_same("halved", &want, &whole(&stack(true), &texts()));
+        let plain = with_scheme(&config(), form, ours::<B>("none", device), device);
+        assert_different("halved", &want, &whole(&plain, &texts()));
+        if form == CAUSAL {
+            let cached =
+                |chunks: &&[usize]| assert_same("cached", &want, &chunked(&stack(true), &texts(), chunks));
+            CHUNKS.iter().for_each(cached);
+        }
+    }
+}
+
 /// Stick-breaking (arXiv:2410.17980): `a_ij = σ(z_ij) · Π_{j<t≤i} (1 − σ(z_it))`, no softmax.
 #[derive(Module, Clone, Debug)]
 struct StickBreaking {}
@@ -165,11 +205,12 @@ fn sticks_are_broken_as_written<B: AutodiffBackend>(device: &B::Device) {
     assert_close("weights", &weights, &want, 1e-6, 1e-5);
 }
 
-is_a_scheme!(Temperature, SoftCap, StickBreaking);
+is_a_scheme!(Temperature, SoftCap, Halved, StickBreaking);
 
 on_backends!(
     factors_are_per_query,
     maps_and_values_act_where_they_should,
+    scores_of_its_own_replace_the_products,
     sticks_break_in_the_cache_too,
     sticks_are_broken_as_written,
 );

@@ -1,0 +1,9 @@
+//! All tests of the heads.
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
+
+mod checkpointing;
+mod crf;
+mod generate;
+mod goldens;
+mod learns;
+mod packed;
