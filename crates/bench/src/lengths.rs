@@ -48,10 +48,15 @@ pub(crate) fn in_processes(
     names: &[String],
     lengths: &[usize],
     rest: &[String],
+    check: impl Fn(&str, usize) -> anyhow::Result<()>,
 ) -> anyhow::Result<Vec<Beside>> {
     let own = std::env::current_exe()?;
     let mut rows = Vec::new();
     for (&length, name) in lengths.iter().flat_map(|length| names.iter().map(move |name| (length, name))) {
+        if let Err(why) = check(name, length) {
+            eprintln!("{name}, {length}: left out: {why}");
+            continue;
+        }
         let mut command = Command::new(&own);
         command.args([what, "--only", name, "--lengths", &length.to_string(), "--json"]).args(rest);
         let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
@@ -101,15 +106,9 @@ pub(crate) fn attention<B: Backend>(
     Ok(beside(bias, length, repeats, || run(&ScoreBias::None, false), || run(&score_bias, bias == "rotary")))
 }
 
-/// Two layers of width 256 under one scheme, forward and backward, as a decoder.
-pub(crate) fn scheme<B: Backend>(
-    name: &str,
-    length: usize,
-    repeats: usize,
-    device: &B::Device,
-) -> anyhow::Result<Beside> {
-    let batch = (TOKENS / length).max(1);
-    let config = |position: PositionConfig| StackConfig {
+/// Two layers of width 256 for texts of this length.
+fn config(position: PositionConfig, length: usize) -> StackConfig {
+    StackConfig {
         d_model: N_HEADS * D_HEAD,
         n_layers: 2,
         n_heads: N_HEADS,
@@ -118,12 +117,30 @@ pub(crate) fn scheme<B: Backend>(
         attention_dropout: 0.0,
         position,
         ..StackConfig::default()
-    };
-    let position = PositionConfig::named(name).with_context(|| format!("unknown scheme '{name}'"))?;
-    let problems = config(position.clone()).check(Form::Causal);
-    if let Some(problem) = problems.first() {
-        anyhow::bail!("{}: {}, but needs {}", problem.key, problem.found, problem.allowed);
     }
+}
+
+/// The scheme of this name with its defaults, if they are for texts of this length.
+pub(crate) fn fitting(name: &str, length: usize) -> anyhow::Result<PositionConfig> {
+    let position = PositionConfig::named(name).with_context(|| format!("unknown scheme '{name}'"))?;
+    match config(position.clone(), length).check(Form::Causal).first() {
+        Some(problem) => {
+            anyhow::bail!("{}: {}, but needs {}", problem.key, problem.found, problem.allowed)
+        }
+        None => Ok(position),
+    }
+}
+
+/// Two layers of width 256 under one scheme, forward and backward, as a decoder.
+pub(crate) fn scheme<B: Backend>(
+    name: &str,
+    length: usize,
+    repeats: usize,
+    device: &B::Device,
+) -> anyhow::Result<Beside> {
+    let batch = (TOKENS / length).max(1);
+    let position = fitting(name, length)?;
+    let config = |position| config(position, length);
     let shape = StackShape { vocab_size: 512, form: Form::Causal, cross_attention: false };
     let stack = |position| Stack::<Autodiff<B>>::new(&config(position), shape, Key::new(1), device);
     let (plain, under) = (stack(PositionConfig::None), stack(position));

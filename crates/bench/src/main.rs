@@ -193,7 +193,15 @@ fn beside_plain(args: &Args) -> anyhow::Result<()> {
     let names = if args.only.is_empty() { &all } else { &args.only };
     let mut rest = vec!["--repeats".to_owned(), args.repeats.to_string()];
     rest.extend(args.threads.iter().flat_map(|threads| ["--threads".to_owned(), threads.to_string()]));
-    lengths::print(&lengths::in_processes(what, names, lengths, &rest)?, args.json)
+    let check = |name: &str, length| match attention {
+        true => Ok(()),
+        // The defaults of a scheme may be for shorter texts.
+        false => lengths::fitting(name, length).map(drop),
+    };
+    if let Some(unknown) = names.iter().find(|name| !all.contains(name)) {
+        anyhow::bail!("unknown '{unknown}'; known: {}", all.join(", "));
+    }
+    lengths::print(&lengths::in_processes(what, names, lengths, &rest, check)?, args.json)
 }
 
 /// The flags of every single measurement, for this program and for another.
