@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::chores::{locus, scratch};
-use crate::run::{cargo, code, root};
+use crate::run::{cargo, code, profile, root};
 
 /// How many steps are compared, and how closely.
 const STEPS: usize = 20;
@@ -21,7 +21,8 @@ const TINY: [&str; 6] = [
 ];
 
 pub(crate) fn check() -> Result<u8, String> {
-    match code(cargo().args(["build", "--release", "--package", "locus", "--features", "wgpu"]))? {
+    match code(cargo().args(["build", "--profile", &profile(), "--package", "locus", "--features", "wgpu"]))?
+    {
         0 => {}
         failed => return Ok(failed),
     }

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::run::{cargo, code, root, target_dir};
+use crate::run::{built_dir, cargo, code, profile, root, target_dir};
 
 const PAGES: [&str; 13] = [
     "README.md",
@@ -33,7 +33,7 @@ const VERBS: [&str; 10] =
     ["train", "eval", "predict", "generate", "recipes", "config", "data", "positions", "model", "doctor"];
 
 pub(crate) fn check() -> Result<u8, String> {
-    let built = code(cargo().args(["build", "--release", "--package", "locus"]))?;
+    let built = code(cargo().args(["build", "--profile", &profile(), "--package", "locus"]))?;
     if built != 0 {
         return Ok(built);
     }
@@ -124,7 +124,7 @@ fn in_smoke_form(command: &str) -> Option<String> {
 
 fn run(command: &str, folder: &Path, fails: bool) -> Result<bool, String> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let bin = std::env::current_dir().unwrap_or_default().join(target_dir()).join("release");
+    let bin = std::env::current_dir().unwrap_or_default().join(built_dir());
     let path = std::env::join_paths(std::iter::once(bin).chain(std::env::split_paths(&path)))
         .map_err(|error| error.to_string())?;
     let output = Command::new("sh")

@@ -30,7 +30,7 @@ pub(crate) fn backend(args: &[String]) -> Result<String, String> {
 fn built(args: &[String]) -> Result<Result<Command, u8>, String> {
     let backend = backend(args)?;
     let mut build = cargo();
-    build.args(["build", "--release", "--package", "locus"]);
+    build.args(["build", "--profile", &profile(), "--package", "locus"]);
     // An unknown name is left to `locus`, which answers it with the nearest known one.
     if ["flex", "wgpu", "vulkan", "metal", "webgpu", "cuda"].contains(&backend.as_str()) {
         build.args(["--features", &backend]);
@@ -46,7 +46,7 @@ fn built(args: &[String]) -> Result<Result<Command, u8>, String> {
     if failed != 0 {
         return Ok(Err(failed));
     }
-    let mut locus = Command::new(target_dir().join("release").join(exe("locus")));
+    let mut locus = Command::new(built_dir().join(exe("locus")));
     locus.args(for_locus(args));
     Ok(Ok(locus))
 }
@@ -110,6 +110,22 @@ pub(crate) fn code(command: &mut Command) -> Result<u8, String> {
         .map_err(|error| format!("cannot run {}: {error}", command.get_program().to_string_lossy()))?;
     // A command that a signal ended has no code.
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+}
+
+/// The profile that `locus` is built in: `$LOCUS_PROFILE`, or release.
+pub(crate) fn profile() -> String {
+    std::env::var("LOCUS_PROFILE")
+        .ok()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "release".to_owned())
+}
+
+/// Where the programs of that profile lie.
+pub(crate) fn built_dir() -> PathBuf {
+    target_dir().join(match profile().as_str() {
+        "dev" => "debug".to_owned(),
+        name => name.to_owned(),
+    })
 }
 
 pub(crate) fn target_dir() -> PathBuf {

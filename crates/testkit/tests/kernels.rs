@@ -1,6 +1,5 @@
 //! Kernels against the reference bodies at sizes that take several blocks, chunks and threads, on views, with every mask
 //! and bias. The goldens of `ops.rs` are small; these sizes are odd or prime and longer than a block of queries.
-#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 #![cfg_attr(
     not(any(feature = "ndarray", feature = "flex")),
     allow(dead_code, unused_macros, reason = "no CPU backend")

@@ -1,13 +1,10 @@
 //! The losses of `locus_backend::ops` against PyTorch's and against their reference bodies, values and gradients.
 //!
 //! `oracle/losses.py` writes the goldens. Each comparison has planted errors beside it that must be seen.
-#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
-mod common;
-
+use crate::common::{Case, Run, assert_same};
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{ElementConversion, Tensor};
-use common::{Case, Run, assert_same};
 use locus_backend::ops::{self, BinaryTargets, IGNORE, Targets};
 use locus_backend::reference;
 use locus_testkit::{Golden, on_backends};

@@ -1,7 +1,6 @@
 //! The operations of `locus_backend::ops` against JAX goldens and against their reference bodies, values and gradients.
 //!
 //! `oracle/ops.py` writes the goldens. Each comparison has planted errors beside it that must be seen.
-#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::strategy::{BalancedCheckpointing, CheckpointStrategy};
@@ -13,9 +12,7 @@ use locus_backend::reference;
 use locus_backend::rng::Key;
 use locus_testkit::{Golden, assert_close, on_backends, worst};
 
-mod common;
-
-use common::{ATOL, Case, RTOL, Run, assert_same, values};
+use crate::common::{ATOL, Case, RTOL, Run, assert_same, values};
 
 fn golden() -> Golden {
     Golden::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/ops.safetensors"))

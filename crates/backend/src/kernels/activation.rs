@@ -22,7 +22,12 @@ impl<F: Function> Kernel<1> for Activation<F> {
     fn forward<K: Cpu>(&self, [x]: [Primitive<K>; 1]) -> (Primitive<K>, Primitive<K>) {
         let y = {
             let x = elements::<K>(&x);
-            map2(&x, &x, |x, _| F::value(x))
+            map2(
+                &x,
+                &x,
+                #[inline(always)]
+                |x, _| F::value(x),
+            )
         };
         (K::tensor(y, &shape::<K>(&x)), x)
     }
@@ -33,7 +38,12 @@ impl<F: Function> Kernel<1> for Activation<F> {
         mut dy: Primitive<K>,
         _: [bool; 1],
     ) -> [Option<Primitive<K>>; 1] {
-        update(K::elements_mut(&mut dy), &elements::<K>(&x), |dy, x| dy * F::slope(x));
+        update(
+            K::elements_mut(&mut dy),
+            &elements::<K>(&x),
+            #[inline(always)]
+            |dy, x| dy * F::slope(x),
+        );
         [Some(dy)]
     }
 }
@@ -46,7 +56,12 @@ impl<F: Function> Kernel<2> for Gated<F> {
     type Saved<K: Cpu> = [Primitive<K>; 2];
 
     fn forward<K: Cpu>(&self, [gate, up]: [Primitive<K>; 2]) -> (Primitive<K>, [Primitive<K>; 2]) {
-        let y = map2(&elements::<K>(&gate), &elements::<K>(&up), |gate, up| F::value(gate) * up);
+        let y = map2(
+            &elements::<K>(&gate),
+            &elements::<K>(&up),
+            #[inline(always)]
+            |gate, up| F::value(gate) * up,
+        );
         (K::tensor(y, &shape::<K>(&gate)), [gate, up])
     }
 
@@ -57,11 +72,21 @@ impl<F: Function> Kernel<2> for Gated<F> {
         _: [bool; 2],
     ) -> [Option<Primitive<K>>; 2] {
         let (gate, up) = (elements::<K>(&gate), elements::<K>(&up));
-        let dup = map2(&elements::<K>(&dy), &gate, |dy, gate| dy * F::value(gate));
+        let dup = map2(
+            &elements::<K>(&dy),
+            &gate,
+            #[inline(always)]
+            |dy, gate| dy * F::value(gate),
+        );
         let dup = K::tensor(dup, &shape::<K>(&dy));
         let dgate = K::elements_mut(&mut dy);
         update(dgate, &up, |dy, up| dy * up);
-        update(dgate, &gate, |dy, gate| dy * F::slope(gate));
+        update(
+            dgate,
+            &gate,
+            #[inline(always)]
+            |dy, gate| dy * F::slope(gate),
+        );
         [Some(dy), Some(dup)]
     }
 }

@@ -43,7 +43,7 @@ fn update<K: Cpu>(step: &AdamWStep, [mut p, mut m, mut v, grad]: [Primitive<K>; 
         .zip(K::elements_mut(&mut v).par_chunks_mut(CHUNK))
         .zip(g.par_chunks(CHUNK))
         .for_each(|(((p, m), v), g)| {
-            simd::dispatch(|| {
+            simd::dispatch!({
                 for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(g) {
                     let g = g * scale;
                     *m = *m * beta1 + g * rest1;

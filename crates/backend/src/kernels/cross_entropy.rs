@@ -35,7 +35,7 @@ impl Kernel<1> for CrossEntropy {
         // PERF: the gradient is written over the logits, which nobody else needs.
         let rows = K::elements_mut(&mut logits).par_chunks_mut(classes).zip(lses).enumerate();
         rows.for_each(|(idx, (grad, lse))| match Row::of(idx, targets) {
-            Some(row) => dispatch(|| gradient_over(grad, lse, &row, upstream, targets)),
+            Some(row) => dispatch!(gradient_over(grad, lse, &row, upstream, targets)),
             None => grad.fill(0.0),
         });
         [Some(logits)]
@@ -44,7 +44,7 @@ impl Kernel<1> for CrossEntropy {
 
 fn forward(logits: &[f32], classes: usize, targets: &Targets) -> (f32, Vec<f32>) {
     let rows = logits.par_chunks(classes).enumerate().map(|(idx, logits)| {
-        Row::of(idx, targets).map_or((0.0, 0.0), |row| dispatch(|| loss_of(logits, &row, targets)))
+        Row::of(idx, targets).map_or((0.0, 0.0), |row| dispatch!(loss_of(logits, &row, targets)))
     });
     let (losses, lses): (Vec<f32>, Vec<f32>) = rows.unzip();
     // NUMERICS: summed in f64 and in row order, so that the loss does not depend on the threads.
@@ -90,12 +90,15 @@ pub(super) fn gradient_over(logits: &mut [f32], lse: f32, row: &Row, upstream: f
     match &targets.class_weights {
         Some(weights) => {
             let scale = on_target + spread * weights.iter().sum::<f32>();
-            let write = |(z, weight): (&mut f32, &f32)| *z = scale * exp(*z - lse) - spread * weight;
-            logits.iter_mut().zip(weights).for_each(write);
+            for (z, weight) in logits.iter_mut().zip(weights) {
+                *z = scale * exp(*z - lse) - spread * weight;
+            }
         }
         None => {
             let scale = on_target + spread * classes;
-            logits.iter_mut().for_each(|z| *z = scale * exp(*z - lse) - spread);
+            for z in logits.iter_mut() {
+                *z = scale * exp(*z - lse) - spread;
+            }
         }
     }
     logits[row.class] -= on_target;

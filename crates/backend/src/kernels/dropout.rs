@@ -32,7 +32,7 @@ impl Dropout {
 
     fn of<K: Cpu>(&self, mut x: Primitive<K>) -> Primitive<K> {
         let chunks = K::elements_mut(&mut x).par_chunks_mut(CHUNK).enumerate();
-        chunks.for_each(|(idx, x)| simd::dispatch(|| self.apply(x, (idx * CHUNK) as u64)));
+        chunks.for_each(|(idx, x)| simd::dispatch!(self.apply(x, (idx * CHUNK) as u64)));
         x
     }
 }

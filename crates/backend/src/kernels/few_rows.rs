@@ -33,7 +33,7 @@ pub(super) fn product(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>, threads: b
 fn by_columns(rows: &[&[f32]], columns: &[f32], n: usize, threads: bool) -> Vec<f32> {
     let k = columns.len() / n.max(1);
     let dots = |block: &[f32]| -> Vec<f32> {
-        simd::dispatch(|| {
+        simd::dispatch!({
             rows.iter().flat_map(|row| block.chunks_exact(k).map(|column| simd::dot(row, column))).collect()
         })
     };
@@ -114,7 +114,7 @@ fn add_rows_by<const FUSED: bool>(
     mut y: ArrayViewMut2<'_, f32>,
 ) {
     const AT_A_TIME: usize = 4;
-    simd::dispatch(|| {
+    simd::dispatch!({
         for (piece, b) in b.axis_chunks_iter(Axis(0), AT_A_TIME).enumerate() {
             let first = top + piece * AT_A_TIME;
             for (a, mut y) in rows.iter().zip(y.rows_mut()) {

@@ -104,7 +104,7 @@ pub(super) fn widened<K: Cpu>(x: &Primitive<K>, weight: &Primitive<K>) -> Vec<us
 pub(super) fn add_bias(y: &mut [f32], bias: &[f32]) {
     let d_out = bias.len();
     y.par_chunks_mut(rows_per_chunk(d_out) * d_out).for_each(|rows| {
-        simd::dispatch(|| {
+        simd::dispatch!({
             rows.chunks_exact_mut(d_out).for_each(|row| simd::update(row, bias, |y, bias| y + bias))
         });
     });
@@ -127,7 +127,7 @@ pub(super) fn sum_of_rows(rows: &[f32], width: usize) -> Vec<f32> {
         .par_chunks(chunk.max(1))
         .map(|rows| {
             let mut sum = vec![0.0; width];
-            simd::dispatch(|| {
+            simd::dispatch!({
                 rows.chunks_exact(width).for_each(|row| simd::update(&mut sum, row, |s, x| s + x))
             });
             sum

@@ -57,7 +57,7 @@ fn over_rows<F: Function>(z: &mut [f32], bias: &[f32]) -> Vec<f32> {
     let mut y = Vec::with_capacity(len);
     let outputs = y.spare_capacity_mut()[..len].par_chunks_mut(chunk);
     outputs.zip(z.par_chunks_mut(chunk)).for_each(|(y, z)| {
-        simd::dispatch(|| {
+        simd::dispatch!({
             for (y, z) in y.chunks_exact_mut(d_out).zip(z.chunks_exact_mut(d_out)) {
                 for (y, (z, bias)) in y.iter_mut().zip(z.iter_mut().zip(bias)) {
                     *z += bias;
@@ -76,7 +76,7 @@ fn slopes<F: Function>(dy: &mut [f32], z: &[f32], d_out: usize) -> Vec<f32> {
     let chunk = rows_per_chunk(d_out) * d_out;
     let parts = dy.par_chunks_mut(chunk).zip(z.par_chunks(chunk)).map(|(dy, z)| {
         let mut sum = vec![0.0; d_out];
-        simd::dispatch(|| {
+        simd::dispatch!({
             for (dy, z) in dy.chunks_exact_mut(d_out).zip(z.chunks_exact(d_out)) {
                 for (sum, (dy, z)) in sum.iter_mut().zip(dy.iter_mut().zip(z)) {
                     *dy *= F::slope(*z);

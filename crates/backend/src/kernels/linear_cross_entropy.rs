@@ -85,7 +85,9 @@ impl LinearCrossEntropy {
         let ((rows, d_in), classes) = (x.dim(), weight.ncols());
         let counted: Vec<Row> = (0..rows).filter_map(|row| Row::of(row, &self.targets)).collect();
         let (mut loss, mut gradients) = (0.0, Gradients::new(rows, d_in, classes, self.with_gradients));
-        for part in counted.chunks(self.rows_at_a_time) {
+        // Parts of one size: a short one would cost nearly as much.
+        let parts = counted.len().div_ceil(self.rows_at_a_time).max(1);
+        for part in counted.chunks(counted.len().div_ceil(parts).max(1)) {
             let inputs = gathered(x.view(), part);
             let inputs = matrix(&inputs, part.len(), d_in);
             let mut logits = matmul(inputs, weight.view(), self.products);
@@ -103,7 +105,7 @@ impl LinearCrossEntropy {
     /// The summed loss of rows of logits, over which their gradient is written where it is wanted.
     fn over_logits(&self, logits: &mut [f32], part: &[Row], classes: usize) -> f64 {
         let losses = logits.par_chunks_mut(classes).zip(part).map(|(logits, row)| {
-            simd::dispatch(|| {
+            simd::dispatch!({
                 let (loss, lse) = loss_of(logits, row, &self.targets);
                 if self.with_gradients {
                     gradient_over(logits, lse, row, 1.0, &self.targets);

@@ -262,7 +262,7 @@ fn map2(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32> {
     let mut out = Vec::with_capacity(len);
     let chunks = out.spare_capacity_mut()[..len].par_chunks_mut(CHUNK);
     chunks.zip(x.par_chunks(CHUNK)).zip(y.par_chunks(CHUNK)).for_each(|((out, x), y)| {
-        simd::dispatch(|| {
+        simd::dispatch!({
             for (out, (&x, &y)) in out.iter_mut().zip(x.iter().zip(y)) {
                 out.write(f(x, y));
             }
@@ -276,15 +276,20 @@ fn map2(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32> {
 /// `y ← f(y, x)`, on all threads.
 #[allow(clippy::redundant_closure, reason = "`&f` would be called for every element, not inlined")]
 fn update(y: &mut [f32], x: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) {
-    y.par_chunks_mut(CHUNK)
-        .zip(x.par_chunks(CHUNK))
-        .for_each(|(y, x)| simd::dispatch(|| simd::update(y, x, |y, x| f(y, x))));
+    y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| {
+        simd::dispatch!(simd::update(
+            y,
+            x,
+            #[inline(always)]
+            |y, x| f(y, x)
+        ))
+    });
 }
 
 /// `y ← factor · y`, on all threads.
 fn scale(y: &mut [f32], factor: f32) {
     if factor != 1.0 {
-        y.par_chunks_mut(CHUNK).for_each(|y| simd::dispatch(|| y.iter_mut().for_each(|y| *y *= factor)));
+        y.par_chunks_mut(CHUNK).for_each(|y| simd::dispatch!(y.iter_mut().for_each(|y| *y *= factor)));
     }
 }
 

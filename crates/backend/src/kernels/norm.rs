@@ -24,14 +24,20 @@ impl Kernel<3> for LayerNorm {
     type Saved<K: Cpu> = (Primitive<K>, Primitive<K>, Moments);
 
     fn forward<K: Cpu>(&self, [x, gamma, beta]: [Primitive<K>; 3]) -> (Primitive<K>, Self::Saved<K>) {
-        let moments = |x: &[f32]| {
-            let mean = simd::sum(x) / x.len() as f32;
-            let var = simd::fold(x, x, |x, _| (x - mean) * (x - mean)) / x.len() as f32;
-            (mean, 1.0 / (var + self.eps).sqrt())
-        };
         let (y, moments) = {
             let (x, gamma, beta) = (elements::<K>(&x), elements::<K>(&gamma), elements::<K>(&beta));
-            forward(&x, &gamma, moments, |y| simd::update(y, &beta, |y, beta| y + beta))
+            forward(
+                &x,
+                &gamma,
+                #[inline(always)]
+                |x| {
+                    let mean = simd::sum(x) / x.len() as f32;
+                    let var = simd::fold(x, x, |x, _| (x - mean) * (x - mean)) / x.len() as f32;
+                    (mean, 1.0 / (var + self.eps).sqrt())
+                },
+                #[inline(always)]
+                |y| simd::update(y, &beta, |y, beta| y + beta),
+            )
         };
         (K::tensor(y, &shape::<K>(&x)), (x, gamma, moments))
     }
@@ -51,8 +57,13 @@ impl Kernel<2> for RmsNorm {
     type Saved<K: Cpu> = (Primitive<K>, Primitive<K>, Moments);
 
     fn forward<K: Cpu>(&self, [x, gamma]: [Primitive<K>; 2]) -> (Primitive<K>, Self::Saved<K>) {
-        let moments = |x: &[f32]| (0.0, 1.0 / (simd::dot(x, x) / x.len() as f32 + self.eps).sqrt());
-        let (y, moments) = forward(&elements::<K>(&x), &elements::<K>(&gamma), moments, |_| ());
+        let (y, moments) = forward(
+            &elements::<K>(&x),
+            &elements::<K>(&gamma),
+            #[inline(always)]
+            |x| (0.0, 1.0 / (simd::dot(x, x) / x.len() as f32 + self.eps).sqrt()),
+            |_| (),
+        );
         (K::tensor(y, &shape::<K>(&x)), (x, gamma, moments))
     }
 
@@ -79,7 +90,7 @@ fn forward(
     let mut all = vec![(0.0, 0.0); x.len() / d];
     let chunks = y.par_chunks_mut(rows * d).zip(x.par_chunks(rows * d)).zip(all.par_chunks_mut(rows));
     chunks.for_each(|((y, x), all)| {
-        simd::dispatch(|| {
+        simd::dispatch!({
             for ((y, x), row) in y.chunks_exact_mut(d).zip(x.chunks_exact(d)).zip(all) {
                 let (mean, rstd) = moments(x);
                 for ((y, x), gamma) in y.iter_mut().zip(x).zip(gamma) {
@@ -120,7 +131,7 @@ fn backward_in_place<const CENTRED: bool>(
         .map(|((dy, x), moments)| {
             let mut sums = vec![0.0; 2 * d];
             let (dgamma, dbeta) = sums.split_at_mut(d);
-            simd::dispatch(|| {
+            simd::dispatch!({
                 for ((dy, x), &(mean, rstd)) in dy.chunks_exact_mut(d).zip(x.chunks_exact(d)).zip(moments) {
                     for (((dgamma, dbeta), dy), x) in dgamma.iter_mut().zip(&mut *dbeta).zip(&*dy).zip(x) {
                         *dgamma += dy * (x - mean) * rstd;

@@ -3,10 +3,24 @@
 /// Sums and maxima are kept in this many lanes, whatever the processor, so that they come out the same on all.
 const LANES: usize = 16;
 
-/// Runs `f` compiled for what the processor has (AVX-512, AVX2, NEON or plain), found at run time. Only what is inlined
-/// into `f` profits: the functions below are.
+/// Computes an expression compiled for what the processor has (AVX-512, AVX2, NEON or plain), found at run time. Only what
+/// is inlined into the expression profits: the functions below are, and closures within are to be marked if they are long.
+///
+/// PERF: a macro, because the closure must be marked too. Called for each kind of processor it is not inlined by itself, and
+/// then compiled for none of them; `mul_add` becomes a call for every element.
+macro_rules! dispatch {
+    ($body:expr) => {
+        $crate::kernels::simd::run(
+            #[inline(always)]
+            || $body,
+        )
+    };
+}
+pub(super) use dispatch;
+
+/// See [`dispatch!`].
 #[inline(always)]
-pub(super) fn dispatch<R>(f: impl FnOnce() -> R) -> R {
+pub(super) fn run<R>(f: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(f)
 }
 
@@ -111,7 +125,13 @@ pub(super) fn update(y: &mut [f32], x: &[f32], f: impl Fn(f32, f32) -> f32) {
 #[inline(always)]
 pub(super) fn log_sum_exp(x: &[f32]) -> f32 {
     let max = max(x);
-    max + fold(x, x, |x, _| exp(x - max)).ln()
+    max + fold(
+        x,
+        x,
+        #[inline(always)]
+        |x, _| exp(x - max),
+    )
+    .ln()
 }
 
 #[cfg(test)]
@@ -142,9 +162,9 @@ mod tests {
 
     #[test]
     fn exp_and_erf_are_exact_to_a_few_units() {
-        let exp_error = dispatch(|| worst(exp, f64::exp, -87.0, 88.0));
+        let exp_error = dispatch!(worst(exp, f64::exp, -87.0, 88.0));
         assert!(exp_error < 3.0, "{exp_error}");
-        let erf_error = dispatch(|| worst(erf, exact_erf, -5.0, 5.0));
+        let erf_error = dispatch!(worst(erf, exact_erf, -5.0, 5.0));
         assert!(erf_error < 5.0, "{erf_error}");
     }
 

@@ -122,7 +122,7 @@ impl Attention {
                 let k = k.slice(s![row, head / group, tile.keys.clone(), ..]);
                 let v = v.slice(s![row, head / group, tile.keys.clone(), ..]);
                 self.scores(&tile, q, k, &bias, [heads, head], &mut weights);
-                simd::dispatch(|| {
+                simd::dispatch!({
                     for (idx, weights) in weights.chunks_exact_mut(tile.keys.len()).enumerate() {
                         softmaxes[[0, idx, head]] = self.weigh(&tile, idx, weights, None);
                         self.drop(&tile, [heads, head], idx, weights);
@@ -175,7 +175,7 @@ impl Attention {
                     let q = q.slice(s![row, head, tile.queries.clone(), ..]);
                     let dout = dout.slice(s![row, head, tile.queries.clone(), ..]);
                     self.scores(&tile, q, k, &bias, [heads, head], &mut weights);
-                    simd::dispatch(|| {
+                    simd::dispatch!({
                         for (idx, weights) in weights.chunks_exact_mut(tile.keys.len()).enumerate() {
                             let softmax = softmaxes[[row, tile.queries.start + idx, head]];
                             self.weigh(&tile, idx, weights, Some(softmax));
@@ -184,7 +184,7 @@ impl Attention {
                     matmul_here(1.0, dout, v.t(), 0.0, block_mut(&mut dscores, &tile));
                     if self.dropout.is_some() {
                         let mut left = weights.clone();
-                        simd::dispatch(|| {
+                        simd::dispatch!({
                             let rows = left.chunks_exact_mut(tile.keys.len());
                             for (idx, (left, dscores)) in
                                 rows.zip(dscores.chunks_exact_mut(tile.keys.len())).enumerate()
@@ -197,7 +197,7 @@ impl Attention {
                     } else {
                         matmul_here(1.0, block(&weights, &tile).t(), dout, 1.0, dv.view_mut());
                     }
-                    simd::dispatch(|| {
+                    simd::dispatch!({
                         let rows = weights.chunks_exact(tile.keys.len());
                         for (idx, (weights, dscores)) in
                             rows.zip(dscores.chunks_exact_mut(tile.keys.len())).enumerate()
@@ -247,7 +247,7 @@ impl Attention {
         scores: &mut [f32],
     ) {
         matmul_here(self.scale, q, k.t(), 0.0, block_mut(scores, tile));
-        simd::dispatch(|| {
+        simd::dispatch!({
             for (idx, scores) in scores.chunks_exact_mut(tile.keys.len()).enumerate() {
                 let bias = bias.row(tile.row, heads, head, tile.queries.start + idx, &tile.keys);
                 simd::update(scores, bias, |score, bias| score + bias);
@@ -264,7 +264,9 @@ impl Attention {
             return Softmax::default();
         }
         let max = known.map_or_else(|| simd::max(scores), |known| known.max);
-        scores.iter_mut().for_each(|score| *score = simd::exp(*score - max));
+        for score in &mut *scores {
+            *score = simd::exp(*score - max);
+        }
         let factor = known.map_or_else(|| 1.0 / simd::sum(scores), |known| known.factor);
         scores.iter_mut().for_each(|weight| *weight *= factor);
         Softmax { max, factor }

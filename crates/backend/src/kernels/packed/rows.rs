@@ -58,7 +58,7 @@ impl Rows<Bytes, i32> {
         let mut rows = Self::empty(x.len() / d_in, steps, layout, 0);
         let made = rows.fill(x, d_in, layout, |row, words, stride| {
             let mut bytes = vec![0_i8; steps * 4];
-            dispatch(|| {
+            dispatch!({
                 let scale = Scale::of(row.iter().copied());
                 bytes.iter_mut().zip(row).for_each(|(byte, &x)| *byte = scale.quantise(x));
                 let fours = bytes.as_chunks::<4>().0.iter();
