@@ -2,6 +2,10 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
 mod common;
+#[path = "positions/pages.rs"]
+mod pages;
+#[path = "positions/source.rs"]
+mod source;
 
 use common::Place;
 use serde_json::Value;
@@ -57,7 +61,7 @@ fn the_list_has_every_scheme_by_family() {
 
 /// `cargo xtask positions` writes it.
 #[test]
-fn the_table_of_the_book_is_the_programs() {
+fn the_rows_of_the_book_are_the_programs() {
     let table = Place::new().run(&["positions", "list", "--markdown"]).succeeds().stdout();
     locus_testkit::assert_part(PAGE, "positions", &table);
 }

@@ -5,9 +5,9 @@
 //! `r = fraction·d_head` dimensions (GPT-NeoX; `r` is the denominator of the exponent), or with
 //! `fraction_of = "frequencies"` the pairs of the highest frequencies, with `d_head` in the exponent (p-RoPE, Barbero et al.
 //! 2024, arXiv:2410.06205; "proportional" in Hugging Face).
-//! Convention: [`Pairing`], part of a checkpoint. Both are the same up to a permutation of the projections' rows.
-//! Longer texts than the model was trained on: [`Scaling`], in `[model.position.rotary.scaling]`.
-//! Trained frequencies (`train_frequencies`): `θ_n · exp(w_n)`, `w` starting at 0. Differs: others train `θ_n` itself, whose
+//! Convention: pairs as [`Pairing`] says, part of a checkpoint. Both are the same up to a permutation of the projections' rows.
+//! Longer texts: [`Scaling`], in `[model.position.rotary.scaling]`, for a model that was trained on shorter ones.
+//! Trained frequencies: with `train_frequencies`, `θ_n · exp(w_n)`, `w` starting at 0. Differs: others train `θ_n` itself, whose
 //! values lie orders of magnitude apart; here a step changes all by a similar share, and angles of `w = 0` are exact.
 //! Parameters: 0, or one per pair. Limit: none declared, though quality falls past the training length. Cache: the final
 //! key, or the raw key under a scaling that follows the length of the text.
