@@ -33,7 +33,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("tupe", "--set init_std=0.5"),
     ("shaw", "--set max_distance=2 --set init_std=0.5"),
     ("transformer_xl", "--set init_std=0.5"),
-    ("xlnet", "--set init_std=0.5"),
+    ("xlnet", "--segments 0,0,1,1 --set segments=true --set init_std=0.5"),
     ("deberta", "--set span=4 --set distances.log.max_distance=8 --set init_std=0.5"),
     ("relative_projection", "--set d_rel=2 --set extent=3 --set init_std=0.5"),
     ("cope", "--set n_positions=3 --set init_std=1"),
