@@ -28,10 +28,11 @@ fn test_all() -> Result<u8, String> {
     Ok(0)
 }
 
-/// Writes the tables of the book that are made from the code: the tests that compare them write them instead.
+/// Writes the tables and pages of the book that are made from the code: the tests that compare them write them instead. The
+/// pages of schemes read what "How we checked" says, so that comes first.
 pub(crate) fn positions() -> Result<u8, String> {
     let tests =
-        [("locus", "positions", "the_table_of_the_book"), ("locus-encoder", "conformance", "the_page_names")];
+        [("locus-encoder", "conformance", "the_page_names"), ("locus", "positions", "_of_the_book_are_the_")];
     for (package, program, name) in tests {
         let mut test = cargo();
         test.args(["test", "--package", package, "--test", program, name]).env("LOCUS_WRITE_PAGES", "1");

@@ -12,6 +12,8 @@ pub enum Init {
     Zeros,
     /// All one.
     Ones,
+    /// All the same.
+    Constant(f64),
     /// The normal distribution with mean 0.
     Normal {
         /// Standard deviation.
@@ -25,6 +27,11 @@ pub enum Init {
 }
 
 impl Init {
+    /// That of PyTorch's linear layers, weights and biases: `U(−1/√fan_in, 1/√fan_in)`.
+    pub fn of_fan_in(fan_in: usize) -> Self {
+        Self::Uniform { bound: 1.0 / (fan_in as f64).sqrt() }
+    }
+
     /// A trainable parameter of this distribution.
     pub fn param<B: Backend, const D: usize>(
         self,
@@ -51,6 +58,7 @@ impl Init {
         match self {
             Self::Zeros => vec![0.0; n],
             Self::Ones => vec![1.0; n],
+            Self::Constant(value) => vec![value as f32; n],
             Self::Normal { std } => (0..n as u64).map(|i| (std * key.normal(i)) as f32).collect(),
             Self::Uniform { bound } => {
                 (0..n as u64).map(|i| (bound * (2.0 * key.uniform(i) - 1.0)) as f32).collect()

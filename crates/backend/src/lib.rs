@@ -8,7 +8,8 @@
 //!   written for the type of `B`, and the reference body otherwise;
 //! - [`packed`] holds weights in bf16 or int8, for inference on a CPU;
 //! - [`rng`] is the counter-based randomness that makes initialisation and dropout equal on every backend;
-//! - [`init`] makes initial weights on the host; [`mask`] is the one place where mask polarity is turned.
+//! - [`init`] makes initial weights on the host; [`mask`] is the one place where mask polarity is turned;
+//! - [`params`] says where parameters stand in a module.
 //!
 //! ```
 //! use burn::tensor::{Tensor, backend::Backend};
@@ -28,5 +29,6 @@ mod kernels;
 pub mod mask;
 pub mod ops;
 pub mod packed;
+pub mod params;
 pub mod reference;
 pub mod rng;

@@ -316,6 +316,9 @@ pub(crate) struct ShowArgs {
     /// The ids of the K tokens, separated by commas, for schemes that look at them [default: 0,1,2,…].
     #[arg(long, value_name = "IDS", value_delimiter = ',')]
     pub(crate) ids: Option<Vec<u32>>,
+    /// The segments of the K tokens, separated by commas, for schemes that look at them [default: none].
+    #[arg(long, value_name = "SEGMENTS", value_delimiter = ',')]
+    pub(crate) segments: Option<Vec<u32>>,
     /// Decides parameters and input.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,

@@ -14,6 +14,7 @@ use locus_data::{
     Examples, Kind, LabelSet, Part, Place, ReadOptions, Scored, Shares, Splits, Tokenizer, TokenizerConfig,
     read,
 };
+use locus_embedding::position::PositionConfig;
 use locus_encoder::StackConfig;
 use locus_heads::{HeadConfig, LossOptions, TaskBatch, TaskModel};
 use locus_model::{ModelConfig, load, load_config, save};
@@ -240,7 +241,8 @@ impl Experiment {
             };
             // Sizes and scheme are the folder's; dropout is a matter of this training.
             let StackConfig { dropout, attention_dropout, .. } = self.run.model.stack;
-            let stack = StackConfig { dropout, attention_dropout, ..config.stack };
+            let mut stack = StackConfig { dropout, attention_dropout, ..config.stack };
+            self.find_tokens(&mut stack, &tokenizer)?;
             if stack != self.run.model.stack {
                 tell!(
                     "note: sizes, position scheme and tokenizer are those of model.from; the keys of this run give way"
@@ -259,14 +261,20 @@ impl Experiment {
             None => Tokenizer::train_with(&section.config, train.texts())?,
         };
         let mut stack = self.run.model.stack.clone();
-        let missing = stack.find_tokens(&|token| tokenizer.id(token));
-        if !missing.is_empty() {
-            let of_model =
-                missing.iter().map(|p| Problem::new(&format!("model.{}", p.key), &p.found, &p.allowed));
-            let origin = format!("{} with this tokenizer", self.recipe);
-            return Err(ConfigErrors { origin, problems: of_model.collect() }.into());
-        }
+        self.find_tokens(&mut stack, &tokenizer)?;
         Ok((ModelConfig::new(head, labels, tokenizer.vocab_size(), stack), tokenizer))
+    }
+
+    /// Looks up the tokens that position schemes count by, where their ids are not known.
+    fn find_tokens(&self, stack: &mut StackConfig, tokenizer: &Tokenizer) -> anyhow::Result<()> {
+        let missing = stack.find_tokens(&|token| tokenizer.id(token));
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let of_model =
+            missing.iter().map(|p| Problem::new(&format!("model.{}", p.key), &p.found, &p.allowed));
+        let origin = format!("{} with this tokenizer", self.recipe);
+        Err(ConfigErrors { origin, problems: of_model.collect() }.into())
     }
 
     /// What identifies model, tokenizer, data and what is done to them, so that a run is not resumed with others. What the
@@ -374,7 +382,7 @@ impl Experiment {
         );
         tell!("run        {}", self.out.display());
         let blind = !matches!(config.head, HeadConfig::CausalLm { .. } | HeadConfig::Seq2Seq { .. })
-            && config.stack.schemes().0.iter().all(|scheme| matches!(scheme.name(), "none" | "abacus"));
+            && !config.stack.schemes().0.iter().any(PositionConfig::tells_order);
         if blind {
             tell!(
                 "warning: without positions an encoder cannot tell the order of words; use this as a control"

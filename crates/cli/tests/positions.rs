@@ -2,6 +2,10 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
 mod common;
+#[path = "positions/pages.rs"]
+mod pages;
+#[path = "positions/source.rs"]
+mod source;
 
 use common::Place;
 use serde_json::Value;
@@ -57,7 +61,7 @@ fn the_list_has_every_scheme_by_family() {
 
 /// `cargo xtask positions` writes it.
 #[test]
-fn the_table_of_the_book_is_the_programs() {
+fn the_rows_of_the_book_are_the_programs() {
     let table = Place::new().run(&["positions", "list", "--markdown"]).succeeds().stdout();
     locus_testkit::assert_part(PAGE, "positions", &table);
 }
@@ -181,6 +185,32 @@ fn what_the_mask_leaves_and_which_view_is_read() {
 }
 
 #[test]
+fn segments_and_further_axes_are_shown() {
+    let args = ["xlnet", "--set", "segments=true", "--q", "2", "--k", "3", "--set", "init_std=0.5"];
+    let [one, two] =
+        ["0,0,0", "0,1,1"].map(|segments| show(&[&args[..], &["--segments", segments]].concat()));
+    let terms = |shown: &Value, cell: &[usize]| at(&shown["does_to"]["score_terms"]["values"], cell);
+    assert_ne!(terms(&one, &[0, 0, 0]), terms(&two, &[0, 0, 0]));
+    near(terms(&one, &[0, 0, 1]), terms(&two, &[0, 0, 1]));
+    let bipe = ["bipe", "--k", "4", "--q", "1", "--ids", "5,1,6,7", "--set", "separator_ids=[1]"];
+    let places = &show(&bipe)["does_to"]["places"]["values"];
+    assert_eq!(*places, serde_json::json!([[0.0, 1.0, 0.0, 1.0]]));
+}
+
+#[test]
+fn a_table_of_places_goes_on_with_its_last_row() {
+    let place = tagger("{ bipe = { separator_ids = [5] } }");
+    let run = convert(&place, &["--to", "bipe", "--max-seq-len", "20", "--out", "long"]);
+    let text = run.succeeds().stdout();
+    let line = "extended     encoder.schemes.0.table [20, 16]: 12 places, the last of them again up to 20";
+    assert!(text.contains(line), "{text}");
+    // A number of rotary's is kept where segments turn.
+    let place = tagger("{ rotary = { base = 500.0 } }");
+    let run = convert(&place, &["--to", "bipe", "--set", "separator_ids=[5]", "--out", "b"]);
+    assert!(run.succeeds().stdout().contains("of the old scheme, unless set: base = 500.0"));
+}
+
+#[test]
 fn wrong_requests_are_answered_together() {
     let place = Place::new();
     let run = |args: &[&str]| place.run(&[&["positions", "show"], args].concat());
@@ -192,6 +222,7 @@ fn wrong_requests_are_answered_together() {
     run(&["rerope", "--bidirectional"]).says(2, &["rerope = an encoder", "a decoder"]);
     run(&["alibi", "--k", "1000000", "--q", "1000000"]).says(2, &["sizes", "at most"]);
     run(&["alibi", "--ids", "1,2"]).says(2, &["--ids = 2 ids: expected 16"]);
+    run(&["xlnet", "--segments", "1,2"]).says(2, &["--segments = 2 segments: expected 16"]);
     run(&["alibi", "--max-seq-len", "3"]).says(2, &["--max-seq-len = 3"]);
     run(&["alibi", "--svg", "no/such/folder/x.svg"])
         .says(2, &["--svg no/such/folder/x.svg", "can be written"]);

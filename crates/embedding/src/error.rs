@@ -58,7 +58,8 @@ pub enum EmbeddingError {
     /// A position past the scheme's limit.
     #[error(
         "position {position} is past the limit of the {scheme} scheme, which knows {limit} positions, \
-         0 to {last}: shorten the input, raise the limit or choose a scheme without one"
+         0 to {last}: {}",
+        past_limit_advice(scheme)
     )]
     PastLimit {
         /// The scheme.
@@ -70,4 +71,17 @@ pub enum EmbeddingError {
         /// How many positions it knows.
         limit: usize,
     },
+}
+
+/// What to do where the limit is not one of the length of texts alone.
+fn past_limit_advice(scheme: &str) -> &'static str {
+    match scheme {
+        "abacus" => {
+            "it counts the digits of a number: shorten the number or raise position.abacus.max_positions"
+        }
+        "randomised" => {
+            "it spreads max_seq_len tokens over position.randomised.max: shorten the input, raise max or max_seq_len"
+        }
+        _ => "shorten the input, raise the limit or choose a scheme without one",
+    }
 }

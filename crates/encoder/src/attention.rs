@@ -9,7 +9,7 @@ use locus_backend::mask::AttentionMask;
 use locus_backend::ops::{self, AttentionOptions, ScoreBias};
 use locus_backend::reference;
 use locus_backend::rng::Key;
-use locus_embedding::position::{CachePolicy, LayerPass, ScoreScale, Views};
+use locus_embedding::position::{CachePolicy, LayerPass, Scheme, ScoreScale, Views};
 
 use crate::{BlockPass, LayerCache, Linear, Memory, StackConfig};
 
@@ -148,17 +148,62 @@ impl<B: Backend> Attention<B> {
             let (q, k) = views.swap_remove(0);
             return ops::attention(q, k, v, &scheme.bias(layer), at.mask, options);
         }
-        let (q, k) = views[0].clone();
-        let own = scheme.scores(&q, &k, layer);
-        let mut scores = own.unwrap_or_else(|| scores_of(views, &select, layer.scale)); // [batch, heads, q, k]
-        scores = reference::add_bias(scores, &scheme.bias(layer));
-        if let Some(terms) = scheme.score_terms(&q, &k, layer) {
-            scores = scores + terms;
-        }
-        let weights = scheme.normalise(scheme.map_scores(scores, &q, layer), at.mask, layer);
+        let weights = weigh(scheme, Views { views, select }, at.mask, layer, &mut |_, _| {});
         let weights = ops::dropout(weights, options.dropout, options.key);
-        scheme.output(reference::mix(weights.clone(), v), &weights, layer)
+        mix(scheme, weights, v, layer)
     }
+}
+
+/// What [`weigh`] passes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Scores in place of the dot products.
+    Own,
+    /// Terms that are added.
+    Terms,
+    /// The scores before they are mapped.
+    Before,
+    /// The scores that the weights are made of.
+    Scores,
+}
+
+/// The weights `[batch, heads, q, k]` that a scheme makes of queries and keys, with all its hooks; `note` sees the steps.
+pub(crate) fn weigh<B: Backend>(
+    scheme: &dyn Scheme<B>,
+    Views { views, select }: Views<B>,
+    mask: &AttentionMask<B>,
+    layer: &LayerPass<'_, B>,
+    note: &mut dyn FnMut(Step, &Tensor<B, 4>),
+) -> Tensor<B, 4> {
+    let sees = scheme.sees_scores();
+    let (q, k) = views[0].clone();
+    let own = sees.then(|| scheme.scores(&q, &k, layer)).flatten();
+    own.iter().for_each(|own| note(Step::Own, own));
+    let mut scores = own.unwrap_or_else(|| scores_of(views, &select, layer.scale)); // [batch, heads, q, k]
+    scores = reference::add_bias(scores, &scheme.bias(layer));
+    if !sees {
+        note(Step::Scores, &scores);
+        return reference::softmax(mask.apply(scores));
+    }
+    if let Some(terms) = scheme.score_terms(&q, &k, layer) {
+        note(Step::Terms, &terms);
+        scores = scores + terms;
+    }
+    note(Step::Before, &scores);
+    let scores = scheme.map_scores(scores, &q, layer);
+    note(Step::Scores, &scores);
+    scheme.normalise(scores, mask, layer)
+}
+
+/// The context `[batch, heads, q, d_head]` of these weights and values.
+pub(crate) fn mix<B: Backend>(
+    scheme: &dyn Scheme<B>,
+    weights: Tensor<B, 4>,
+    v: Tensor<B, 4>,
+    layer: &LayerPass<'_, B>,
+) -> Tensor<B, 4> {
+    let context = reference::mix(weights.clone(), v);
+    if scheme.sees_scores() { scheme.output(context, &weights, layer) } else { context }
 }
 
 /// Appends keys, values and state to the cache and gives all that it holds then.

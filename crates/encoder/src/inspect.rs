@@ -8,6 +8,7 @@ use burn::tensor::{Tensor, TensorData, backend::Backend};
 use locus_backend::init::Init;
 use locus_backend::mask::{AttentionMask, HIDDEN_SCORE};
 use locus_backend::ops::ScoreBias;
+use locus_backend::params::ParamPath;
 use locus_backend::reference;
 use locus_backend::rng::Key;
 use locus_embedding::position::{
@@ -15,7 +16,7 @@ use locus_embedding::position::{
 };
 use locus_embedding::{EmbeddingError, Tokens};
 
-use crate::attention::{scale_queries, scores_of};
+use crate::attention::{Step, mix, scale_queries, weigh};
 use crate::stack::{mask, within_limit};
 
 /// Where a scheme is looked at: one row of `k` tokens, of which the last `q` are queries.
@@ -31,6 +32,8 @@ pub struct Look {
     pub seed: u64,
     /// The ids of the `k` tokens, which most schemes do not look at.
     pub ids: Vec<u32>,
+    /// Their segments, for schemes that look at these; none where absent.
+    pub segments: Option<Vec<u32>>,
 }
 
 /// A tensor on the host.
@@ -78,7 +81,7 @@ pub struct Inspection {
 /// If a position is past the limit of the scheme.
 ///
 /// # Panics
-/// If there are more queries than keys, not `k` ids, or sizes that the scheme does not take.
+/// If there are more queries than keys, not `k` ids or segments, or sizes that the scheme does not take.
 pub fn inspect<B: Backend, P: PositionScheme<B>>(
     position: &P,
     look: &Look,
@@ -86,7 +89,7 @@ pub fn inspect<B: Backend, P: PositionScheme<B>>(
 ) -> Result<Inspection, EmbeddingError> {
     assert!(look.q <= look.k, "{} queries of {} tokens", look.q, look.k);
     let scheme = position.scheme();
-    let mut keys = Tokens::new([1, look.k], look.ids.clone(), vec![true; look.k], None)?;
+    let mut keys = Tokens::new([1, look.k], look.ids.clone(), vec![true; look.k], look.segments.clone())?;
     let counted = keys.positions.clone();
     scheme.number(&mut keys, None, None);
     within_limit(scheme, &mut keys)?;
@@ -105,6 +108,11 @@ pub fn inspect<B: Backend, P: PositionScheme<B>>(
         let values = keys.positions.iter().map(|p| *p as f32).collect();
         let array = Array { axes: vec!["token"], dims: vec![look.k], values };
         parts.push(Part { name: "positions", what: "the positions of the tokens", array });
+    }
+    if !keys.axes.is_empty() {
+        let values = keys.axes.iter().flatten().map(|place| *place as f32).collect();
+        let array = Array { axes: vec!["axis", "token"], dims: vec![keys.axes.len(), look.k], values };
+        parts.push(Part { name: "places", what: "the places of the tokens on further axes", array });
     }
     parts.extend(subject.embedding());
     let (more, results, seen) = subject.attention();
@@ -204,43 +212,44 @@ impl<B: Backend> Subject<'_, B> {
         parts.extend(self.units(&views, (&scaled, k)));
         let at = layer_pass(pass, &prepared, &last, state.as_ref(), scale);
         let mask: AttentionMask<B> = mask(scheme, pass, self.device);
-        let bias = match scheme.bias(&at) {
-            ScoreBias::None => None,
-            ScoreBias::Keys(bias) => Some(from_own_key(bias, q_len)),
-            bias => Some(reference::add_bias(Tensor::zeros([1, heads, q_len, k_len], self.device), &bias)),
+        let whole = |bias: &ScoreBias<B>| {
+            reference::add_bias(Tensor::zeros([1, heads, q_len, k_len], self.device), bias) // [1, heads, q, k]
         };
-        let (of_q, _) = views.views[0].clone();
-        let own = scheme.sees_scores().then(|| scheme.scores(&of_q, &views.views[0].1, &at)).flatten();
+        let (bias, shift) = match scheme.bias(&at) {
+            ScoreBias::None => (None, None),
+            ScoreBias::Keys(of_keys) => {
+                let shown = from_own_key(of_keys.clone(), q_len);
+                (Some(shown.clone()), Some(shown - whole(&ScoreBias::Keys(of_keys))))
+            }
+            bias => (Some(whole(&bias)), None),
+        };
+        let mut steps = Vec::new();
+        let weights =
+            weigh(scheme, views, &mask, &at, &mut |step, tensor| steps.push((step, tensor.clone())));
+        let step = |of: Step| steps.iter().find(|(step, _)| *step == of).map(|(_, tensor)| tensor.clone());
+        let (Some(mut scores), mut before) = (step(Step::Scores), step(Step::Before)) else {
+            unreachable!("weights are made of scores")
+        };
+        let plain_weights = reference::softmax(mask.apply(scores.clone()));
+        if let Some(shift) = shift {
+            // As the bias is shown: the weights are the same.
+            (scores, before) = (scores + shift.clone(), before.map(|before| before + shift));
+        }
         let mut of_scores = Vec::new();
-        if let Some(own) = &own {
-            let what = "the scores of the seeded queries and keys, which are no dot products";
-            of_scores.push(part("own_scores", what, cells(own.clone())));
+        let mut add = |name, what, array: Tensor<B, 4>| of_scores.push(part(name, what, cells(array)));
+        if let Some(own) = step(Step::Own) {
+            add("own_scores", "the scores of the seeded queries and keys, which are no dot products", own);
         }
-        let dots = || scores_of(views.views.clone(), &views.select, scale);
-        let mut scores = own.unwrap_or_else(dots); // [1, heads, q, k]
         if let Some(bias) = &bias {
-            scores = scores + bias.clone();
-            of_scores.push(part("bias", "what is added to the scaled scores", cells(bias.clone())));
+            add("bias", "what is added to the scaled scores", bias.clone());
         }
-        let (weights, plain_weights);
-        if scheme.sees_scores() {
-            if let Some(terms) = scheme.score_terms(&of_q, &views.views[0].1, &at) {
-                let what = "what is added to the scaled scores of the seeded queries, keys and inputs";
-                of_scores.push(part("score_terms", what, cells(terms.clone())));
-                scores = scores + terms;
-            }
-            let mapped = scheme.map_scores(scores.clone(), &of_q, &at);
-            let (before, after) = (cells(scores), cells(mapped.clone()));
-            if before != after {
-                of_scores.push(part("scores_before", "the seeded scores before they are mapped", before));
-                of_scores.push(part("mapped_scores", "the seeded scores after they are mapped", after));
-            }
-            scores = mapped;
-            weights = scheme.normalise(scores.clone(), &mask, &at);
-            plain_weights = reference::softmax(mask.apply(scores.clone()));
-        } else {
-            weights = reference::softmax(mask.apply(scores.clone()));
-            plain_weights = weights.clone();
+        if let Some(terms) = step(Step::Terms) {
+            let what = "what is added to the scaled scores of the seeded queries, keys and inputs";
+            add("score_terms", what, terms);
+        }
+        if let Some(before) = before.filter(|before| flat(before) != flat(&scores)) {
+            add("scores_before", "the seeded scores before they are mapped", before);
+            add("mapped_scores", "the seeded scores after they are mapped", scores.clone());
         }
         let seen: Vec<bool> = (0..q_len)
             .flat_map(|i| (0..k_len).map(move |j| (i, j)))
@@ -248,8 +257,8 @@ impl<B: Backend> Subject<'_, B> {
             .collect();
         parts.extend(visible(pass, &mask, bias));
         parts.extend(of_scores);
-        let [found, plain] = [weights.clone(), plain_weights].map(cells);
-        if found != plain {
+        if flat(&weights) != flat(&plain_weights) {
+            let found = cells(weights.clone());
             parts.push(part("weights", "the weights of the seeded scores, which are no softmax", found));
         }
         let values = scheme.values(v.clone(), &at);
@@ -258,11 +267,9 @@ impl<B: Backend> Subject<'_, B> {
         if new != old {
             parts.push(part("values", "the seeded values before they are mixed", new));
         }
-        let context = reference::mix(weights.clone(), values);
         let axes = ["head", "query", "dimension"];
-        let plain = host(context.clone().squeeze_dim::<3>(0), axes);
-        let output = if scheme.sees_scores() { scheme.output(context, &weights, &at) } else { context };
-        let output = host(output.squeeze_dim::<3>(0), axes);
+        let plain = host(reference::mix(weights.clone(), values.clone()).squeeze_dim::<3>(0), axes);
+        let output = host(mix(scheme, weights.clone(), values, &at).squeeze_dim::<3>(0), axes);
         if output != plain {
             parts.push(part("context", "the seeded context after the scheme's last word", output.clone()));
         }
@@ -419,27 +426,22 @@ fn rows<B: Backend>(tensor: Tensor<B, 3>) -> Array {
     host(tensor.squeeze_dim::<2>(0), ["token", "dimension"])
 }
 
-/// A module's parameters by path, without the variants of enums, as model files name them.
+/// A module's parameters by path.
 fn parameters<B: Backend, M: Module<B>>(module: &M) -> Vec<(String, Array)> {
     #[derive(Default)]
     struct Found {
-        path: Vec<String>,
+        path: ParamPath,
         found: Vec<(String, Array)>,
     }
     impl<B: Backend> ModuleVisitor<B> for Found {
         fn enter_module(&mut self, name: &str, container: &str) {
-            if !container.starts_with("Enum:") {
-                self.path.push(name.to_owned());
-            }
+            self.path.enter(name, container);
         }
         fn exit_module(&mut self, _: &str, container: &str) {
-            if !container.starts_with("Enum:") {
-                self.path.pop();
-            }
+            self.path.leave(container);
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-            let axes = [""; D];
-            self.found.push((self.path.join("."), host(param.val(), axes)));
+            self.found.push((self.path.name(), host(param.val(), [""; D])));
         }
     }
     let mut found = Found::default();

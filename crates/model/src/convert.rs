@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData, backend::Backend};
+use locus_backend::params::ParamPath;
 use locus_backend::rng::Key;
 use locus_encoder::{ConfigProblem, StackConfig};
 use locus_heads::TaskModel;
@@ -27,7 +28,14 @@ pub enum Rule {
         /// Number of positions that it has.
         to: usize,
     },
-    /// A table of positions has fewer rows: the first ones.
+    /// A table of places in a part of a text has more rows: the old ones, then the last of them again.
+    Extended {
+        /// Number of rows that it had.
+        from: usize,
+        /// Number of rows that it has.
+        to: usize,
+    },
+    /// A table of positions or places has fewer rows: the first ones.
     Cut {
         /// Number of positions that it had.
         from: usize,
@@ -100,7 +108,7 @@ pub fn convert<B: Backend>(
     model.visit(&mut old);
     let fresh = TaskModel::<B>::new(&new.head, &new.stack, new.vocab_size, key, device);
     let mut fill = Fill {
-        path: Path::default(),
+        path: ParamPath::default(),
         old: &old.found,
         sources: Sources::new(&config.stack, &new.stack),
         used: BTreeSet::new(),
@@ -129,28 +137,6 @@ pub fn convert<B: Backend>(
     Ok(Conversion { config: new, model, steps, n_kept })
 }
 
-/// Where a parameter stands, as model files name it: without the variants of enums.
-#[derive(Debug, Default)]
-struct Path(Vec<String>);
-
-impl Path {
-    fn enter(&mut self, name: &str, container: &str) {
-        if !container.starts_with("Enum:") {
-            self.0.push(name.to_owned());
-        }
-    }
-
-    fn leave(&mut self, container: &str) {
-        if !container.starts_with("Enum:") {
-            self.0.pop();
-        }
-    }
-
-    fn name(&self) -> String {
-        self.0.join(".")
-    }
-}
-
 struct Host {
     shape: Vec<usize>,
     values: Vec<f32>,
@@ -159,7 +145,7 @@ struct Host {
 /// All parameters by name.
 #[derive(Default)]
 struct Collect {
-    path: Path,
+    path: ParamPath,
     found: BTreeMap<String, Host>,
 }
 
@@ -186,6 +172,8 @@ struct Source {
     old: Option<usize>,
     /// Names of tables whose rows are positions, and the rows before position 0: old and new.
     tables: [Option<(&'static str, usize)>; 2],
+    /// The name of the table whose rows are places in a part of a text.
+    places: Option<&'static str>,
 }
 
 impl Sources {
@@ -199,7 +187,8 @@ impl Sources {
                 new_layers.iter().position(|at| *at == idx).and_then(|layer| old_layers.get(layer));
             let old = at_layer.copied().filter(is_it).or_else(|| (0..old_schemes.len()).find(is_it));
             let of_old = old.and_then(|old| old_schemes[old].position_table());
-            sources.push(Source { old, tables: [of_old, scheme.position_table()] });
+            let tables = [of_old, scheme.position_table()];
+            sources.push(Source { old, tables, places: scheme.place_table() });
         }
         Self(sources)
     }
@@ -207,7 +196,7 @@ impl Sources {
 
 /// Replaces the parameters of a new model by those of the old one.
 struct Fill<'a> {
-    path: Path,
+    path: ParamPath,
     old: &'a BTreeMap<String, Host>,
     sources: Sources,
     used: BTreeSet<String>,
@@ -265,6 +254,14 @@ impl Fill<'_> {
                 let (rule, values) = positions(&table, old_first, fresh, first);
                 (rule, Some(values))
             }
+            (Some(host), _, _)
+                if source.places == Some(rest)
+                    && !host.values.is_empty()
+                    && host.shape[1..] == shape[1..] =>
+            {
+                let (rule, values) = places(&host.values, host.shape[0], shape[0]);
+                (rule, Some(values))
+            }
             (Some(host), _, _) if host.shape == shape => (Rule::Kept, Some(host.values.clone())),
             _ => (Rule::Drawn, None),
         };
@@ -291,6 +288,18 @@ fn positions(old: &HostTable, old_first: usize, mut fresh: HostTable, first: usi
     (rule, fresh.values)
 }
 
+/// A table of places, `from` rows, with `to` rows.
+fn places(old: &[f32], from: usize, to: usize) -> (Rule, Vec<f32>) {
+    let width = old.len() / from;
+    let rule = match from {
+        _ if from == to => Rule::Kept,
+        _ if from < to => Rule::Extended { from, to },
+        _ => Rule::Cut { from, to },
+    };
+    let row = |row: usize| &old[row.min(from - 1) * width..][..width];
+    (rule, (0..to).flat_map(row).copied().collect())
+}
+
 /// What is before the schemes, the number of the scheme, and the name in it.
 fn of_scheme(name: &str) -> Option<(&str, usize, &str)> {
     let at = name.find("schemes.").filter(|at| *at == 0 || name.as_bytes()[at - 1] == b'.')?;
@@ -300,7 +309,16 @@ fn of_scheme(name: &str) -> Option<(&str, usize, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{HostTable, Rule, of_scheme, positions};
+    use super::{HostTable, Rule, of_scheme, places, positions};
+
+    #[test]
+    fn places_keep_their_rows() {
+        let old = [1.0, 2.0, 3.0, 4.0];
+        assert_eq!(places(&old, 2, 2), (Rule::Kept, old.to_vec()));
+        let longer = (Rule::Extended { from: 2, to: 3 }, vec![1.0, 2.0, 3.0, 4.0, 3.0, 4.0]);
+        assert_eq!(places(&old, 2, 3), longer);
+        assert_eq!(places(&old, 2, 1), (Rule::Cut { from: 2, to: 1 }, vec![1.0, 2.0]));
+    }
 
     #[test]
     fn parameters_of_schemes_are_told_from_others() {

@@ -42,7 +42,7 @@ impl Job for Convert<'_> {
             let origin = format!("converting {} to {}", args.model.display(), args.to);
             anyhow::Error::from(ConfigErrors { origin, problems })
         };
-        let taken_over = keys(&old, &args.to);
+        let taken_over = unless_named(keys(&old, &args.to), &args.sets);
         let wrong_stack = |problems: Vec<ConfigProblem>| {
             wrong(problems.into_iter().map(|p| Problem::new(&p.key, p.found, &p.allowed)).collect())
         };
@@ -105,21 +105,39 @@ fn tell(
     Ok(())
 }
 
-/// The keys that the new scheme has from the old model: all of the same scheme; of another rotary one, what decides how
-/// queries and keys were trained to be turned.
+/// The keys that the new scheme has from the old model: all of the same scheme; of another one that turns pairs, what decides
+/// how queries and keys were trained to be turned.
 fn keys(old: &StackConfig, to: &str) -> Table {
     let (schemes, _) = old.schemes();
     if let Some(same) = schemes.iter().find(|scheme| scheme.name() == to) {
         return keys_of(same);
     }
     let Some(new) = PositionConfig::named(to) else { return Table::new() };
-    let rotary = |scheme: &&PositionConfig| scheme.facts().family == Family::Rotary;
-    let (Some(from), true) = (schemes.iter().find(rotary), rotary(&&new)) else { return Table::new() };
     let known = keys_of(&new);
+    // BiPE turns too, though it is of another family.
+    let turns = |scheme: &PositionConfig, keys: &Table| {
+        scheme.facts().family == Family::Rotary || keys.contains_key("pairing")
+    };
+    let from = schemes.iter().find(|scheme| turns(scheme, &keys_of(scheme)));
+    let (Some(from), true) = (from, turns(&new, &known)) else { return Table::new() };
     keys_of(from)
         .into_iter()
         .filter(|(key, _)| ["base", "pairing"].contains(&key.as_str()) && known.contains_key(key))
         .collect()
+}
+
+/// Without the ids of tokens whose names are set: those are looked up.
+fn unless_named(mut keys: Table, sets: &[String]) -> Table {
+    let of_names = [
+        ("separators", &["separator_ids"][..]),
+        ("digits", &["digit_ids", "first_digit_ids", "inner_digit_ids"]),
+    ];
+    for (names, ids) in of_names {
+        if sets.iter().any(|set| set.split('=').next().map(str::trim) == Some(names)) {
+            ids.iter().for_each(|key| drop(keys.remove(*key)));
+        }
+    }
+    keys
 }
 
 fn line(step: &Step, seed: u64) -> String {
@@ -128,6 +146,9 @@ fn line(step: &Step, seed: u64) -> String {
         Rule::Kept => ("kept", String::new()),
         Rule::Interpolated { from, to } => {
             ("interpolated", format!(": {from} positions, on straight lines to {to}"))
+        }
+        Rule::Extended { from, to } => {
+            ("extended", format!(": {from} places, the last of them again up to {to}"))
         }
         Rule::Cut { from, to } => ("cut", format!(": the first {to} of {from} positions")),
         Rule::Drawn => ("new", format!(": begins anew, from seed {seed}")),

@@ -5,7 +5,8 @@
 //! digits, `k` from `U{0, …, max_offset}`, so that rows of long numbers are trained by short ones. McLeish et al. 2024,
 //! arXiv:2405.17399; defaults of the authors' `abacus.py`. Differs: they draw `k` once for a batch, here for each text,
 //! and never so large that a number that fits the table would not.
-//! Convention: padding is passed over; a run goes on in the tokens that follow a cache. It says nothing of where a number
+//! Convention: padding is passed over; a run goes on in the tokens that follow a cache. Where a vocabulary marks words (`▁`,
+//! `Ġ` or `##`), a digit that begins a word begins a number; where it does not, numbers that stand side by side are one. It says nothing of where a number
 //! stands in the text: name another scheme for most layers in `layer_positions` (an embedding acts once, on whichever layer it
 //! is named).
 //! Parameters: `max_positions · d_model`. Limit: an error for numbers of `max_positions` digits or more. Cache: the final key.
@@ -17,7 +18,7 @@ use locus_backend::ops::embedding;
 use locus_backend::rng::Key;
 use serde::{Deserialize, Serialize};
 
-use super::config::{SchemeConfig, find_ids};
+use super::config::{INNER_MARK, SchemeConfig, WORD_MARKS, find_ids};
 use super::facts::{Facts, Family};
 use super::scheme::{Limit, Scheme};
 use super::{PositionProblem, PositionShape};
@@ -31,6 +32,12 @@ pub struct AbacusConfig {
     pub digits: Vec<String>,
     /// Their ids. While it is empty no token is a digit.
     pub digit_ids: Vec<u32>,
+    /// Those of them that always begin a number, looked up with the others: digits that a vocabulary marks as the beginning
+    /// of a word (`▁`, `Ġ`).
+    pub first_digit_ids: Vec<u32>,
+    /// Those of them that always go on with a word (`##`), looked up with the others. A digit that is not of them begins a
+    /// number after one that is.
+    pub inner_digit_ids: Vec<u32>,
     /// Number of rows: one more than the largest number of digits.
     pub max_positions: usize,
     /// By how much the places of a text's digits are moved in training, at most.
@@ -44,6 +51,8 @@ impl Default for AbacusConfig {
         Self {
             digits: ('0'..='9').map(String::from).collect(),
             digit_ids: Vec::new(),
+            first_digit_ids: Vec::new(),
+            inner_digit_ids: Vec::new(),
             max_positions: 1024,
             max_offset: 99,
             init_std: 0.02,
@@ -76,8 +85,28 @@ impl SchemeConfig for AbacusConfig {
         true
     }
 
+    fn place_table(&self) -> Option<&'static str> {
+        Some("table")
+    }
+
+    fn tells_order(&self) -> bool {
+        false // of digits alone
+    }
+
     fn find_tokens(&mut self, id: &dyn Fn(&str) -> Option<u32>, problems: &mut Vec<PositionProblem>) {
-        find_ids(&mut self.digit_ids, &self.digits, id, "digits", problems);
+        if self.digit_ids.is_empty() {
+            let of_marks = |marks: &[&str]| {
+                let names = self
+                    .digits
+                    .iter()
+                    .flat_map(|digit| marks.iter().map(move |mark| format!("{mark}{digit}")));
+                names.filter_map(|name| id(&name)).collect()
+            };
+            self.first_digit_ids = of_marks(&WORD_MARKS);
+            self.inner_digit_ids = of_marks(&[INNER_MARK]);
+        }
+        let default = Self::default().digits;
+        find_ids(&mut self.digit_ids, (&self.digits, &default), id, ["digits", "digit_ids"], problems);
     }
 }
 
@@ -87,6 +116,8 @@ impl AbacusConfig {
         Abacus {
             table: init.param([self.max_positions, shape.d_model], key, device),
             digit_ids: self.digit_ids.clone(),
+            first_digit_ids: self.first_digit_ids.clone(),
+            inner_digit_ids: self.inner_digit_ids.clone(),
             max_offset: self.max_offset,
         }
     }
@@ -99,6 +130,10 @@ pub struct Abacus<B: Backend> {
     pub table: Param<Tensor<B, 2>>,
     #[module(skip)]
     digit_ids: Vec<u32>,
+    #[module(skip)]
+    first_digit_ids: Vec<u32>,
+    #[module(skip)]
+    inner_digit_ids: Vec<u32>,
     max_offset: usize,
 }
 
@@ -108,17 +143,25 @@ impl<B: Backend> Abacus<B> {
         rows
     }
 
-    /// The places of a row's tokens after one at `place`; runs that begin here begin at `first`.
-    fn places(&self, ids: &[u32], keep: &[bool], mut place: f64, first: f64) -> Vec<f64> {
-        let next = |(id, keep): (&u32, &bool)| {
+    /// Whether the number that the token before belongs to goes on with a digit.
+    fn goes_on(&self, before: u32, id: u32) -> bool {
+        let inner = |id| self.inner_digit_ids.contains(&id);
+        !self.first_digit_ids.contains(&id) && (inner(id) || !inner(before))
+    }
+
+    /// The places of a row's tokens after a token at a place; runs that begin here begin at `first`.
+    fn places(&self, ids: &[u32], keep: &[bool], past: (u32, f64), first: f64) -> Vec<f64> {
+        let (mut before, mut place) = past;
+        let next = |(&id, keep): (&u32, &bool)| {
             if !keep {
                 return 0.0;
             }
-            place = match self.digit_ids.contains(id) {
+            place = match self.digit_ids.contains(&id) {
                 false => 0.0,
-                true if place > 0.0 => place + 1.0,
+                true if place > 0.0 && self.goes_on(before, id) => place + 1.0,
                 true => first,
             };
+            before = id;
             place
         };
         ids.iter().zip(keep).map(next).collect()
@@ -138,8 +181,9 @@ impl<B: Backend> Scheme<B> for Abacus<B> {
         let seq = tokens.seq.max(1);
         tokens.positions.clear();
         for (row, (ids, keep)) in tokens.ids.chunks(seq).zip(tokens.keep.chunks(seq)).enumerate() {
-            let last = past.and_then(|past| past.last_real(row).map(|cell| past.positions[cell]));
-            let last = last.unwrap_or(0.0);
+            let last =
+                past.and_then(|past| past.last_real(row).map(|cell| (past.ids[cell], past.positions[cell])));
+            let last = last.unwrap_or_default();
             let mut places = self.places(ids, keep, last, 1.0);
             if let Some(key) = key {
                 let longest = places.iter().copied().fold(0.0, f64::max) as usize;
@@ -212,6 +256,43 @@ mod tests {
         assert_eq!(places[7..], [0.0, 1.0, 2.0, 3.0, 0.0, 0.0, 1.0]);
     }
 
+    /// `12 34` in a vocabulary that marks the beginning of words, and in one that marks the rest of them.
+    #[test]
+    fn marks_of_words_separate_numbers() {
+        let shape = PositionShape {
+            d_model: 8,
+            n_heads: 2,
+            n_kv_heads: 2,
+            d_head: 4,
+            max_seq_len: 5,
+            form: Form::Causal,
+        };
+        let places = |config: AbacusConfig, ids: [u32; 5]| {
+            let scheme = config.init::<NdArray>(&shape, Key::new(1), &Default::default());
+            let text = Tokens::new([1, 5], ids.to_vec(), vec![true; 5], None).expect("fits");
+            let number = |columns: &[usize], past: Option<&Tokens>| {
+                let mut tokens = text.columns(columns);
+                scheme.number(&mut tokens, past, None);
+                tokens
+            };
+            let whole = number(&[0, 1, 2, 3, 4], None);
+            for cut in 1..5 {
+                let (past, rest): (Vec<usize>, Vec<usize>) = (0..5).partition(|column| *column < cut);
+                let past = number(&past, None);
+                let rest = number(&rest, Some(&past));
+                assert_eq!(past.followed_by(&rest).positions, whole.positions, "cut at {cut}");
+            }
+            whole.positions
+        };
+        let config = || AbacusConfig { digit_ids: vec![1, 2, 3, 4], max_positions: 32, ..Default::default() };
+        let words = AbacusConfig { first_digit_ids: vec![3, 4], ..config() };
+        assert_eq!(places(words, [3, 1, 4, 2, 9]), [1.0, 2.0, 1.0, 2.0, 0.0]);
+        let pieces = AbacusConfig { inner_digit_ids: vec![3, 4], ..config() };
+        assert_eq!(places(pieces.clone(), [1, 3, 2, 4, 9]), [1.0, 2.0, 1.0, 2.0, 0.0]);
+        // Without any mark nothing tells where one ends.
+        assert_eq!(places(pieces, [1, 2, 1, 2, 9]), [1.0, 2.0, 3.0, 4.0, 0.0]);
+    }
+
     #[test]
     fn a_run_goes_on_after_a_cache() {
         let text = tokens(["..31.27", "9123321"]);
@@ -262,9 +343,19 @@ mod tests {
         let (mut config, mut problems) = (AbacusConfig::default(), Vec::new());
         config.find_tokens(&id, &mut problems);
         assert_eq!((config.digit_ids.as_slice(), problems.len()), ([1, 2, 3].as_slice(), 0));
+        assert_eq!(
+            (config.first_digit_ids.as_slice(), config.inner_digit_ids.as_slice()),
+            (&[3][..], &[2][..])
+        );
         // What is set stays.
         config.find_tokens(&|_| Some(9), &mut problems);
         assert_eq!(config.digit_ids, [1, 2, 3]);
+        // Unless names that somebody chose say otherwise.
+        let digits = vec!["7".to_owned()];
+        let mut other = AbacusConfig { digits, ..config.clone() };
+        other.find_tokens(&id, &mut problems);
+        assert!(problems.len() == 1 && problems[0].key == "digit_ids", "{problems:?}");
+        problems.clear();
         config.digit_ids.clear();
         config.find_tokens(&|_| None, &mut problems);
         assert_eq!(problems.len(), 1);

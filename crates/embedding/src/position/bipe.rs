@@ -98,8 +98,14 @@ impl SchemeConfig for BiPeConfig {
         true
     }
 
+    fn place_table(&self) -> Option<&'static str> {
+        Some("table")
+    }
+
     fn find_tokens(&mut self, id: &dyn Fn(&str) -> Option<u32>, problems: &mut Vec<PositionProblem>) {
-        find_ids(&mut self.separator_ids, &self.separators, id, "separators", problems);
+        let default = Self::default().separators;
+        let keys = ["separators", "separator_ids"];
+        find_ids(&mut self.separator_ids, (&self.separators, &default), id, keys, problems);
     }
 }
 

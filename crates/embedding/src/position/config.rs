@@ -101,30 +101,52 @@ pub(super) trait SchemeConfig {
         None
     }
 
+    /// The parameter whose rows are places in a part of a text, such as a number: a longer table goes on with its last row.
+    fn place_table(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Whether an encoder that has nothing else can tell the order of tokens.
+    fn tells_order(&self) -> bool {
+        true
+    }
+
     /// Looks up the ids of tokens that the configuration names.
     fn find_tokens(&mut self, _id: &dyn Fn(&str) -> Option<u32>, _problems: &mut Vec<PositionProblem>) {}
 }
 
 /// What vocabularies write before a token: nothing, or a mark of where it stands in a word (WordPiece, SentencePiece,
 /// byte-level BPE).
-const MARKS: [&str; 4] = ["", "##", "▁", "Ġ"];
+const MARKS: [&str; 4] = ["", INNER_MARK, WORD_MARKS[0], WORD_MARKS[1]];
+
+/// The marks of what begins a word.
+pub(super) const WORD_MARKS: [&str; 2] = ["▁", "Ġ"];
+
+/// The mark of what goes on with a word.
+pub(super) const INNER_MARK: &str = "##";
 
 /// Fills empty `ids` with those of the named tokens, with every mark, that a vocabulary has; not one of them is a problem.
+/// Ids that are set stay, but must be those of the names where somebody chose these.
 pub(super) fn find_ids(
     ids: &mut Vec<u32>,
-    names: &[String],
+    (names, default): (&[String], &[String]),
     id: &dyn Fn(&str) -> Option<u32>,
-    key: &str,
+    [names_key, ids_key]: [&str; 2],
     problems: &mut Vec<PositionProblem>,
 ) {
-    if !ids.is_empty() {
-        return;
-    }
     let marked = names.iter().flat_map(|name| MARKS.iter().map(move |mark| format!("{mark}{name}")));
-    ids.extend(marked.filter_map(|token| id(&token)));
-    let found = format!("none of {names:?} in the vocabulary");
-    let allowed = "the ids of such tokens: name some that the tokenizer has, or choose another tokenizer";
-    PositionProblem::unless(!ids.is_empty(), problems, key, found, allowed);
+    let found: Vec<u32> = marked.filter_map(|token| id(&token)).collect();
+    if ids.is_empty() {
+        let none = format!("none of {names:?} in the vocabulary");
+        let allowed = "the ids of such tokens: name some that the tokenizer has, or choose another tokenizer";
+        PositionProblem::unless(!found.is_empty(), problems, names_key, none, allowed);
+        *ids = found;
+    } else if names != default {
+        let agree = found.len() == ids.len() && found.iter().all(|id| ids.contains(id));
+        let allowed =
+            format!("{found:?}, the ids of {names:?} in the vocabulary; leave out {ids_key} or {names_key}");
+        PositionProblem::unless(agree, problems, ids_key, format!("{ids:?}"), &allowed);
+    }
 }
 
 impl PositionConfig {
@@ -142,6 +164,16 @@ impl PositionConfig {
     /// longer by interpolation.
     pub fn position_table(&self) -> Option<(&'static str, usize)> {
         self.config().and_then(SchemeConfig::position_table)
+    }
+
+    /// The parameter whose rows are places in a part of a text, such as a number: a longer table goes on with its last row.
+    pub fn place_table(&self) -> Option<&'static str> {
+        self.config().and_then(SchemeConfig::place_table)
+    }
+
+    /// Whether an encoder that has nothing else can tell the order of tokens.
+    pub fn tells_order(&self) -> bool {
+        self.config().is_some_and(SchemeConfig::tells_order)
     }
 
     /// Looks up the ids of tokens that the scheme counts by, where they are not set, and says what it does not find. `id`

@@ -92,10 +92,8 @@ impl SchemeConfig for DapeConfig {
 impl DapeConfig {
     pub(super) fn init<B: Backend>(&self, shape: &PositionShape, key: Key, device: &B::Device) -> Dape<B> {
         let of_inner = key.named("inner");
-        // PyTorch's linear layer: U(−1/√fan_in, 1/√fan_in).
-        let bound = |fan_in: usize| Init::Uniform { bound: 1.0 / (fan_in as f64).sqrt() };
         let (heads, hidden) = (shape.n_heads, self.hidden);
-        let (first, second) = (bound(2 * heads), bound(hidden));
+        let (first, second) = (Init::of_fan_in(2 * heads), Init::of_fan_in(hidden));
         Dape {
             inner: match &self.over {
                 DapeOver::Alibi(config) => Inner::Alibi(config.init::<B>(shape, of_inner, device)),

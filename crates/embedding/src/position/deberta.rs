@@ -208,13 +208,20 @@ impl<B: Backend> Scheme<B> for Deberta<B> {
 
     fn prepare(&self, pass: &Pass<'_>, device: &B::Device) -> Prepared {
         let distances = Distances::of(pass, |d| self.row(d), device);
-        let mut rows = self.table.val().select(0, distances.rows(|row| row as usize, device));
+        let columns = distances.rows(|row| row as usize, device);
+        // PERF: long texts read the same rows in many columns.
+        let [n_rows, _] = self.table.dims();
+        let whole = distances.columns.len() > n_rows;
+        let mut rows = if whole { self.table.val() } else { self.table.val().select(0, columns.clone()) };
         if let (Some(gamma), Some(beta)) = (&self.gamma, &self.beta) {
             rows = ops::layer_norm(rows, gamma.val(), beta.val(), EPS);
         }
         let keys = self.key_weight.as_ref().map(|weight| self.project(rows.clone(), weight.val(), None));
         let bias = self.query_bias.as_ref().map(Param::val);
         let queries = self.query_weight.as_ref().map(|weight| self.project(rows, weight.val(), bias));
+        let of_columns =
+            |vectors: Tensor<B, 3>| if whole { vectors.select(1, columns.clone()) } else { vectors };
+        let (keys, queries) = (keys.map(of_columns), queries.map(of_columns));
         Prepared::new(OfPass { distances, keys, queries })
     }
 

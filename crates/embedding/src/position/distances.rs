@@ -12,6 +12,11 @@ use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData, backend::Backend};
 use super::relative::Relative;
 use super::scheme::Pass;
 
+/// So many queries, or a share of the distances, are taken one by one where keys are multiplied: a step that decodes is linear
+/// in the number of keys.
+const FEW: usize = 3;
+const SHARE: usize = 32;
+
 /// The distances of a pass, each in a column of products, and the column of each cell.
 #[derive(Debug)]
 pub(super) struct Distances<B: Backend> {
@@ -82,6 +87,14 @@ impl<B: Backend> Distances<B> {
     pub(super) fn by_key(&self, k: Tensor<B, 4>, vectors: Tensor<B, 3>) -> Tensor<B, 4> {
         let [batch, kv_heads, k_len, d] = k.dims();
         let [heads, n, _] = vectors.dims();
+        let q_len = match &self.spread {
+            Spread::Skew => n + 1 - k_len,
+            Spread::Gather(cells) => cells.dims()[2],
+        };
+        if q_len <= FEW.max(n / SHARE) {
+            let of_query = |i| self.by_key_of_one(i, q_len, k.clone(), vectors.clone());
+            return Tensor::cat((0..q_len).map(of_query).collect(), 2);
+        }
         let group = heads / kv_heads;
         let products = products(k, vectors.reshape([kv_heads, group * n, d]))
             .reshape([batch, kv_heads, k_len, group, n])
@@ -93,6 +106,25 @@ impl<B: Backend> Distances<B> {
             Spread::Gather(cells) => gather(products, cells.clone().swap_dims(2, 3)),
         };
         by_key.swap_dims(2, 3)
+    }
+
+    /// As [`Self::by_key`], for one query: each key with one vector, not with those of all distances, `[batch, heads, 1, k]`.
+    fn by_key_of_one(&self, i: usize, q_len: usize, k: Tensor<B, 4>, vectors: Tensor<B, 3>) -> Tensor<B, 4> {
+        let [batch, kv_heads, k_len, d] = k.dims();
+        let [heads, ..] = vectors.dims();
+        // The vectors of each key's distance, [rows, heads, k, d].
+        let vectors = match &self.spread {
+            Spread::Skew => vectors.narrow(1, q_len - 1 - i, k_len).unsqueeze::<4>(),
+            Spread::Gather(cells) => {
+                let [rows, ..] = cells.dims();
+                let columns = cells.clone().narrow(2, i, 1).reshape([rows * k_len]);
+                vectors.select(1, columns).reshape([heads, rows, k_len, d]).swap_dims(0, 1)
+            }
+        };
+        let [rows, ..] = vectors.dims();
+        let vectors = vectors.reshape([rows, kv_heads, heads / kv_heads, k_len, d]);
+        let products = k.reshape([batch, kv_heads, 1, k_len, d]) * vectors; // [batch, kv_heads, group, k, d]
+        products.sum_dim(4).reshape([batch, heads, 1, k_len])
     }
 
     /// The vectors of the distances, mixed by the weights.
@@ -211,7 +243,11 @@ mod tests {
 
     /// Every cell on its own: query and key of a head, and the vector of their distance.
     fn products_are_those_of_each_cell<B: Backend>(device: &B::Device) {
-        let (q_len, k_len, first) = (4, 6, 2);
+        each_cell::<B>(4, 6, 2, device);
+        each_cell::<B>(2, 6, 4, device);
+    }
+
+    fn each_cell<B: Backend>(q_len: usize, k_len: usize, first: i64, device: &B::Device) {
         let relative = Relative::Contiguous { q_len, k_len, first };
         let distances = Distances::<B>::gathered(&relative, |d| d, device);
         let table = normal::<B, 3>([4, 17, 3], "table", device);

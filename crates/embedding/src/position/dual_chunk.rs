@@ -5,7 +5,8 @@
 //! `min(i mod c + c, chunk)` for those of the chunk before, and at `min(2c − 1, chunk)` for earlier ones. The `local` keys
 //! before a query keep their exact distance across the border. An et al. 2024, arXiv:2402.17463, as in the authors'
 //! ChunkLlama: `chunk` is 3/4 and `local` 1/16 of the training length.
-//! Convention: [`Pairing`]. Nothing is trained: a rotary model reads longer texts. Chunks are cut at fixed positions.
+//! Convention: pairs as [`Pairing`] says. Nothing is trained: a rotary model reads longer texts. Chunks are cut at fixed
+//! positions.
 //! Decoders only: the formula is not for keys after a query.
 //! Parameters: 0. Limit: none. Cache: the raw key.
 

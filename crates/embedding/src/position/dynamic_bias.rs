@@ -56,13 +56,11 @@ impl DynamicBiasConfig {
         key: Key,
         device: &B::Device,
     ) -> DynamicBias<B> {
-        // PyTorch's linear layer: U(−1/√fan_in, 1/√fan_in).
-        let bound = |fan_in: usize| Init::Uniform { bound: 1.0 / (fan_in as f64).sqrt() };
         let weight = |[fan_in, fan_out]: [usize; 2], name: &str| {
-            bound(fan_in).param([fan_in, fan_out], key.named(name).named("weight"), device)
+            Init::of_fan_in(fan_in).param([fan_in, fan_out], key.named(name).named("weight"), device)
         };
         let bias = |[fan_in, fan_out]: [usize; 2], name: &str| {
-            bound(fan_in).param([fan_out], key.named(name).named("bias"), device)
+            Init::of_fan_in(fan_in).param([fan_out], key.named(name).named("bias"), device)
         };
         let (first, second, last) = ([1, self.hidden], [self.hidden; 2], [self.hidden, shape.n_heads]);
         DynamicBias {

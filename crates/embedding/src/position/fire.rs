@@ -59,14 +59,10 @@ impl SchemeConfig for FireConfig {
 
 impl FireConfig {
     pub(super) fn init<B: Backend>(&self, shape: &PositionShape, key: Key, device: &B::Device) -> Fire<B> {
-        let constant =
-            |x: f64| Init::Ones.param([1], key, device).map(|one| (one * x).detach().require_grad());
-        // PyTorch's linear layer: U(−1/√fan_in, 1/√fan_in).
-        let inner = Init::Uniform { bound: 1.0 };
-        let outer = Init::Uniform { bound: 1.0 / (self.hidden as f64).sqrt() };
+        let (inner, outer) = (Init::of_fan_in(1), Init::of_fan_in(self.hidden));
         Fire {
-            c: constant(self.initial_c),
-            multiplier: constant(1.0),
+            c: Init::Constant(self.initial_c).param([1], key, device),
+            multiplier: Init::Ones.param([1], key, device),
             hidden_weight: inner.param([1, self.hidden], key.named("hidden_weight"), device),
             hidden_bias: inner.param([self.hidden], key.named("hidden_bias"), device),
             output_weight: outer.param([self.hidden, shape.n_heads], key.named("output_weight"), device),

@@ -60,10 +60,9 @@ impl SchemeConfig for FoxConfig {
 impl FoxConfig {
     pub(super) fn init<B: Backend>(&self, shape: &PositionShape, key: Key, device: &B::Device) -> Fox<B> {
         let weight = Init::Normal { std: self.init_std };
-        let bias = Init::Ones.param([shape.n_heads], key, device);
         Fox {
             weight: weight.param([shape.d_model, shape.n_heads], key.named("weight"), device),
-            bias: bias.map(|one| (one * self.init_bias).detach().require_grad()),
+            bias: Init::Constant(self.init_bias).param([shape.n_heads], key, device),
         }
     }
 }

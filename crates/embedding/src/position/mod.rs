@@ -28,6 +28,7 @@ mod fire;
 mod fope;
 mod fox;
 mod kerple;
+mod known;
 mod learned;
 mod mrope;
 mod none;

@@ -67,10 +67,8 @@ impl SchemeConfig for PathConfig {
 
 impl PathConfig {
     pub(super) fn init<B: Backend>(&self, shape: &PositionShape, key: Key, device: &B::Device) -> Path<B> {
-        // PyTorch's linear layer: U(−1/√fan_in, 1/√fan_in).
         let linear = |[fan_in, fan_out]: [usize; 2], name: &str| {
-            let init = Init::Uniform { bound: 1.0 / (fan_in as f64).sqrt() };
-            init.param([fan_in, fan_out], key.named(name), device)
+            Init::of_fan_in(fan_in).param([fan_in, fan_out], key.named(name), device)
         };
         let (d_model, kv_heads) = (shape.d_model, shape.n_kv_heads);
         Path {

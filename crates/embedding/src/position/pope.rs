@@ -20,7 +20,7 @@ use super::config::SchemeConfig;
 use super::facts::{Facts, Family};
 use super::numerics::softplus;
 use super::scheme::{LayerPass, Pass, Prepared, Scheme, Views};
-use super::turns::{Tables, Turn, thetas};
+use super::turns::{Tables, thetas};
 use super::{PositionProblem, PositionShape};
 
 /// Configuration of [`PoPe`].
@@ -82,11 +82,7 @@ impl<B: Backend> Scheme<B> for PoPe<B> {
     }
 
     fn prepare(&self, pass: &Pass<'_>, device: &B::Device) -> Prepared {
-        let turns = |cell: usize| {
-            let position = pass.queries.positions[cell];
-            self.thetas.iter().map(move |theta| Turn::by(position * theta))
-        };
-        Prepared::new(Tables::<B>::by_cell(pass.queries, self.thetas.len(), turns, device))
+        Prepared::new(Tables::<B>::at_positions(pass.queries, &self.thetas, device))
     }
 
     fn rotate(&self, q: Tensor<B, 4>, k: Tensor<B, 4>, at: &LayerPass<'_, B>) -> Views<B> {

@@ -3,7 +3,7 @@
 //! Formula: the relative position is `Δ = i − j` where `Δ < window` and `window + (Δ − window)·leak` beyond: ReRoPE for
 //! `leak = 0`, Leaky ReRoPE for `leak = 1/16`. Su 2023, kexue.fm/archives/9708, and the author's `rerope_patch.py` and
 //! `leaky_rerope_patch.py`. With `log_length = L0` queries are multiplied by `max(1, ln(i + 1)/ln L0)`, as there.
-//! Convention: [`Pairing`]; the window counts positions. Nothing is trained: a rotary model reads longer texts.
+//! Convention: pairs as [`Pairing`] says; the window counts positions. Nothing is trained: a rotary model reads longer texts.
 //! Decoders only: the formula is not for keys after a query.
 //! Parameters: 0. Limit: none; the loss keeps falling with length. Cache: the raw key, which is turned in two ways.
 

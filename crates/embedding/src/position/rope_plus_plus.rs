@@ -4,7 +4,7 @@
 //! key at `t`; a second head with the same query, key and value scores by the imaginary part: `Σ_n a_n sin((s−t)θ_n) −
 //! b_n cos((s−t)θ_n)` where rotary has `Σ_n a_n cos((s−t)θ_n) + b_n sin((s−t)θ_n)`. That is rotary with queries turned back by
 //! π/2. Liu et al. 2025, arXiv:2512.07525; the authors' `modeling_llama_rope_pp.py`.
-//! Convention: the two heads of a query stand side by side, the imaginary one second; [`Pairing`]. Output projections read
+//! Convention: the two heads of a query stand side by side, the imaginary one second; pairs as [`Pairing`] says. Output projections read
 //! `2 · n_heads` heads. `n_heads` counts query projections: as they are it is the authors' RoPE++_EC (equal cache, twice the
 //! heads); with half of `n_heads` and `n_kv_heads`, and `d_head` set, RoPE++_EH (equal heads, half the cache).
 //! Parameters: 0 of its own; output projections are twice as large. Limit: none. Cache: the final key.

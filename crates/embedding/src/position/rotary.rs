@@ -5,9 +5,9 @@
 //! `r = fraction·d_head` dimensions (GPT-NeoX; `r` is the denominator of the exponent), or with
 //! `fraction_of = "frequencies"` the pairs of the highest frequencies, with `d_head` in the exponent (p-RoPE, Barbero et al.
 //! 2024, arXiv:2410.06205; "proportional" in Hugging Face).
-//! Convention: [`Pairing`], part of a checkpoint. Both are the same up to a permutation of the projections' rows.
-//! Longer texts than the model was trained on: [`Scaling`], in `[model.position.rotary.scaling]`.
-//! Trained frequencies (`train_frequencies`): `θ_n · exp(w_n)`, `w` starting at 0. Differs: others train `θ_n` itself, whose
+//! Convention: pairs as [`Pairing`] says, part of a checkpoint. Both are the same up to a permutation of the projections' rows.
+//! Longer texts: [`Scaling`], in `[model.position.rotary.scaling]`, for a model that was trained on shorter ones.
+//! Trained frequencies: with `train_frequencies`, `θ_n · exp(w_n)`, `w` starting at 0. Differs: others train `θ_n` itself, whose
 //! values lie orders of magnitude apart; here a step changes all by a similar share, and angles of `w = 0` are exact.
 //! Parameters: 0, or one per pair. Limit: none declared, though quality falls past the training length. Cache: the final
 //! key, or the raw key under a scaling that follows the length of the text.
@@ -24,7 +24,7 @@ use super::config::SchemeConfig;
 use super::facts::{Facts, Family};
 use super::numerics::exp_m1;
 use super::scheme::{CachePolicy, LayerPass, Pass, Prepared, Scheme, Views};
-use super::turns::{Pairing, Tables, Turn, distinct_rows, spans};
+use super::turns::{Pairing, Tables, Turn, Values, distinct_rows, spans};
 use super::{PositionProblem, PositionShape};
 use crate::Tokens;
 
@@ -194,15 +194,24 @@ impl<B: Backend> Rotary<B> {
         let same_length = !self.follows_length() || lengths.windows(2).all(|pair| pair[0] == pair[1]);
         let rows = if same_length { distinct_rows(tokens) } else { tokens.batch };
         let pairs = self.config.wheel(&self.shape).pairs;
-        let mut turns = Vec::with_capacity(rows * tokens.seq * pairs);
+        // PERF: frequencies that each length has anew are not worth a table of their own.
+        let once = matches!(self.config.scaling, Some(Scaling::DynamicNtk(_)));
+        let (mut values, mut angles) = (Values::default(), Vec::new());
         for (positions, length) in tokens.positions.chunks(tokens.seq.max(1)).zip(lengths).take(rows) {
             let Frequencies { thetas, magnitude } = self.config.frequencies(&self.shape, *length);
-            let turn = |p: f64, theta: f64| Turn { angle: p * theta, magnitude };
-            turns.extend(positions.iter().flat_map(|p| thetas.iter().map(move |theta| turn(*p, *theta))));
+            let of_row = || positions.iter().flat_map(|p| thetas.iter().map(move |theta| p * theta));
+            if once {
+                let turns: Vec<Turn> = of_row().map(|angle| Turn { angle, magnitude }).collect();
+                values.turned(&turns);
+            } else {
+                values.placed(positions, &thetas, magnitude);
+            }
+            if self.log_factors.is_some() {
+                angles.extend(of_row().map(|angle| angle as f32));
+            }
         }
-        let tables = Tables::new(&turns, [rows, tokens.seq, pairs], device);
+        let tables = values.tables([rows, tokens.seq, pairs], device);
         let Some(w) = &self.log_factors else { return tables };
-        let angles: Vec<f32> = turns.iter().map(|turn| turn.angle as f32).collect();
         let angles = Tensor::from_data(TensorData::new(angles, [rows, 1, tokens.seq, pairs]), device);
         stretched(tables, angles, w.val())
     }

@@ -2,8 +2,8 @@
 //!
 //! Formula: the relative position is `i − j` where that is below `window`, and `⌊i/g⌋ − ⌊j/g⌋ + window − ⌊window/g⌋` beyond,
 //! with groups of `g` tokens. Jin et al. 2024, arXiv:2401.01325.
-//! Convention: [`Pairing`]. Nothing is trained: a rotary model reads longer texts. Groups are cut at fixed positions, so
-//! shifting a text changes distances by one.
+//! Convention: pairs as [`Pairing`] says. Nothing is trained: a rotary model reads longer texts. Groups are cut at fixed
+//! positions, so shifting a text changes distances by one.
 //! Decoders only: the formula is not for keys after a query.
 //! Parameters: 0. Limit: none declared; a model of `L0` positions reads `(L0 − window)·g + window`. Cache: the raw key.
 

@@ -1,12 +1,12 @@
 //! Attention to the first tokens and to the most recent ones: attention sinks, and the Λ-mask.
 //!
-//! A query at position `i` sees the first `sinks` positions of its row and those less than `window` before it. Distances
+//! Formula: a query at position `i` sees the first `sinks` positions of its row and those less than `window` before it. Distances
 //! inside the window are rotary's. What differs is how far away a sink seems that has left the window:
 //! - `attention_sinks` counts positions inside the cache: the query lies at `min(i, sinks + window − 1)`. Xiao et al. 2023,
 //!   arXiv:2309.17453, §3.2 (StreamingLLM).
 //! - `lambda_mask` cuts the distance at the window: `min(i − j, window)`. Han et al. 2023, arXiv:2308.16137 (LM-Infinite).
 //!
-//! Convention: positions count from the first token of a row, padding left out; [`Pairing`]. Nothing is trained: a rotary
+//! Convention: positions count from the first token of a row, padding left out; pairs as [`Pairing`] says. Nothing is trained: a rotary
 //! model reads texts without end.
 //! Decoders only: both are about what came before.
 //! Parameters: 0. Limit: none. Cache: the raw key, and only of what a later query may see.

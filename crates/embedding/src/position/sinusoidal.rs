@@ -4,8 +4,6 @@
 //! a checkpoint fixes: see [`Layout`]. Parameters: 0. Limit: none declared, though quality falls past the training
 //! length. Cache: the final key.
 
-use std::collections::BTreeMap;
-
 use burn::module::Module;
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use locus_backend::rng::Key;
@@ -13,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::SchemeConfig;
 use super::facts::{Facts, Family};
+use super::known::Rows;
 use super::scheme::Scheme;
 use super::{PositionProblem, PositionShape};
 use crate::Tokens;
@@ -124,13 +123,11 @@ impl<B: Backend> Scheme<B> for Sinusoidal {
     fn embed(&self, x: Tensor<B, 3>, tokens: &Tokens) -> Tensor<B, 3> {
         let [batch, seq, width] = x.dims();
         let frequencies = self.frequencies(width);
-        let mut known = BTreeMap::new();
+        let formula = [self.layout as f64, self.base, self.scale];
+        let row = |p: f64| self.row(p, &frequencies, width);
+        let known = Rows::new("sinusoidal", formula, width, &tokens.positions, row);
         let mut rows: Vec<f32> = Vec::with_capacity(batch * seq * width);
-        for position in &tokens.positions {
-            let row =
-                known.entry(position.to_bits()).or_insert_with(|| self.row(*position, &frequencies, width));
-            rows.extend_from_slice(row);
-        }
+        tokens.positions.iter().for_each(|position| rows.extend_from_slice(&known.at(*position)));
         let table = Tensor::from_data(TensorData::new(rows, [batch, seq, width]), &x.device());
         x + table
     }

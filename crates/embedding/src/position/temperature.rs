@@ -52,6 +52,10 @@ impl SchemeConfig for TemperatureConfig {
         PositionProblem::positive(self.scale, problems, "scale");
         PositionProblem::unless(self.floor > 0, problems, "floor", self.floor, "at least 1");
     }
+
+    fn tells_order(&self) -> bool {
+        false
+    }
 }
 
 impl TemperatureConfig {

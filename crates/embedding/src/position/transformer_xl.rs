@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::config::SchemeConfig;
 use super::distances::Distances;
 use super::facts::{Facts, Family};
+use super::known::Rows;
 use super::scheme::{LayerPass, Pass, Prepared, Scheme};
 use super::{PositionProblem, PositionShape};
 
@@ -93,11 +94,19 @@ pub struct TransformerXl<B: Backend> {
     clamp: Option<usize>,
 }
 
-/// The distances of a pass and their projected vectors, `[heads, columns, d_head]`.
+/// The distances of a pass and their vectors.
 #[derive(Debug)]
 pub(super) struct Projected<B: Backend> {
     distances: Distances<B>,
-    vectors: Tensor<B, 3>,
+    vectors: Vectors<B>,
+}
+
+#[derive(Debug)]
+enum Vectors<B: Backend> {
+    /// `W_R r`, `[heads, columns, d_head]`.
+    Projected(Tensor<B, 3>),
+    /// `r`, `[1, columns, d_model]`.
+    Sines(Tensor<B, 3>),
 }
 
 impl<B: Backend> TransformerXl<B> {
@@ -107,15 +116,44 @@ impl<B: Backend> TransformerXl<B> {
         let distances = Distances::of(pass, |d| d.clamp(-farthest, farthest), device);
         let frequencies: Vec<f64> =
             (0..d_model / 2).map(|n| self.base.powf(-2.0 * n as f64 / d_model as f64)).collect();
-        let mut r: Vec<f32> = Vec::with_capacity(distances.columns.len() * d_model);
-        for distance in &distances.columns {
-            r.extend(frequencies.iter().map(|f| (distance * f).sin() as f32));
-            r.extend(frequencies.iter().map(|f| (distance * f).cos() as f32));
+        let sizes: Vec<f64> = distances.columns.iter().map(|distance| distance.abs()).collect();
+        let row = |d: f64| {
+            let sines = frequencies.iter().map(|f| (d * f).sin() as f32);
+            sines.chain(frequencies.iter().map(|f| (d * f).cos() as f32)).collect()
+        };
+        let rows = Rows::new("distances", [self.base], d_model, &sizes, row);
+        let mut r: Vec<f32> = Vec::with_capacity(sizes.len() * d_model);
+        for (distance, size) in distances.columns.iter().zip(&sizes) {
+            let row = rows.at(*size);
+            let (sines, cosines) = row.split_at(d_model / 2);
+            let sign = if *distance < 0.0 { -1.0 } else { 1.0 };
+            r.extend(sines.iter().map(|sine| sign * sine));
+            r.extend_from_slice(cosines);
         }
         let n = distances.columns.len();
         let r = Tensor::<B, 2>::from_data(TensorData::new(r, [n, d_model]), device);
-        let vectors = r.matmul(self.weight.val()).reshape([n, n_heads, d_head]).swap_dims(0, 1);
+        // PERF: a step that decodes has a distance for each key and few queries: these are multiplied by W_R then.
+        let vectors = if pass.queries.batch * pass.queries.seq < d_head {
+            Vectors::Sines(r.unsqueeze::<3>())
+        } else {
+            let projected = r.matmul(self.weight.val()).reshape([n, n_heads, d_head]);
+            Vectors::Projected(projected.swap_dims(0, 1))
+        };
         Projected { distances, vectors }
+    }
+
+    /// The products of queries `[batch, heads, q, d_head]` with `W_R r`, `[batch, heads, q, k]`.
+    fn products(&self, q: Tensor<B, 4>, projected: &Projected<B>) -> Tensor<B, 4> {
+        let Projected { distances, vectors } = projected;
+        match vectors {
+            Vectors::Projected(vectors) => distances.by_query(q, vectors.clone()),
+            Vectors::Sines(r) => {
+                let ([n_heads, d_head], [d_model, _]) = (self.content_bias.dims(), self.weight.dims());
+                let weight = self.weight.val().reshape([1, d_model, n_heads, d_head]);
+                let weight = weight.swap_dims(1, 2).swap_dims(2, 3); // [1, heads, d_head, d_model]
+                distances.by_query(q.matmul(weight), r.clone())
+            }
+        }
     }
 
     /// What is added to the scaled scores, `[batch, heads, q, k]`.
@@ -134,7 +172,7 @@ impl<B: Backend> TransformerXl<B> {
             .matmul(k.clone().swap_dims(2, 3))
             .reshape([batch, n_heads, 1, k_len]);
         let v = self.position_bias.val().reshape([1, n_heads, 1, d_head]);
-        let position = projected.distances.by_query((q.clone() + v) * scale, projected.vectors.clone());
+        let position = self.products((q.clone() + v) * scale, projected);
         position + content
     }
 }

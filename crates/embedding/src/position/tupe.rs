@@ -168,23 +168,38 @@ impl Places {
 }
 
 impl<B: Backend> Tupe<B> {
-    /// `n(p)W` of positions, `[heads, positions, d_head]`.
-    fn project(&self, places: &Places, weight: &Param<Tensor<B, 2>>, device: &B::Device) -> Tensor<B, 3> {
-        let n = places.distinct.len();
+    /// `n(p)` of positions, `[positions, d_model]`.
+    fn normed(&self, places: &Places, device: &B::Device) -> Tensor<B, 2> {
         let rows = ints(places.distinct.iter().map(|&position| position as i64), device);
-        let rows = ops::layer_norm(self.table.val().select(0, rows), self.gamma.val(), self.beta.val(), EPS);
-        let [_, width] = weight.dims();
-        let projected = ops::linear(rows, weight.val(), None);
+        ops::layer_norm(self.table.val().select(0, rows), self.gamma.val(), self.beta.val(), EPS)
+    }
+
+    /// `n(p)W` of positions, `[heads, positions, d_head]`.
+    fn project(&self, normed: Tensor<B, 2>, weight: &Param<Tensor<B, 2>>) -> Tensor<B, 3> {
+        let ([n, _], [_, width]) = (normed.dims(), weight.dims());
+        let projected = ops::linear(normed, weight.val(), None);
         projected.reshape([n, self.n_heads, width / self.n_heads]).swap_dims(0, 1)
+    }
+
+    /// The products of queries `[heads, query positions, d_head]` with all keys, `[heads, query positions, key positions]`.
+    fn products(&self, q: Tensor<B, 3>, keys: Tensor<B, 2>) -> Tensor<B, 3> {
+        let ([n_heads, n_q, d_head], [n_k, d_model]) = (q.dims(), keys.dims());
+        if n_q >= d_head {
+            return q.matmul(self.project(keys, &self.key_weight).swap_dims(1, 2));
+        }
+        // PERF: a step that decodes has many keys and few queries: these are multiplied by W_K then.
+        let weight = self.key_weight.val().reshape([d_model, n_heads, d_head]);
+        let weight = weight.swap_dims(0, 1).swap_dims(1, 2); // [heads, d_head, d_model]
+        let q = q.matmul(weight).reshape([n_heads * n_q, d_model]);
+        q.matmul(keys.transpose()).reshape([n_heads, n_q, n_k])
     }
 
     /// The scores of each query's position and each key's, `[heads, query positions, key positions]`.
     fn scores(&self, pass: &Pass<'_>, queries: &Places, keys: &Places, device: &B::Device) -> Tensor<B, 3> {
         let (n_q, n_k) = (queries.distinct.len(), keys.distinct.len());
-        let q = self.project(queries, &self.query_weight, device);
-        let k = self.project(keys, &self.key_weight, device);
+        let q = self.project(self.normed(queries, device), &self.query_weight);
         let [_, _, d_head] = q.dims();
-        let mut scores = (q * scale(d_head)).matmul(k.swap_dims(1, 2));
+        let mut scores = self.products(q * scale(d_head), self.normed(keys, device));
         if let Some(table) = &self.buckets {
             let [n_buckets, _] = table.dims();
             let of = |i: usize, j: usize| {

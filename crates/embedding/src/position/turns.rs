@@ -4,6 +4,7 @@ use burn::tensor::{Tensor, TensorData, backend::Backend};
 use locus_backend::{ops, reference};
 use serde::{Deserialize, Serialize};
 
+use super::known::Rows;
 use crate::Tokens;
 
 /// Which dimensions form a pair.
@@ -35,6 +36,42 @@ impl Turn {
     }
 }
 
+/// What tables are made of, row by row.
+#[derive(Debug, Default)]
+pub(super) struct Values {
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+}
+
+impl Values {
+    /// Appends those of these turns.
+    pub(super) fn turned(&mut self, turns: &[Turn]) {
+        self.cos.extend(turns.iter().map(|turn| (turn.magnitude * turn.angle.cos()) as f32));
+        self.sin.extend(turns.iter().map(|turn| (turn.magnitude * turn.angle.sin()) as f32));
+    }
+
+    /// Appends those of each place, which turns by `place · θ_n`. They are computed once for all passes.
+    pub(super) fn placed(&mut self, places: &[f64], thetas: &[f64], magnitude: f64) {
+        let row = |p: f64| {
+            let table = |f: fn(f64) -> f64| thetas.iter().map(move |theta| (magnitude * f(p * theta)) as f32);
+            table(f64::cos).chain(table(f64::sin)).collect()
+        };
+        let (pairs, formula) = (thetas.len(), thetas.iter().copied().chain([magnitude]));
+        let rows = Rows::new("turns", formula, 2 * pairs, places, row);
+        for place in places {
+            let row = rows.at(*place);
+            self.cos.extend_from_slice(&row[..pairs]);
+            self.sin.extend_from_slice(&row[pairs..]);
+        }
+    }
+
+    /// The tables, `[rows, seq, pairs]`.
+    pub(super) fn tables<B: Backend>(self, [rows, seq, pairs]: [usize; 3], device: &B::Device) -> Tables<B> {
+        let table = |values| Tensor::from_data(TensorData::new(values, [rows, 1, seq, pairs]), device);
+        Tables { cos: table(self.cos), sin: table(self.sin) }
+    }
+}
+
 /// Cosines and sines of angles, `[rows, 1, seq, pairs]`, with one row where all are equal.
 #[derive(Clone, Debug)]
 pub(super) struct Tables<B: Backend> {
@@ -46,12 +83,10 @@ impl<B: Backend> Tables<B> {
     /// The tables of `turns`, `[rows, seq, pairs]`.
     ///
     /// NUMERICS: angles are in f64. At position 10^6 neighbouring f32 numbers are 0.06 apart.
-    pub(super) fn new(turns: &[Turn], [rows, seq, pairs]: [usize; 3], device: &B::Device) -> Self {
-        let table = |f: fn(f64) -> f64| {
-            let values: Vec<f32> = turns.iter().map(|turn| (turn.magnitude * f(turn.angle)) as f32).collect();
-            Tensor::from_data(TensorData::new(values, [rows, 1, seq, pairs]), device)
-        };
-        Self { cos: table(f64::cos), sin: table(f64::sin) }
+    pub(super) fn new(turns: &[Turn], dims: [usize; 3], device: &B::Device) -> Self {
+        let mut values = Values::default();
+        values.turned(turns);
+        values.tables(dims, device)
     }
 
     /// The tables of a scheme in which a token's place alone decides: `turns` gives those of the pairs of a cell, an
@@ -69,9 +104,16 @@ impl<B: Backend> Tables<B> {
 
     /// The tables of rotary for tokens at these places, `[batch, seq]`.
     pub(super) fn at_places(places: &[f64], thetas: &[f64], tokens: &Tokens, device: &B::Device) -> Self {
-        let turns: Vec<Turn> =
-            places.iter().flat_map(|p| thetas.iter().map(move |theta| Turn::by(p * theta))).collect();
-        Self::new(&turns, [tokens.batch, tokens.seq, thetas.len()], device)
+        let rows = places.len() / tokens.seq.max(1);
+        let mut values = Values::default();
+        values.placed(places, thetas, 1.0);
+        values.tables([rows, tokens.seq, thetas.len()], device)
+    }
+
+    /// The tables of rotary for tokens at their positions.
+    pub(super) fn at_positions(tokens: &Tokens, thetas: &[f64], device: &B::Device) -> Self {
+        let rows = distinct_rows(tokens);
+        Self::at_places(&tokens.positions[..rows * tokens.seq], thetas, tokens, device)
     }
 
     /// Turns `[batch, heads, seq, d_head]`.

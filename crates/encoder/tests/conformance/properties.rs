@@ -1,12 +1,13 @@
 //! What holds for every scheme without an oracle, through whole stacks, in both forms.
 
-use burn::module::Module;
+use burn::module::{AutodiffModule, Module};
 use burn::record::{FullPrecisionSettings, NamedMpkBytesRecorder, Recorder};
+use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use locus_backend::rng::Key;
-use locus_embedding::EmbeddingError;
 use locus_embedding::position::{Form, Limit, PositionConfig, PositionScheme};
-use locus_encoder::{Stack, StackConfig};
+use locus_embedding::{EmbeddingError, Tokens};
+use locus_encoder::{KvCache, Stack, StackConfig};
 use locus_testkit::on_backends;
 
 use crate::run::{
@@ -161,6 +162,47 @@ fn distant_tokens_are_finite<B: AutodiffBackend>(device: &B::Device) {
     }
 }
 
+/// A short text after a cache of 32 760 tokens, as a decoder meets it: finite, and done.
+fn short_queries_of_long_texts_are_finite<B: AutodiffBackend>(device: &B::Device) {
+    const CACHED: usize = 32_760;
+    let few = text(&["########"]);
+    for row in rows().filter(|row| row.forms.contains(&CAUSAL)) {
+        if matches!(row.limit, Limit::Error(limit) if limit < CACHED + 8) {
+            continue;
+        }
+        let stack = stack::<B>(row, CAUSAL, 6, device).valid();
+        let mut cache = stack.new_cache();
+        chunked_with(&stack, &few, &[8], &mut cache);
+        fill(&stack, &mut cache, &few, CACHED);
+        let far = chunked_with(&stack, &few, &[3, 1, 4], &mut cache);
+        assert_eq!(far[0].len(), 8);
+        assert!(far.iter().flatten().flatten().all(|x| x.is_finite()), "{}", row.name);
+    }
+}
+
+/// Repeats a text and what is cached of it, up to `n` tokens: what a scheme does not retain is left out.
+fn fill<B: Backend>(stack: &Stack<B>, cache: &mut KvCache<B>, tokens: &Tokens, n: usize) {
+    let columns: Vec<usize> = (0..n).map(|column| column % tokens.seq).collect();
+    let mut long = tokens.columns(&columns);
+    long.number_from(&[0.0]);
+    (cache.next_positions, cache.seen) = (long.next_positions(), vec![n]);
+    let scheme = stack.schemes[0].scheme();
+    scheme.number(&mut long, None, None);
+    let kept = scheme.retained(&long);
+    let long = kept.map_or_else(|| long.clone(), |columns| long.columns(&columns));
+    let stretched = |len: usize| long.seq.div_ceil(len);
+    for layer in &mut cache.layers {
+        let of_heads =
+            |x: Tensor<B, 4>| x.clone().repeat_dim(2, stretched(x.dims()[2])).narrow(2, 0, long.seq);
+        layer.keys = layer.keys.drain(..).map(|k| k.map(of_heads)).collect();
+        layer.values = layer.values.take().map(|v| v.map(of_heads));
+        let of_tokens =
+            |x: Tensor<B, 3>| x.clone().repeat_dim(1, stretched(x.dims()[1])).narrow(1, 0, long.seq);
+        layer.state = layer.state.take().map(|s| s.map(of_tokens));
+    }
+    cache.tokens = vec![Some(long)];
+}
+
 /// The limit of a scheme that counts from where a text begins.
 fn limit_of_starts(row: &Row) -> Option<usize> {
     match row.limit {
@@ -268,3 +310,9 @@ on_backends!(
     records_survive,
     schemes_may_differ_by_layer,
 );
+
+mod long {
+    use super::short_queries_of_long_texts_are_finite;
+
+    locus_testkit::on_processors!(short_queries_of_long_texts_are_finite);
+}

@@ -6,6 +6,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
 use locus_backend::mask::{AttentionMask, MaskSpec};
+use locus_backend::params::ParamPath;
 use locus_backend::rng::Key;
 use locus_embedding::Tokens;
 use locus_embedding::position::{Form, Pass, Position, PositionScheme};
@@ -138,7 +139,7 @@ impl Subject {
             by_name.extend(weight.map(|grad| (format!("{name}_proj.weight"), grad)));
             by_name.extend(bias.map(|grad| (format!("{name}_proj.bias"), grad)));
         }
-        let mut of_scheme = Gradients { path: Path::default(), grads: &grads, found: &mut by_name };
+        let mut of_scheme = Gradients { path: ParamPath::default(), grads: &grads, found: &mut by_name };
         position.visit(&mut of_scheme);
         self.outcome(embedded, out, by_name)
     }
@@ -217,7 +218,7 @@ impl Subject {
 
     /// Puts the parameters of the file into the scheme; what it froze stays frozen.
     fn fill<B: Backend>(&self, position: Position<B>, device: &B::Device) -> Position<B> {
-        position.map(&mut Fill { path: Path::default(), tensors: &self.tensors, device })
+        position.map(&mut Fill { path: ParamPath::default(), tensors: &self.tensors, device })
     }
 }
 
@@ -225,32 +226,14 @@ fn param<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Param<Tensor<B, D>
     Param::initialized(ParamId::new(), tensor.require_grad())
 }
 
-/// Where a parameter of a scheme stands, as the golden files name it: `position.` and its path, without the variants of
-/// enums, which model files leave out too.
-#[derive(Debug, Default)]
-struct Path(Vec<String>);
-
-impl Path {
-    fn enter(&mut self, name: &str, container: &str) {
-        if !container.starts_with("Enum:") {
-            self.0.push(name.to_owned());
-        }
-    }
-
-    fn leave(&mut self, container: &str) {
-        if !container.starts_with("Enum:") {
-            self.0.pop();
-        }
-    }
-
-    fn name(&self) -> String {
-        std::iter::once("position").chain(self.0.iter().map(String::as_str)).collect::<Vec<_>>().join(".")
-    }
+/// The name of a parameter of a scheme in golden files.
+fn golden_name(path: &ParamPath) -> String {
+    format!("position.{}", path.name())
 }
 
 /// Replaces parameters by those of a golden file.
 struct Fill<'a, B: Backend> {
-    path: Path,
+    path: ParamPath,
     tensors: &'a BTreeMap<String, Host>,
     device: &'a B::Device,
 }
@@ -265,7 +248,7 @@ impl<B: Backend> ModuleMapper<B> for Fill<'_, B> {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        let name = self.path.name();
+        let name = golden_name(&self.path);
         let host = self.tensors.get(&name).unwrap_or_else(|| panic!("no {name} in the golden file"));
         let trained = param.is_require_grad();
         Param::initialized(ParamId::new(), host.tensor(self.device).set_require_grad(trained))
@@ -274,7 +257,7 @@ impl<B: Backend> ModuleMapper<B> for Fill<'_, B> {
 
 /// Collects the gradients of parameters.
 struct Gradients<'a, B: AutodiffBackend> {
-    path: Path,
+    path: ParamPath,
     grads: &'a B::Gradients,
     found: &'a mut BTreeMap<String, Vec<f32>>,
 }
@@ -290,7 +273,7 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for Gradients<'_, B> {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
         if let Some(grad) = param.grad(self.grads) {
-            self.found.insert(self.path.name(), grad.to_data().iter::<f32>().collect());
+            self.found.insert(golden_name(&self.path), grad.to_data().iter::<f32>().collect());
         }
     }
 }

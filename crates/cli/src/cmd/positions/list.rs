@@ -180,7 +180,7 @@ fn as_markdown(lines: &[Line]) -> String {
         let (name, parameters) = (line.config.name(), formulas(parameters));
         let (cached, limit) = (line.cached(), line.limit());
         format!(
-            "| `{name}` | {family} | {does} | {parameters} | {longer_texts} | {cached} | {limit} | {paper} |\n"
+            "| [`{name}`](positions/{name}.md) | {family} | {does} | {parameters} | {longer_texts} | {cached} | {limit} | {paper} |\n"
         )
     };
     head.to_owned() + &lines.iter().map(row).collect::<String>()

@@ -95,6 +95,10 @@ fn checked(args: &ShowArgs) -> anyhow::Result<(PositionConfig, Look)> {
         format!("{} ids", ids.len()),
         &format!("{k}, as --k"),
     );
+    if let Some(segments) = &args.segments {
+        let found = format!("{} segments", segments.len());
+        unless(segments.len() == k, "--segments", found, &format!("{k}, as --k"));
+    }
     let d_model = heads.saturating_mul(d_head);
     let numbers = d_model.saturating_mul(d_model.max(max_seq_len));
     let allowed =
@@ -103,7 +107,7 @@ fn checked(args: &ShowArgs) -> anyhow::Result<(PositionConfig, Look)> {
     let sizes_fit = problems.is_empty();
     let form = if args.bidirectional && !args.causal { Form::Bidirectional } else { Form::Causal };
     let shape = PositionShape { d_model, n_heads: heads, n_kv_heads: heads, d_head, max_seq_len, form };
-    let look = Look { q, k, shape, seed: args.seed, ids };
+    let look = Look { q, k, shape, seed: args.seed, ids, segments: args.segments.clone() };
     let chosen = choose(&args.name, Default::default(), &args.sets).and_then(|config| {
         let wrong = if sizes_fit { config.check(&shape) } else { Vec::new() };
         let problems: Vec<Problem> = wrong

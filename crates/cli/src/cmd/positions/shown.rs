@@ -30,6 +30,7 @@ pub(super) fn json(config: &PositionConfig, look: &Look, shown: &Inspection) -> 
         "form": form_name(form),
         "seed": look.seed,
         "ids": look.ids,
+        "segments": look.segments,
         "positions": shown.positions,
     });
     serde_json::to_string(&Whole { head, look, shown })

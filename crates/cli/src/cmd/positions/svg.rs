@@ -121,7 +121,8 @@ fn heat_map(
         let (x, y) = (left + step_x * (cell % columns) as f64, top + step_y * (cell / columns) as f64);
         let _ = writeln!(
             panel,
-            "<rect x=\"{x:.2}\" y=\"{y:.2}\" width=\"{step_x:.2}\" height=\"{step_y:.2}\" fill=\"{fill}\"/>"
+            "<rect x=\"{x:.2}\" y=\"{y:.2}\" width=\"{step_x:.2}\" height=\"{step_y:.2}\" fill=\"{fill}\" \
+             shape-rendering=\"crispEdges\"/>"
         );
     }
     for idx in ticks(columns) {
@@ -163,15 +164,26 @@ fn curves(title: &str, horizontal: &str, vertical: &str, lines: &[Curve]) -> Str
         panel,
         "<rect x=\"{left}\" y=\"{top}\" width=\"{width}\" height=\"{height}\" fill=\"none\" stroke=\"#999999\"/>"
     );
-    for idx in 0..=4 {
-        let part = f64::from(idx) / 4.0;
-        let (at_x, at_y) = (first + (last - first) * part, low + (high - low) * part);
-        panel += &text(x(at_x), bottom + 14.0, "middle", 10, &short(at_x as f32));
-        panel += &text(left - 5.0, y(at_y) + 3.5, "end", 10, &short(at_y as f32));
+    for (at, label) in round_numbers(first, last) {
+        let x = x(at);
+        let _ = writeln!(
+            panel,
+            "<line x1=\"{x:.2}\" y1=\"{bottom}\" x2=\"{x:.2}\" y2=\"{}\" stroke=\"#999999\"/>",
+            bottom + 3.0
+        );
+        panel += &text(x, bottom + 14.0, "middle", 10, &label);
+    }
+    for (at, label) in round_numbers(low, high) {
+        let y = y(at);
+        let _ = writeln!(
+            panel,
+            "<line x1=\"{left}\" y1=\"{y:.2}\" x2=\"{right}\" y2=\"{y:.2}\" stroke=\"#e5e5e5\"/>"
+        );
+        panel += &text(left - 5.0, y + 3.5, "end", 10, &label);
     }
     panel += &axis_names(horizontal, vertical);
     for (idx, (name, points)) in lines.iter().enumerate() {
-        let stroke = format!("hsl({:.0} 70% 42%)", 360.0 * idx as f64 / lines.len() as f64 + 210.0);
+        let stroke = hue(360.0 * idx as f64 / lines.len() as f64 + 210.0);
         let path: Vec<String> =
             points.iter().map(|(px, py)| format!("{:.2},{:.2}", x(*px), y(*py))).collect();
         let _ = writeln!(
@@ -237,6 +249,33 @@ fn colour(value: f64, low: f64, high: f64) -> String {
     format!("#{red:02x}{green:02x}{blue:02x}")
 }
 
+/// A colour of this hue in degrees, as `hsl(hue, 70%, 42%)`, which older programs do not read.
+fn hue(degrees: f64) -> String {
+    let (saturation, lightness) = (0.7, 0.42);
+    let part = |n: f64| {
+        let k = (n + degrees / 30.0) % 12.0;
+        let x = lightness - saturation * lightness * (k - 3.0).min(9.0 - k).clamp(-1.0, 1.0);
+        (255.0 * x).round() as u8
+    };
+    format!("#{:02x}{:02x}{:02x}", part(0.0), part(8.0), part(4.0))
+}
+
+/// A few round numbers from the least to the largest, as they are written; the number itself where there is one only.
+fn round_numbers(low: f64, high: f64) -> Vec<(f64, String)> {
+    let at_least = (high - low) / 5.0;
+    if at_least <= 0.0 || !at_least.is_normal() {
+        return vec![(low, short(low as f32))];
+    }
+    let power = 10.0_f64.powf(at_least.log10().floor());
+    let step = [1.0, 2.0, 5.0].map(|n| n * power).into_iter().find(|step| *step >= at_least);
+    let step = step.unwrap_or(10.0 * power);
+    let decimals = (-step.log10().floor()).max(0.0) as usize;
+    let (first, last) = ((low / step).ceil() as i64, (high / step).floor() as i64);
+    let numbers = (first..=last).map(|n| n as f64 * step);
+    let written = |x: f64| if decimals > 4 { format!("{x:.1e}") } else { format!("{x:.decimals$}") };
+    numbers.map(|x| (x, written(x))).collect()
+}
+
 /// At most nine of `0..n`, evenly spaced.
 fn ticks(n: usize) -> impl Iterator<Item = usize> {
     (0..n).step_by(n.div_ceil(9).max(1))
@@ -244,7 +283,21 @@ fn ticks(n: usize) -> impl Iterator<Item = usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::{colour, escaped, range, ticks};
+    use super::{colour, escaped, hue, range, round_numbers, ticks};
+
+    #[test]
+    fn axes_have_round_numbers() {
+        let labels = |low, high| round_numbers(low, high).into_iter().map(|(_, l)| l).collect::<Vec<_>>();
+        assert_eq!(labels(0.0, 15.0), ["0", "5", "10", "15"]);
+        assert_eq!(labels(-0.99, 1.0), ["-0.5", "0.0", "0.5", "1.0"]);
+        assert_eq!(labels(0.0, 3e-7), ["0.0e0", "1.0e-7", "2.0e-7", "3.0e-7"]);
+        assert_eq!(labels(2.0, 2.0), ["2"]);
+    }
+
+    #[test]
+    fn hues_are_those_of_hsl() {
+        assert_eq!([hue(0.0), hue(120.0), hue(570.0)], ["#b62020", "#20b620", "#206bb6"]);
+    }
 
     #[test]
     fn colours_tell_the_sign() {

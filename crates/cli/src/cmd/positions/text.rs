@@ -15,7 +15,8 @@ pub(super) fn describe(config: &PositionConfig, look: &Look, shown: &Inspection)
     let mut text = format!("{}: {}; {paper}\n{}\n", config.name(), does.replace('`', ""), sizes(look));
     let keys = keys_of(config);
     if !keys.is_empty() {
-        let keys: Vec<String> = keys.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+        let keys: Vec<String> =
+            keys.iter().map(|(key, value)| format!("{key} = {}", on_one_line(value))).collect();
         text += &format!("keys: {}\n", keys.join(", "));
     }
     let parameters: Vec<String> =
@@ -35,6 +36,17 @@ pub(super) fn describe(config: &PositionConfig, look: &Look, shown: &Inspection)
         text += "\nNothing differs from plain attention at these sizes.\n";
     }
     text
+}
+
+/// A value as TOML writes it, which has texts over several lines.
+fn on_one_line(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => serde_json::Value::from(text.as_str()).to_string(),
+        toml::Value::Array(values) => {
+            format!("[{}]", values.iter().map(on_one_line).collect::<Vec<_>>().join(", "))
+        }
+        other => other.to_string(),
+    }
 }
 
 fn numbers(part: &Part, look: &Look, shown: &Inspection) -> String {
