@@ -76,8 +76,11 @@ impl Codec {
             HeadConfig::SequenceClassification { .. } => "sequence classification",
             HeadConfig::MultiLabelClassification { .. } => "multi-label classification",
             HeadConfig::Regression { .. } => "regression",
+            HeadConfig::QuestionAnswering { .. } => "question answering",
+            HeadConfig::MaskedLm { .. } => "masked language modelling",
             HeadConfig::CausalLm { .. } => "language modelling",
             HeadConfig::Seq2Seq { .. } => "sequence to sequence",
+            HeadConfig::Bare { .. } => "vectors of tokens",
         }
     }
 
@@ -88,7 +91,11 @@ impl Codec {
             HeadConfig::SequenceClassification { .. } => Kind::Labelled,
             HeadConfig::MultiLabelClassification { .. } => Kind::MultiLabelled,
             HeadConfig::Regression { .. } => Kind::Scored,
-            HeadConfig::CausalLm { .. } => Kind::Text,
+            // Those without a text interface are refused before any example is read.
+            HeadConfig::QuestionAnswering { .. }
+            | HeadConfig::MaskedLm { .. }
+            | HeadConfig::Bare { .. }
+            | HeadConfig::CausalLm { .. } => Kind::Text,
             HeadConfig::Seq2Seq { .. } => Kind::Pairs,
         }
     }
@@ -144,6 +151,9 @@ impl Codec {
                         HeadConfig::MultiLabelClassification { .. } => "texts with any number of labels",
                         HeadConfig::Regression { .. } => "texts with numbers",
                         HeadConfig::CausalLm { .. } => "plain text",
+                        HeadConfig::QuestionAnswering { .. }
+                        | HeadConfig::MaskedLm { .. }
+                        | HeadConfig::Bare { .. } => "token ids (`locus forward`)",
                         HeadConfig::Seq2Seq { .. } => "pairs of source and target",
                     },
                     found: examples.kind().to_string(),

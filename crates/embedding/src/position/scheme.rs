@@ -7,13 +7,16 @@ use locus_backend::mask::AttentionMask;
 use locus_backend::ops::ScoreBias;
 use locus_backend::reference::softmax;
 use locus_backend::rng::Key;
+use serde::{Deserialize, Serialize};
 
 use crate::Tokens;
 
 /// Where attention happens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Form {
     /// Every token sees every token (encoders).
+    #[default]
     Bidirectional,
     /// A token sees itself and what came before it (decoders).
     Causal,
