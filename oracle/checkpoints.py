@@ -58,8 +58,10 @@ HEADS = {
 }
 LABELS = {"sequence_classification": 3, "token_classification": 5}
 COUNT_PADDING_THEMSELVES = ("opt", "bloom", "mpt")  # from the attention mask; the others are given position_ids
-# What no output depends on: a bias of keys, which moves all scores of a row alike (unless keys are turned), a bare model's pooler.
-NO_GRADIENT = {"": r"(self\.key|attention\.key|k_lin|attn\.k)\.bias$", "bare": r"^pooler\.", "relative_key": r"position_embeddings"}
+# By family, variant or head, what no output depends on: biases of keys, which move all scores of a row alike (unless keys are
+# turned or meet positions), and a bare model's pooler.
+NO_GRADIENT = {"": r"(self|attention)\.key\.bias$|(k_lin|attn\.k)\.bias$", "bare": r"^pooler\."}
+NO_GRADIENT |= {"relative_key": r"\.position_embeddings\."}
 NO_GRADIENT |= dict.fromkeys(("opt", "bart", "marian"), r"k_proj\.bias$")
 
 # --- Draws ------------------------------------------------------------------------------------------------------------
