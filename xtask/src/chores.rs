@@ -33,8 +33,11 @@ fn test_all() -> Result<u8, String> {
 
 /// Writes the tables of the book that are made from the code: the tests that compare them write them instead.
 pub(crate) fn positions() -> Result<u8, String> {
-    let tests =
-        [("locus", "positions", "the_table_of_the_book"), ("locus-encoder", "conformance", "the_page_names")];
+    let tests = [
+        ("locus", "positions", "the_table_of_the_book"),
+        ("locus-encoder", "conformance", "the_page_names"),
+        ("locus-hub", "parity", "outputs_gradients"),
+    ];
     for (package, program, name) in tests {
         let mut test = cargo();
         test.args(["test", "--package", package, "--test", program, name]).env("LOCUS_WRITE_PAGES", "1");

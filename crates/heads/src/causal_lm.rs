@@ -80,7 +80,7 @@ impl<B: Backend, P: PositionScheme<B>> CausalLm<B, P> {
         Ok(self.output().last_scores(self.hidden(tokens, cache, None)?))
     }
 
-    fn output(&self) -> Output<'_, B> {
+    pub(crate) fn output(&self) -> Output<'_, B> {
         Output {
             table: self.decoder.embeddings.tokens.as_ref(),
             lm_head: self.lm_head.as_ref(),
@@ -91,7 +91,7 @@ impl<B: Backend, P: PositionScheme<B>> CausalLm<B, P> {
         }
     }
 
-    fn hidden(
+    pub(crate) fn hidden(
         &self,
         tokens: &Tokens,
         cache: Option<&mut KvCache<B>>,

@@ -108,13 +108,13 @@ impl<B: Backend, P: PositionScheme<B>> SequenceClassifier<B, P> {
         Ok(self.classify(x, tokens, key))
     }
 
-    fn batch(&self, tokens: &Tokens) -> Result<TokenBatch<B>, HeadError> {
+    pub(crate) fn batch(&self, tokens: &Tokens) -> Result<TokenBatch<B>, HeadError> {
         let device = self.classifier.weight.device();
         Ok(TokenBatch::from_host(tokens.clone(), self.vocab_size, &device)?)
     }
 
     /// `[batch, seq, d_model]` → `[batch, n_labels]`.
-    fn classify(&self, x: Tensor<B, 3>, tokens: &Tokens, key: Option<Key>) -> Tensor<B, 2> {
+    pub(crate) fn classify(&self, x: Tensor<B, 3>, tokens: &Tokens, key: Option<Key>) -> Tensor<B, 2> {
         let mut x = self.pool(x, tokens); // [batch, d_model]
         if let Some(transform) = &self.transform {
             x = transform.forward(x);

@@ -65,7 +65,7 @@ impl<B: Backend, P: PositionScheme<B>> MaskedLm<B, P> {
         Ok(self.output().scores(self.transform.forward(hidden)))
     }
 
-    fn output(&self) -> Output<'_, B> {
+    pub(crate) fn output(&self) -> Output<'_, B> {
         Output {
             table: self.encoder.embeddings.tokens.as_ref(),
             lm_head: self.lm_head.as_ref(),
@@ -76,7 +76,7 @@ impl<B: Backend, P: PositionScheme<B>> MaskedLm<B, P> {
         }
     }
 
-    fn batch(&self, tokens: &Tokens) -> Result<TokenBatch<B>, HeadError> {
+    pub(crate) fn batch(&self, tokens: &Tokens) -> Result<TokenBatch<B>, HeadError> {
         let device = self.transform.dense.weight.device();
         Ok(TokenBatch::from_host(tokens.clone(), self.vocab_size, &device)?)
     }

@@ -60,13 +60,13 @@ impl<B: Backend, P: PositionScheme<B>> QuestionAnswerer<B, P> {
         Ok(self.classify(x))
     }
 
-    fn batch(&self, tokens: &Tokens) -> Result<TokenBatch<B>, HeadError> {
+    pub(crate) fn batch(&self, tokens: &Tokens) -> Result<TokenBatch<B>, HeadError> {
         let device = self.classifier.weight.device();
         Ok(TokenBatch::from_host(tokens.clone(), self.vocab_size, &device)?)
     }
 
     /// `[batch, seq, d_model]` → `[batch, seq, 2]`.
-    fn classify(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+    pub(crate) fn classify(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
         let x = match &self.transform {
             Some(transform) => transform.forward(x),
             None => x,

@@ -92,7 +92,7 @@ impl<B: Backend, P: PositionScheme<B>> Seq2Seq<B, P> {
         Ok(self.output().last_scores(hidden))
     }
 
-    fn output(&self) -> Output<'_, B> {
+    pub(crate) fn output(&self) -> Output<'_, B> {
         let EncoderDecoder { encoder, decoder } = &self.body;
         Output {
             table: decoder.embeddings.tokens.as_ref().or(encoder.embeddings.tokens.as_ref()),
@@ -104,7 +104,7 @@ impl<B: Backend, P: PositionScheme<B>> Seq2Seq<B, P> {
         }
     }
 
-    fn batch(&self, tokens: &Tokens) -> Result<TokenBatch<B>, HeadError> {
+    pub(crate) fn batch(&self, tokens: &Tokens) -> Result<TokenBatch<B>, HeadError> {
         let device = self.body.decoder.device();
         Ok(TokenBatch::from_host(tokens.clone(), self.vocab_size, &device)?)
     }

@@ -79,13 +79,13 @@ impl<B: Backend, P: PositionScheme<B>> TokenClassifier<B, P> {
         Ok(self.classify(x, key))
     }
 
-    fn batch(&self, tokens: &Tokens) -> Result<TokenBatch<B>, HeadError> {
+    pub(crate) fn batch(&self, tokens: &Tokens) -> Result<TokenBatch<B>, HeadError> {
         let device = self.classifier.weight.device();
         Ok(TokenBatch::from_host(tokens.clone(), self.vocab_size, &device)?)
     }
 
     /// `[batch, seq, d_model]` → `[batch, seq, n_labels]`.
-    fn classify(&self, mut x: Tensor<B, 3>, key: Option<Key>) -> Tensor<B, 3> {
+    pub(crate) fn classify(&self, mut x: Tensor<B, 3>, key: Option<Key>) -> Tensor<B, 3> {
         if let Some(transform) = &self.transform {
             x = transform.forward(x);
         }

@@ -153,6 +153,28 @@ impl HeadConfig {
         }
     }
 
+    /// This head with what stands below the scores in another one of the same kind.
+    #[must_use]
+    pub fn with_layers_of(mut self, other: &Self) -> Self {
+        let of_other = match other {
+            Self::TokenClassification { layers, .. }
+            | Self::SequenceClassification { layers, .. }
+            | Self::MultiLabelClassification { layers, .. }
+            | Self::Regression { layers, .. }
+            | Self::QuestionAnswering { layers } => layers,
+            _ => return self,
+        };
+        if let Self::TokenClassification { layers, .. }
+        | Self::SequenceClassification { layers, .. }
+        | Self::MultiLabelClassification { layers, .. }
+        | Self::Regression { layers, .. }
+        | Self::QuestionAnswering { layers } = &mut self
+        {
+            layers.clone_from(of_other);
+        }
+        self
+    }
+
     /// The number of labels that have names; none where labels are tokens or numbers.
     pub fn n_labels(&self) -> Option<usize> {
         match *self {
