@@ -274,7 +274,9 @@ impl Experiment {
         let StackConfig { dropout, attention_dropout, .. } = self.run.model.stack;
         let stack = StackConfig { dropout, attention_dropout, ..config.stack };
         if stack != self.run.model.stack {
-            tell!("note: sizes, position scheme and tokenizer are those of model.from; the keys of this run give way");
+            tell!(
+                "note: sizes, position scheme and tokenizer are those of model.from; the keys of this run give way"
+            );
         }
         ModelConfig { stack, ..config }
     }

@@ -94,7 +94,9 @@ impl<B: Backend> Embeddings<B> {
         let table = match (&self.tokens, table) {
             (Some(own), None) => own.val(),
             (None, Some(table)) => table,
-            (own, _) => panic!("expected one token table, found {}", if own.is_some() { "two" } else { "none" }),
+            (own, _) => {
+                panic!("expected one token table, found {}", if own.is_some() { "two" } else { "none" })
+            }
         };
         let mut x = embedding(table, batch.ids.clone()); // [batch, seq, width]
         if self.scale != 1.0 {

@@ -9,7 +9,7 @@ use locus_backend::mask::AttentionMask;
 use locus_backend::ops::{self, AttentionOptions, ScoreBias};
 use locus_backend::reference;
 use locus_backend::rng::Key;
-use locus_embedding::position::{CachePolicy, LayerPass, ScoreScale, Views};
+use locus_embedding::position::{CachePolicy, LayerPass, Projections, ScoreScale, Views};
 
 use crate::{BlockPass, LayerCache, Linear, Memory, Norm, QkNorm, StackConfig};
 
@@ -48,8 +48,7 @@ impl<B: Backend> Attention<B> {
         let (d_model, d_head) = (config.d_model, config.d_head());
         let (n_heads, n_kv_heads) = (config.n_heads, config.n_kv_heads());
         let std = config.init_std;
-        let linear =
-            |dims, bias, std, name: &str| Linear::new(dims, bias, std, key.named(name), device);
+        let linear = |dims, bias, std, name: &str| Linear::new(dims, bias, std, key.named(name), device);
         let qkv = |heads: usize, name| linear([d_model, heads * d_head], config.bias.qkv, std, name);
         let d_context = n_heads * head_factor * d_head;
         Self {
@@ -105,6 +104,10 @@ impl<B: Backend> Attention<B> {
             hidden: &x,
             state: None,
             scale,
+            projections: Some(Projections {
+                q: (&self.q_proj.weight, self.q_proj.bias.as_ref()),
+                k: (&self.k_proj.weight, self.k_proj.bias.as_ref()),
+            }),
         };
         // Keys, values and state of all tokens up to now, [batch, kv_heads, k, d_head].
         let (views, v, state) = match scheme.cache() {

@@ -108,9 +108,7 @@ impl<B: Backend> Block<B> {
             drop(normed(&self.attn_post_norm, self.attn.forward(x, at, cache.as_deref_mut())), "attn")
         });
         let x = self.cross(x, at, cache, &drop);
-        self.sublayer(x, &self.ffn_norm, |x| {
-            drop(normed(&self.ffn_post_norm, self.ffn.forward(x)), "ffn")
-        })
+        self.sublayer(x, &self.ffn_norm, |x| drop(normed(&self.ffn_post_norm, self.ffn.forward(x)), "ffn"))
     }
 
     fn cross(

@@ -133,8 +133,7 @@ impl<'de> Deserialize<'de> for Bias {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Bias, A::Error> {
-                let ByRole { qkv, output, ffn, norm } =
-                    ByRole::deserialize(MapAccessDeserializer::new(map))?;
+                let ByRole { qkv, output, ffn, norm } = ByRole::deserialize(MapAccessDeserializer::new(map))?;
                 Ok(Bias { qkv, output, ffn, norm })
             }
         }

@@ -4,8 +4,8 @@ use locus_embedding::position::{Form, PositionConfig, PositionProblem, PositionS
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Activation, AttentionScale, Bias, EmbeddingProjection, EmbeddingScale, LayerSharing, NormKind, PositionSharing,
-    DecoderSizes, QkNorm, Residual, TokenTables,
+    Activation, AttentionScale, Bias, DecoderSizes, EmbeddingProjection, EmbeddingScale, LayerSharing,
+    NormKind, PositionSharing, QkNorm, Residual, TokenTables,
 };
 
 /// A stack as a configuration file writes it. Sizes that follow from others may be left out.
@@ -273,7 +273,8 @@ impl StackConfig {
             unless(x > 0.0 && x.is_finite(), key, x.to_string(), "a positive number");
         }
         if let LayerSharing::Groups(n) = self.layer_sharing {
-            let allowed = format!("a divisor of n_layers = {}, with one scheme for all layers", self.n_layers);
+            let allowed =
+                format!("a divisor of n_layers = {}, with one scheme for all layers", self.n_layers);
             let fits = n > 0 && self.n_layers.is_multiple_of(n) && self.layer_positions.is_empty();
             unless(fits, "layer_sharing.groups", n.to_string(), &allowed);
         }
@@ -294,7 +295,8 @@ impl StackConfig {
         unless(fits, "layer_positions", format!("{listed} entries"), &allowed);
         let extra = self.schemes().0.iter().map(PositionConfig::extra_width).sum::<usize>();
         let width = self.embedding_width();
-        let allowed = format!("appended positions that leave room for tokens in an embedding of width {width}");
+        let allowed =
+            format!("appended positions that leave room for tokens in an embedding of width {width}");
         unless(extra < width.max(1), "position", format!("{extra} appended dimensions"), &allowed);
         self.check_positions(form, &mut problems);
         problems
@@ -304,8 +306,11 @@ impl StackConfig {
         let listed =
             self.layer_positions.iter().enumerate().map(|(idx, p)| (format!("layer_positions.{idx}"), p));
         let single = std::iter::once(("position".to_owned(), &self.position));
-        let mut all: Vec<_> = if self.layer_positions.is_empty() { single.collect() } else { listed.collect() };
-        all.extend(self.embedding_position.iter().map(|position| ("embedding_position".to_owned(), position)));
+        let mut all: Vec<_> =
+            if self.layer_positions.is_empty() { single.collect() } else { listed.collect() };
+        all.extend(
+            self.embedding_position.iter().map(|position| ("embedding_position".to_owned(), position)),
+        );
         for (key, position) in all {
             let wrong = position.check(&self.shape_of(position, form));
             problems.extend(wrong.into_iter().map(|problem| below(&key, position.name(), problem)));
@@ -328,7 +333,8 @@ impl StackConfig {
         let single = self.layer_positions.is_empty().then_some(("position".to_owned(), &mut self.position));
         let listed = self.layer_positions.iter_mut().enumerate();
         let listed = listed.map(|(idx, position)| (format!("layer_positions.{idx}"), position));
-        let added = self.embedding_position.iter_mut().map(|position| ("embedding_position".to_owned(), position));
+        let added =
+            self.embedding_position.iter_mut().map(|position| ("embedding_position".to_owned(), position));
         single.into_iter().chain(listed).chain(added).collect()
     }
 

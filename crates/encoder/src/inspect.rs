@@ -368,7 +368,7 @@ fn layer_pass<'a, B: Backend>(
     state: Option<&'a Tensor<B, 3>>,
     scale: f64,
 ) -> LayerPass<'a, B> {
-    LayerPass { pass, prepared, layer: 0, hidden, state, scale }
+    LayerPass { pass, prepared, layer: 0, hidden, state, scale, projections: None }
 }
 
 /// The cells of a bias per key `[1, heads, k]`, whose rows a softmax sees up to a constant: the one that makes a query's own

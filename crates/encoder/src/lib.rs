@@ -25,8 +25,8 @@ pub use attention::Attention;
 pub use block::{Block, BlockPass};
 pub use cache::{KvCache, LayerCache};
 pub use choices::{
-    Activation, AttentionScale, Bias, DecoderSizes, EmbeddingProjection, EmbeddingScale, LayerSharing, NormKind, PositionSharing,
-    QkNorm, Residual, TokenTables,
+    Activation, AttentionScale, Bias, DecoderSizes, EmbeddingProjection, EmbeddingScale, LayerSharing,
+    NormKind, PositionSharing, QkNorm, Residual, TokenTables,
 };
 pub use config::{ConfigProblem, StackConfig, StackShape};
 pub use encoder_decoder::EncoderDecoder;

@@ -80,7 +80,8 @@ impl<B: Backend, P: PositionScheme<B>> Stack<B, P> {
         let device = batch.ids.device();
         let untracked = self.clone().no_grad();
         let plan = untracked.plan(&batch.tokens, None, key)?;
-        let mut x = untracked.embed(batch, memory.as_ref().and_then(|memory| memory.tokens.clone()), &plan)?;
+        let mut x =
+            untracked.embed(batch, memory.as_ref().and_then(|memory| memory.tokens.clone()), &plan)?;
         let shared = untracked.shared(&plan, memory.as_ref(), &device);
         let prepared = untracked.prepare_all(&shared, &device);
         let mut inputs = Vec::with_capacity(self.n_layers() + 1);

@@ -10,7 +10,8 @@ use locus_embedding::{EmbeddingError, Embeddings, EmbeddingsConfig, TokenBatch, 
 
 use crate::cache::indices;
 use crate::{
-    Block, BlockPass, EmbeddingProjection, KvCache, LayerCache, Linear, Norm, StackConfig, StackShape, TokenTables,
+    Block, BlockPass, EmbeddingProjection, KvCache, LayerCache, Linear, Norm, StackConfig, StackShape,
+    TokenTables,
 };
 
 /// An encoder (every token sees every token) or a decoder (a token sees what came before it).
@@ -146,7 +147,8 @@ impl<B: Backend, P: PositionScheme<B>> Stack<B, P> {
             embeddings.tokens = None;
         }
         let projection = config.embedding_projection;
-        let linear = |dims, bias, name: &str| Linear::new(dims, bias, config.init_std, key.named(name), device);
+        let linear =
+            |dims, bias, name: &str| Linear::new(dims, bias, config.init_std, key.named(name), device);
         let is_factorised = matches!(projection, EmbeddingProjection::Factorised { .. });
         let in_and_out = matches!(projection, EmbeddingProjection::InAndOut { .. });
         let layer_block = config.layer_blocks();
@@ -166,10 +168,7 @@ impl<B: Backend, P: PositionScheme<B>> Stack<B, P> {
                 .width()
                 .map(|width| linear([width, config.d_model], is_factorised, "embedding_proj")),
             layers,
-            final_norm: config
-                .residual
-                .has_final_norm()
-                .then(|| Norm::of(config, config.d_model, device)),
+            final_norm: config.residual.has_final_norm().then(|| Norm::of(config, config.d_model, device)),
             output_proj: in_and_out.then(|| linear([config.d_model, width], false, "output_proj")),
             layer_block,
             layer_scheme,

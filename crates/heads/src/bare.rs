@@ -17,8 +17,8 @@ use crate::{HeadError, LossSum, TaskBatch, Trainable};
 pub struct Bare<B: Backend, P = Position<B>> {
     /// The stack.
     pub encoder: Stack<B, P>,
-    /// What stands on the first token (BERT's next-sentence task trained it).
-    pub pooler: Option<Transform<B>>,
+    /// The pooler, which stands on the first token (BERT's next-sentence task trained it).
+    pub transform: Option<Transform<B>>,
     pub(crate) vocab_size: usize,
 }
 

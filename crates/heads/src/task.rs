@@ -7,14 +7,16 @@ use locus_backend::init::Init;
 use locus_backend::ops::Products;
 use locus_backend::rng::Key;
 use locus_embedding::position::{Form, Position, PositionScheme};
-use locus_encoder::{ConfigProblem, EmbeddingProjection, EncoderDecoder, Linear, Stack, StackConfig, StackShape};
+use locus_encoder::{
+    ConfigProblem, EmbeddingProjection, EncoderDecoder, Linear, Stack, StackConfig, StackShape,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::classify::Objective;
 use crate::{
-    Bare, CausalLm, Crf, GradientCheckpointing, HeadError, LossOptions, LossSum, MaskedLm, OutputConfig, Pooling,
-    QuestionAnswerer, Seq2Seq, SequenceClassifier, TagDecoding, TaskBatch, TokenClassifier, Trainable, Transform,
-    TransformConfig,
+    Bare, CausalLm, Crf, GradientCheckpointing, HeadError, LossOptions, LossSum, MaskedLm, OutputConfig,
+    Pooling, QuestionAnswerer, Seq2Seq, SequenceClassifier, TagDecoding, TaskBatch, TokenClassifier,
+    Trainable, Transform, TransformConfig,
 };
 
 /// What stands between a stack and the scores of labels.
@@ -220,7 +222,9 @@ impl HeadConfig {
         let tied = |head: &Self| {
             matches!(
                 head,
-                Self::CausalLm { tied: true, .. } | Self::Seq2Seq { tied: true, .. } | Self::MaskedLm { tied: true, .. }
+                Self::CausalLm { tied: true, .. }
+                    | Self::Seq2Seq { tied: true, .. }
+                    | Self::MaskedLm { tied: true, .. }
             )
         };
         let factorised = matches!(stack.embedding_projection, EmbeddingProjection::Factorised { .. });
@@ -368,7 +372,7 @@ impl<B: Backend> TaskModel<B> {
             }),
             HeadConfig::Bare { form, pooler } => Self::Bare(Bare {
                 encoder: body(*form),
-                pooler: pooler.as_ref().map(|config| transform(config, stack.d_model)),
+                transform: pooler.as_ref().map(|config| transform(config, stack.d_model)),
                 vocab_size,
             }),
         }

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use locus_embedding::position::Form;
 use locus_encoder::StackConfig;
 use locus_heads::{ClassifierConfig, HeadConfig, OutputConfig, Pooling, TagDecoding, TransformConfig};
-use locus_embedding::position::Form;
 use locus_model::ModelConfig;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -306,12 +306,16 @@ impl Checkpoint {
             }
         };
         if family.head_name(kind).is_none() {
-            let known: Vec<String> = family.architectures.iter().map(|(kind, _)| format!("{kind:?}")).collect();
+            let known: Vec<String> =
+                family.architectures.iter().map(|(kind, _)| format!("{kind:?}")).collect();
             return Err(vec![format!("head {kind:?}: {} has {}", family.name, known.join(", "))]);
         }
         let mut head = body.head(kind, &labels, problem);
         match (&mut head, request) {
-            (HeadConfig::TokenClassification { decoding, .. }, Some(Request::Tokens { decoding: asked, .. })) => {
+            (
+                HeadConfig::TokenClassification { decoding, .. },
+                Some(Request::Tokens { decoding: asked, .. }),
+            ) => {
                 *decoding = *asked;
             }
             (HeadConfig::Regression { mean, std, .. }, Some(Request::Number { mean: m, std: s })) => {
@@ -336,8 +340,11 @@ impl Checkpoint {
 /// Reads the part of a configuration that a struct describes.
 pub(crate) fn parse<T: DeserializeOwned>(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<T> {
     // A key that is null is one that is not set.
-    let set: Map<String, Value> =
-        json.iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (key.clone(), value.clone())).collect();
+    let set: Map<String, Value> = json
+        .iter()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
     match serde_json::from_value(Value::Object(set)) {
         Ok(config) => Some(config),
         Err(error) => {
@@ -356,6 +363,9 @@ pub(crate) fn only<T: PartialEq + std::fmt::Debug>(
 ) {
     if !allowed.contains(found) {
         let allowed: Vec<String> = allowed.iter().map(|value| format!("{value:?}")).collect();
-        problems.push(format!("{key} = {found:?}: expected {}; anything else is another computation", allowed.join(" or ")));
+        problems.push(format!(
+            "{key} = {found:?}: expected {}; anything else is another computation",
+            allowed.join(" or ")
+        ));
     }
 }

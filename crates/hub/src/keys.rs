@@ -29,21 +29,30 @@ pub(crate) struct Key {
     pub(crate) theirs: &'static str,
     pub(crate) ours: &'static [&'static str],
     pub(crate) how: How,
+    /// It holds for models that do not have this parameter.
+    without: Option<&'static str>,
+}
+
+impl Key {
+    /// The same for models that do not have another parameter.
+    pub(crate) const fn without(self, ours: &'static str) -> Self {
+        Self { without: Some(ours), ..self }
+    }
 }
 
 /// The same tensor.
 pub(crate) const fn same(theirs: &'static str, ours: &'static [&'static str; 1]) -> Key {
-    Key { theirs, ours, how: How::Same }
+    fused(theirs, ours, How::Same)
 }
 
 /// The weight of a linear layer.
 pub(crate) const fn linear(theirs: &'static str, ours: &'static [&'static str; 1]) -> Key {
-    Key { theirs, ours, how: How::Transposed }
+    fused(theirs, ours, How::Transposed)
 }
 
 /// Several of ours in one.
 pub(crate) const fn fused(theirs: &'static str, ours: &'static [&'static str], how: How) -> Key {
-    Key { theirs, ours, how }
+    Key { theirs, ours, how, without: None }
 }
 
 /// A tensor of a checkpoint and the parameters that it holds.
@@ -92,15 +101,16 @@ impl Links {
                     None => key.theirs.to_owned(),
                 };
                 let theirs = theirs.replace("{}", &layer);
-                let names = key.ours.iter().map(|name| {
+                let name = |name: &&str| {
                     let name = name.replace("{}", &layer);
                     match name.strip_prefix("stack.") {
                         Some(rest) => format!("{}.{rest}", stack_of(kind)),
                         None => name,
                     }
-                });
-                let names: Vec<String> = names.collect();
-                if of_this_head && names.iter().all(|name| ours.contains_key(name)) {
+                };
+                let names: Vec<String> = key.ours.iter().map(name).collect();
+                let holds = key.without.is_none_or(|other| !ours.contains_key(&name(&other)));
+                if of_this_head && holds && names.iter().all(|name| ours.contains_key(name)) {
                     links.push(Link { theirs, ours: names, how: key.how });
                 } else {
                     known.insert(theirs);

@@ -6,7 +6,9 @@ use std::path::Path;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use locus_backend::rng::Key;
+use locus_embedding::position::PositionConfig;
 use locus_heads::TaskModel;
+use locus_model::ModelConfig;
 
 use crate::config::{CONFIG_FILE, Checkpoint, HeadKind, Request};
 use crate::families::{Family, family};
@@ -70,6 +72,9 @@ pub fn load_checkpoint<B: Backend>(
     let weights = Weights::open(dir)?;
     let wrong = |problems| HubError::Weights { path: dir.to_owned(), problems };
     let config = &checkpoint.config;
+    if let Some(problem) = too_large(config, &weights) {
+        return Err(wrong(vec![problem]));
+    }
     let model = TaskModel::<B>::new(&config.head, &config.stack, config.vocab_size, key, device);
     let plan = Plan::new(&checkpoint, &weights, parameters(&model)).map_err(wrong)?;
     let mut fill = Fill { path: Names::default(), plan: &plan, weights: &weights, problems: Vec::new() };
@@ -79,6 +84,27 @@ pub fn load_checkpoint<B: Backend>(
     }
     let Plan { dropped, new, .. } = plan;
     Ok(Loaded { checkpoint, model, dropped, new })
+}
+
+/// What to say where a configuration describes far more numbers than there are: a slip, or a folder that means harm. It is found
+/// before anything is allocated.
+fn too_large(config: &ModelConfig, weights: &Weights) -> Option<String> {
+    let stack = &config.stack;
+    let (d_model, d_ff) = (stack.d_model as f64, stack.d_ff() as f64);
+    let of_attention = 2.0 * d_model * ((stack.n_heads + stack.n_kv_heads()) * stack.d_head()) as f64;
+    let of_tokens = config.vocab_size as f64 * stack.embedding_width() as f64;
+    let of_positions = |scheme: &PositionConfig| match scheme {
+        PositionConfig::Learned(_) => stack.max_seq_len as f64 * stack.embedding_width() as f64,
+        PositionConfig::Deberta(config) => 2.0 * config.span as f64 * d_model,
+        _ => 0.0,
+    };
+    let of_positions: f64 = stack.schemes().0.iter().map(of_positions).sum();
+    let blocks = stack.n_blocks() as f64 * (of_attention + 2.0 * d_model * d_ff);
+    let (described, found) = (of_tokens + of_positions + blocks, weights.n_numbers() as f64);
+    // A new head may add a second table of tokens; tiny models do not matter.
+    (described > 2.0 * found + 1e7).then(|| {
+        format!("config.json describes a model of at least {described:.0} numbers, the files have {found:.0}")
+    })
 }
 
 /// Where a parameter stands, as model files name it: without the variants of enums.
@@ -169,7 +195,9 @@ impl Plan {
         };
         let (mut used, mut problems) = (BTreeSet::new(), Vec::new());
         for (idx, link) in links.iter().enumerate() {
-            let (Some(found), Some(want)) = (weights.shape(&link.theirs), plan.parts(link).whole()) else { continue };
+            let (Some(found), Some(want)) = (weights.shape(&link.theirs), plan.parts(link).whole()) else {
+                continue;
+            };
             let of_head = !link.ours.iter().any(|name| name.starts_with(&head));
             used.insert(link.theirs.clone());
             if found != want && checkpoint.other_head && of_head {
@@ -201,6 +229,7 @@ impl Plan {
             let theirs = links.iter().find(|link| link.ours.contains(name)).map(|link| link.theirs.as_str());
             problems.push(format!("{} is missing", theirs.unwrap_or(name)));
         }
+        plan.dropped.sort();
         problems.sort();
         problems.dedup();
         if problems.is_empty() { Ok(plan) } else { Err(problems) }

@@ -1,6 +1,8 @@
 //! Rotary positions, as the configurations of many families write them.
 
-use locus_embedding::position::{DynamicNtk, Factor, Llama3, Longrope, PositionConfig, RotaryConfig, Scaling, Yarn};
+use locus_embedding::position::{
+    DynamicNtk, Factor, Llama3, Longrope, PositionConfig, RotaryConfig, Scaling, Yarn,
+};
 use serde::{Deserialize, Serialize};
 
 /// `rope_scaling`; the names are those of `transformers`.
@@ -58,11 +60,14 @@ impl Rope<'_> {
 
     fn read(&self, scaling: &RopeScaling, problems: &mut Vec<String>) -> Option<Scaling> {
         let mut need = |key: &str| problems.push(format!("rope_scaling.{key} is missing"));
-        let original = scaling.original_max_position_embeddings.or(self.original).unwrap_or(self.max_positions);
-        let mut factor = || scaling.factor.unwrap_or_else(|| {
-            need("factor");
-            1.0
-        });
+        let original =
+            scaling.original_max_position_embeddings.or(self.original).unwrap_or(self.max_positions);
+        let mut factor = || {
+            scaling.factor.unwrap_or_else(|| {
+                need("factor");
+                1.0
+            })
+        };
         match scaling.rope_type.as_str() {
             "default" => None,
             "linear" => Some(Scaling::Linear(Factor { factor: factor() })),

@@ -37,7 +37,8 @@ pub fn save<B: Backend>(
     model_type: Option<&str>,
     files: &[(&str, String)],
 ) -> Result<Saved, HubError> {
-    let mut candidates = FAMILIES.iter().filter(|family| model_type.is_none_or(|asked| asked == family.model_type));
+    let mut candidates =
+        FAMILIES.iter().filter(|family| model_type.is_none_or(|asked| asked == family.model_type));
     let Some(checkpoint) = candidates.find_map(|family| written(family, config)) else {
         if let Some(asked) = model_type {
             let path = dir.join(CONFIG_FILE);
@@ -141,7 +142,8 @@ fn computation(config: &ModelConfig) -> Value {
         }
         head => head.clone(),
     };
-    let mut value = json!({ "head": head, "stack": stack, "vocab_size": config.vocab_size, "labels": config.labels });
+    let mut value =
+        json!({ "head": head, "stack": stack, "vocab_size": config.vocab_size, "labels": config.labels });
     clean(&mut value);
     value
 }
@@ -167,8 +169,7 @@ fn tensors<B: Backend>(family: &Family, checkpoint: &Checkpoint, model: &TaskMod
     model.visit(&mut values);
     let values = values.1;
     let shapes = values.iter().map(|(name, (shape, _))| (name.clone(), shape.clone())).collect();
-    let prefix =
-        if HeadKind::of(&checkpoint.config.head) == HeadKind::Bare { "" } else { family.prefix };
+    let prefix = if HeadKind::of(&checkpoint.config.head) == HeadKind::Bare { "" } else { family.prefix };
     let mut written = Tensors::new();
     let mut done = std::collections::BTreeSet::new();
     for link in links(family, checkpoint, prefix, &shapes).links {

@@ -1,7 +1,7 @@
 //! The tensors of a folder: `model.safetensors`, or shards with `model.safetensors.index.json`.
 //!
-//! Files are mapped into memory and read tensor by tensor; what has been read is given back to the system at once, so that a
-//! model never lies in memory twice.
+//! Files are mapped into memory and read piece by piece; what has been read is given back to the system at once, so that not even
+//! one tensor lies in memory twice.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,6 +16,8 @@ use crate::HubError;
 
 const FILE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+/// How much of a file is read before it is given back, in bytes: a multiple of every element's size.
+const PIECE: usize = 4 << 20;
 
 /// What is known of a tensor without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,6 +170,11 @@ impl Weights {
         })
     }
 
+    /// How many numbers all tensors have.
+    pub(crate) fn n_numbers(&self) -> usize {
+        self.tensors.values().map(|place| place.shape.iter().product::<usize>()).sum()
+    }
+
     /// The shape of a tensor.
     pub(crate) fn shape(&self, name: &str) -> Option<&[usize]> {
         self.tensors.get(name).map(|place| place.shape.as_slice())
@@ -190,16 +197,22 @@ impl Weights {
             return Err(problem);
         }
         let (_, map) = &self.files[place.file];
-        let bytes = &map[place.start..place.end];
-        let values: Vec<f32> = match place.dtype {
-            Dtype::F16 => pairs(bytes, |pair| f16::from_le_bytes(pair).to_f32()),
-            Dtype::BF16 => pairs(bytes, |pair| bf16::from_le_bytes(pair).to_f32()),
-            _ => bytes.as_chunks().0.iter().map(|four| f32::from_le_bytes(*four)).collect(),
-        };
-        forget(map, place);
+        let mut values = Vec::with_capacity(place.shape.iter().product());
+        for start in (place.start..place.end).step_by(PIECE) {
+            let end = place.end.min(start + PIECE);
+            let bytes = &map[start..end];
+            match place.dtype {
+                Dtype::F16 => values.extend(pairs(bytes).map(|pair| f16::from_le_bytes(pair).to_f32())),
+                Dtype::BF16 => values.extend(pairs(bytes).map(|pair| bf16::from_le_bytes(pair).to_f32())),
+                _ => values.extend(bytes.as_chunks().0.iter().map(|four| f32::from_le_bytes(*four))),
+            }
+            forget(map, start, end);
+        }
         match values.iter().position(|value| !value.is_finite()) {
             None => Ok(values),
-            Some(idx) => Err(format!("{name} has {} at element {idx}: the checkpoint is damaged", values[idx])),
+            Some(idx) => {
+                Err(format!("{name} has {} at element {idx}: the checkpoint is damaged", values[idx]))
+            }
         }
     }
 }
@@ -211,21 +224,19 @@ fn today(name: &str) -> String {
     gamma.or_else(|| renamed("LayerNorm.beta", "LayerNorm.bias")).unwrap_or_else(|| name.to_owned())
 }
 
-fn pairs(bytes: &[u8], value: impl Fn([u8; 2]) -> f32) -> Vec<f32> {
-    bytes.as_chunks().0.iter().map(|pair| value(*pair)).collect()
+fn pairs(bytes: &[u8]) -> impl Iterator<Item = [u8; 2]> {
+    bytes.as_chunks().0.iter().copied()
 }
 
-/// Gives the pages of a tensor back to the system; they are read again from the file if need be.
+/// Gives the pages of a piece back to the system; they are read again from the file if need be.
 #[cfg(unix)]
-fn forget(map: &Mmap, place: &Place) {
-    let (start, len) = (place.start, place.end - place.start);
+fn forget(map: &Mmap, start: usize, end: usize) {
     // SAFETY: the mapping is of a file and read only, so pages that are dropped come back as they were.
-    let dropped = unsafe {
-        map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, len)
-    };
+    let dropped =
+        unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start) };
     // Without it the same numbers are read; only more memory is used.
     dropped.unwrap_or_default();
 }
 
 #[cfg(not(unix))]
-fn forget(_: &Mmap, _: &Place) {}
+fn forget(_: &Mmap, _: usize, _: usize) {}

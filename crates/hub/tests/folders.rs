@@ -25,8 +25,15 @@ fn labels(names: &[&str]) -> Vec<String> {
 }
 
 /// Writes the tensors that `chosen` names, with these bytes per number.
-fn write(case: &Case, path: &Path, dtype: Dtype, bytes: impl Fn(f32) -> Vec<u8>, chosen: impl Fn(usize) -> bool) {
-    let chosen: Vec<_> = case.params.iter().enumerate().filter(|(idx, _)| chosen(*idx)).map(|(_, p)| p).collect();
+fn write(
+    case: &Case,
+    path: &Path,
+    dtype: Dtype,
+    bytes: impl Fn(f32) -> Vec<u8>,
+    chosen: impl Fn(usize) -> bool,
+) {
+    let chosen: Vec<_> =
+        case.params.iter().enumerate().filter(|(idx, _)| chosen(*idx)).map(|(_, p)| p).collect();
     let data: BTreeMap<&String, Vec<u8>> = chosen
         .iter()
         .map(|(name, param)| (*name, param.draw(name).into_iter().flat_map(&bytes).collect()))

@@ -80,7 +80,8 @@ fn overlapping_tensors() {
 
 #[test]
 fn a_wrong_type() {
-    let error = error_after(|dir| edit_header(dir, |header| header["classifier.bias"]["dtype"] = "I32".into()));
+    let error =
+        error_after(|dir| edit_header(dir, |header| header["classifier.bias"]["dtype"] = "I32".into()));
     assert_says(&error, &["classifier.bias", "I32", "expected F32, F16 or BF16"]);
 }
 
@@ -131,6 +132,14 @@ fn sizes_far_above_any_model() {
         let error = error_after(|dir| edit(dir, "config.json", |json| json[key] = (1_u64 << 60).into()));
         assert_says(&error, &["config.json", "1152921504606846976"]);
     }
+    // Possible one by one, but not with this file.
+    let error = error_after(|dir| {
+        edit(dir, "config.json", |json| {
+            json["hidden_size"] = (3 << 18).into();
+            json["intermediate_size"] = (1 << 20).into();
+        });
+    });
+    assert_says(&error, &["config.json describes a model of at least", "numbers, the files have"]);
 }
 
 #[test]

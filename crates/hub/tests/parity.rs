@@ -23,7 +23,8 @@ use parity::run::{compare, gradients, output};
 type B = burn::backend::Autodiff<locus_testkit::device::NdArray>;
 
 /// Configurations that ask for something we do not have, and the key that the error names.
-const REFUSED: [(&str, &str); 3] = [
+const REFUSED: [(&str, &str); 4] = [
+    ("deberta-v2-new_head-masked_lm", "legacy"),
     ("bert-relative_key-masked_lm", "position_embedding_type"),
     ("bloom-residual_after_norm-causal_lm", "apply_residual_connection_post_layernorm"),
     ("gpt2-scaled_by_layer-causal_lm", "scale_attn_by_inverse_layer_idx"),
@@ -61,7 +62,11 @@ fn outputs_gradients_and_the_way_back_are_those_of_transformers() {
     }
     let rows = done.iter().map(|(family, heads)| format!("| `{family}` | {} |", heads.join(", ")));
     let table = format!("| `model_type` | heads |\n|---|---|\n{}\n", rows.collect::<Vec<_>>().join("\n"));
-    assert_part(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/checkpoints.md"), "checkpoints", &table);
+    assert_part(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/checkpoints.md"),
+        "checkpoints",
+        &table,
+    );
 }
 
 /// The largest differences of outputs and of gradients.
@@ -94,6 +99,9 @@ fn check(case: &Case, dir: &Path, out: &Path) -> Result<(f64, f64), String> {
     let again = load::<B>(out, &device).map_err(|error| error.to_string())?;
     if again.checkpoint.config.stack.position != config.stack.position {
         return Err(format!("config came back as {:?}", again.checkpoint.config));
+    }
+    if case.counts_by_row() {
+        return Ok((of_outputs, 0.0));
     }
     let of_gradients = gradients(case, config, model, result, &out.with_extension("grads"))?;
     Ok((of_outputs, of_gradients))

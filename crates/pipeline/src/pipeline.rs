@@ -140,7 +140,11 @@ impl<B: Backend> Pipeline<B> {
     ///
     /// # Errors
     /// If they do not fit one another.
-    pub fn new(config: ModelConfig, model: TaskModel<B>, tokenizer: Tokenizer) -> Result<Self, PipelineError> {
+    pub fn new(
+        config: ModelConfig,
+        model: TaskModel<B>,
+        tokenizer: Tokenizer,
+    ) -> Result<Self, PipelineError> {
         let codec = Codec::new(&config, tokenizer)?;
         Ok(Self { config, codec, model, batch_size: 16 })
     }

@@ -56,7 +56,8 @@ struct Ids {
 
 impl Ids {
     fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let wrong = |error: serde_json::Error| {
             UsageError(format!(
                 "{}: expected rows of ids, [[1, 2], [3, 4]], or an object with input_ids and perhaps attention_mask, \

@@ -20,7 +20,8 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
         HubVerb::Export(args) => {
             if args.out.exists() {
                 let out = args.out.display();
-                let problem = format!("--out {out}: expected a folder that does not exist yet; choose another name");
+                let problem =
+                    format!("--out {out}: expected a folder that does not exist yet; choose another name");
                 return Err(UsageError(problem).into());
             }
             run_on(None, None, Export(args))?
@@ -33,14 +34,20 @@ fn show(found: &Inspection, json: bool) -> anyhow::Result<()> {
         return say(serde_json::to_string_pretty(found)?);
     }
     let stack = &found.config.stack;
-    let types: Vec<String> = found.bytes.iter().map(|(dtype, bytes)| format!("{bytes} bytes of {dtype}")).collect();
+    let types: Vec<String> =
+        found.bytes.iter().map(|(dtype, bytes)| format!("{bytes} bytes of {dtype}")).collect();
     let head = serde_json::to_value(found.head)?;
     say(format_args!("family      {}", found.family))?;
     say(format_args!("head        {}", head.as_str().unwrap_or_default()))?;
     if !found.config.labels.is_empty() {
         say(format_args!("labels      {}", found.config.labels.join(", ")))?;
     }
-    say(format_args!("tensors     {}: {} numbers, {}", found.n_tensors, found.n_parameters, types.join(", ")))?;
+    say(format_args!(
+        "tensors     {}: {} numbers, {}",
+        found.n_tensors,
+        found.n_parameters,
+        types.join(", ")
+    ))?;
     say(format_args!(
         "model       {} layers, width {}, {} heads, position {}; vocabulary {}, length {}",
         stack.n_layers,

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 
+use burn::module::Param;
 use burn::tensor::{Tensor, backend::Backend};
 use locus_backend::mask::AttentionMask;
 use locus_backend::ops::ScoreBias;
@@ -76,6 +77,17 @@ pub struct LayerPass<'a, B: Backend> {
     pub state: Option<&'a Tensor<B, 3>>,
     /// The factor of the dot products.
     pub scale: f64,
+    /// The layer's projections of queries and keys; none where a scheme is looked at by itself.
+    pub projections: Option<Projections<'a, B>>,
+}
+
+/// A layer's projections, for schemes that send vectors of their own through them.
+#[derive(Clone, Copy, Debug)]
+pub struct Projections<'a, B: Backend> {
+    /// Weight `[d_model, n_heads · d_head]` and bias of queries.
+    pub q: (&'a Param<Tensor<B, 2>>, Option<&'a Param<Tensor<B, 1>>>),
+    /// Weight `[d_model, n_kv_heads · d_head]` and bias of keys.
+    pub k: (&'a Param<Tensor<B, 2>>, Option<&'a Param<Tensor<B, 1>>>),
 }
 
 /// Queries and keys after rotation; more than one view where the scheme compares them in more than one way.

@@ -4,8 +4,10 @@ use locus_encoder::{EmbeddingProjection, LayerSharing};
 use serde_json::{Map, Value};
 
 use super::{Family, bert, number, with};
+use crate::config::HeadKind::{
+    Bare, MaskedLm, QuestionAnswering, SequenceClassification, TokenClassification,
+};
 use crate::config::{Body, only};
-use crate::config::HeadKind::{Bare, MaskedLm, QuestionAnswering, SequenceClassification, TokenClassification};
 use crate::keys::{Key, linear, same};
 
 pub(crate) const ALBERT: Family = Family {
@@ -90,20 +92,65 @@ const KEYS: &[Key] = &[
     same("*.embeddings.LayerNorm.bias", &["stack.embedding_norm.beta"]),
     linear("*.encoder.embedding_hidden_mapping_in.weight", &["stack.embedding_proj.weight"]),
     same("*.encoder.embedding_hidden_mapping_in.bias", &["stack.embedding_proj.bias"]),
-    linear("*.encoder.albert_layer_groups.{}.albert_layers.0.attention.query.weight", &["stack.layers.{}.attn.q_proj.weight"]),
-    same("*.encoder.albert_layer_groups.{}.albert_layers.0.attention.query.bias", &["stack.layers.{}.attn.q_proj.bias"]),
-    linear("*.encoder.albert_layer_groups.{}.albert_layers.0.attention.key.weight", &["stack.layers.{}.attn.k_proj.weight"]),
-    same("*.encoder.albert_layer_groups.{}.albert_layers.0.attention.key.bias", &["stack.layers.{}.attn.k_proj.bias"]),
-    linear("*.encoder.albert_layer_groups.{}.albert_layers.0.attention.value.weight", &["stack.layers.{}.attn.v_proj.weight"]),
-    same("*.encoder.albert_layer_groups.{}.albert_layers.0.attention.value.bias", &["stack.layers.{}.attn.v_proj.bias"]),
-    linear("*.encoder.albert_layer_groups.{}.albert_layers.0.attention.dense.weight", &["stack.layers.{}.attn.o_proj.weight"]),
-    same("*.encoder.albert_layer_groups.{}.albert_layers.0.attention.dense.bias", &["stack.layers.{}.attn.o_proj.bias"]),
-    same("*.encoder.albert_layer_groups.{}.albert_layers.0.attention.LayerNorm.weight", &["stack.layers.{}.attn_norm.gamma"]),
-    same("*.encoder.albert_layer_groups.{}.albert_layers.0.attention.LayerNorm.bias", &["stack.layers.{}.attn_norm.beta"]),
-    linear("*.encoder.albert_layer_groups.{}.albert_layers.0.ffn.weight", &["stack.layers.{}.ffn.up_proj.weight"]),
+    linear(
+        "*.encoder.albert_layer_groups.{}.albert_layers.0.attention.query.weight",
+        &["stack.layers.{}.attn.q_proj.weight"],
+    ),
+    same(
+        "*.encoder.albert_layer_groups.{}.albert_layers.0.attention.query.bias",
+        &["stack.layers.{}.attn.q_proj.bias"],
+    ),
+    linear(
+        "*.encoder.albert_layer_groups.{}.albert_layers.0.attention.key.weight",
+        &["stack.layers.{}.attn.k_proj.weight"],
+    ),
+    same(
+        "*.encoder.albert_layer_groups.{}.albert_layers.0.attention.key.bias",
+        &["stack.layers.{}.attn.k_proj.bias"],
+    ),
+    linear(
+        "*.encoder.albert_layer_groups.{}.albert_layers.0.attention.value.weight",
+        &["stack.layers.{}.attn.v_proj.weight"],
+    ),
+    same(
+        "*.encoder.albert_layer_groups.{}.albert_layers.0.attention.value.bias",
+        &["stack.layers.{}.attn.v_proj.bias"],
+    ),
+    linear(
+        "*.encoder.albert_layer_groups.{}.albert_layers.0.attention.dense.weight",
+        &["stack.layers.{}.attn.o_proj.weight"],
+    ),
+    same(
+        "*.encoder.albert_layer_groups.{}.albert_layers.0.attention.dense.bias",
+        &["stack.layers.{}.attn.o_proj.bias"],
+    ),
+    same(
+        "*.encoder.albert_layer_groups.{}.albert_layers.0.attention.LayerNorm.weight",
+        &["stack.layers.{}.attn_norm.gamma"],
+    ),
+    same(
+        "*.encoder.albert_layer_groups.{}.albert_layers.0.attention.LayerNorm.bias",
+        &["stack.layers.{}.attn_norm.beta"],
+    ),
+    linear(
+        "*.encoder.albert_layer_groups.{}.albert_layers.0.ffn.weight",
+        &["stack.layers.{}.ffn.up_proj.weight"],
+    ),
     same("*.encoder.albert_layer_groups.{}.albert_layers.0.ffn.bias", &["stack.layers.{}.ffn.up_proj.bias"]),
-    linear("*.encoder.albert_layer_groups.{}.albert_layers.0.ffn_output.weight", &["stack.layers.{}.ffn.down_proj.weight"]),
-    same("*.encoder.albert_layer_groups.{}.albert_layers.0.ffn_output.bias", &["stack.layers.{}.ffn.down_proj.bias"]),
-    same("*.encoder.albert_layer_groups.{}.albert_layers.0.full_layer_layer_norm.weight", &["stack.layers.{}.ffn_norm.gamma"]),
-    same("*.encoder.albert_layer_groups.{}.albert_layers.0.full_layer_layer_norm.bias", &["stack.layers.{}.ffn_norm.beta"]),
+    linear(
+        "*.encoder.albert_layer_groups.{}.albert_layers.0.ffn_output.weight",
+        &["stack.layers.{}.ffn.down_proj.weight"],
+    ),
+    same(
+        "*.encoder.albert_layer_groups.{}.albert_layers.0.ffn_output.bias",
+        &["stack.layers.{}.ffn.down_proj.bias"],
+    ),
+    same(
+        "*.encoder.albert_layer_groups.{}.albert_layers.0.full_layer_layer_norm.weight",
+        &["stack.layers.{}.ffn_norm.gamma"],
+    ),
+    same(
+        "*.encoder.albert_layer_groups.{}.albert_layers.0.full_layer_layer_norm.bias",
+        &["stack.layers.{}.ffn_norm.beta"],
+    ),
 ];

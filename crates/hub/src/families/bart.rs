@@ -129,7 +129,11 @@ fn read(json: &Map<String, Value>, marian: bool, problems: &mut Vec<String>) -> 
         activation: activation("activation_function", &config.activation_function, problems),
         residual: Residual::Post,
         embedding_norm: !marian,
-        embedding_scale: if config.scale_embedding { EmbeddingScale::SqrtDModel } else { EmbeddingScale::One },
+        embedding_scale: if config.scale_embedding {
+            EmbeddingScale::SqrtDModel
+        } else {
+            EmbeddingScale::One
+        },
         token_tables: TokenTables::Shared,
         dropout: config.dropout,
         attention_dropout: config.attention_dropout,
@@ -199,14 +203,29 @@ const KEYS: &[Key] = &[
     same("*.decoder.layers.{}.self_attn.out_proj.bias", &["stack.decoder.layers.{}.attn.o_proj.bias"]),
     same("*.decoder.layers.{}.self_attn_layer_norm.weight", &["stack.decoder.layers.{}.attn_norm.gamma"]),
     same("*.decoder.layers.{}.self_attn_layer_norm.bias", &["stack.decoder.layers.{}.attn_norm.beta"]),
-    linear("*.decoder.layers.{}.encoder_attn.q_proj.weight", &["stack.decoder.layers.{}.cross_attn.q_proj.weight"]),
+    linear(
+        "*.decoder.layers.{}.encoder_attn.q_proj.weight",
+        &["stack.decoder.layers.{}.cross_attn.q_proj.weight"],
+    ),
     same("*.decoder.layers.{}.encoder_attn.q_proj.bias", &["stack.decoder.layers.{}.cross_attn.q_proj.bias"]),
-    linear("*.decoder.layers.{}.encoder_attn.k_proj.weight", &["stack.decoder.layers.{}.cross_attn.k_proj.weight"]),
+    linear(
+        "*.decoder.layers.{}.encoder_attn.k_proj.weight",
+        &["stack.decoder.layers.{}.cross_attn.k_proj.weight"],
+    ),
     same("*.decoder.layers.{}.encoder_attn.k_proj.bias", &["stack.decoder.layers.{}.cross_attn.k_proj.bias"]),
-    linear("*.decoder.layers.{}.encoder_attn.v_proj.weight", &["stack.decoder.layers.{}.cross_attn.v_proj.weight"]),
+    linear(
+        "*.decoder.layers.{}.encoder_attn.v_proj.weight",
+        &["stack.decoder.layers.{}.cross_attn.v_proj.weight"],
+    ),
     same("*.decoder.layers.{}.encoder_attn.v_proj.bias", &["stack.decoder.layers.{}.cross_attn.v_proj.bias"]),
-    linear("*.decoder.layers.{}.encoder_attn.out_proj.weight", &["stack.decoder.layers.{}.cross_attn.o_proj.weight"]),
-    same("*.decoder.layers.{}.encoder_attn.out_proj.bias", &["stack.decoder.layers.{}.cross_attn.o_proj.bias"]),
+    linear(
+        "*.decoder.layers.{}.encoder_attn.out_proj.weight",
+        &["stack.decoder.layers.{}.cross_attn.o_proj.weight"],
+    ),
+    same(
+        "*.decoder.layers.{}.encoder_attn.out_proj.bias",
+        &["stack.decoder.layers.{}.cross_attn.o_proj.bias"],
+    ),
     same("*.decoder.layers.{}.encoder_attn_layer_norm.weight", &["stack.decoder.layers.{}.cross_norm.gamma"]),
     same("*.decoder.layers.{}.encoder_attn_layer_norm.bias", &["stack.decoder.layers.{}.cross_norm.beta"]),
     linear("*.decoder.layers.{}.fc1.weight", &["stack.decoder.layers.{}.ffn.up_proj.weight"]),

@@ -105,8 +105,7 @@ pub(super) fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Opt
         ..StackConfig::default()
     };
     let pooler = TransformConfig { activation: HeadActivation::Tanh, bias: true, norm: false };
-    let masked =
-        TransformConfig { activation: head_activation(&config.hidden_act), bias: true, norm: true };
+    let masked = TransformConfig { activation: head_activation(&config.hidden_act), bias: true, norm: true };
     Some(Body {
         tied: config.tie_word_embeddings,
         masked: (masked, true),

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Family, activation, activation_name, bert, head_activation, roberta, table};
-use crate::config::HeadKind::{Bare, MaskedLm, QuestionAnswering, SequenceClassification, TokenClassification};
+use crate::config::HeadKind::{
+    Bare, MaskedLm, QuestionAnswering, SequenceClassification, TokenClassification,
+};
 use crate::config::{Body, Layers, only, parse};
 use crate::keys::{Key, linear, same};
 

@@ -5,8 +5,10 @@ use locus_heads::HeadActivation;
 use serde_json::{Map, Value};
 
 use super::{Family, bert, number, roberta, with};
+use crate::config::HeadKind::{
+    Bare, MaskedLm, QuestionAnswering, SequenceClassification, TokenClassification,
+};
 use crate::config::{Body, Layers};
-use crate::config::HeadKind::{Bare, MaskedLm, QuestionAnswering, SequenceClassification, TokenClassification};
 use crate::keys::{Key, linear, same};
 
 pub(crate) const ELECTRA: Family = Family {

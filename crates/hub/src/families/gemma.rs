@@ -167,9 +167,9 @@ fn read(json: &Map<String, Value>, version: Version, problems: &mut Vec<String>)
     let activation = activation(key, name.as_deref().unwrap_or_default(), problems);
     let schemes = schemes(&config, version, problems);
     let alike = schemes.windows(2).all(|pair| pair[0] == pair[1]);
-    let scale = config.query_pre_attn_scalar.map_or(AttentionScale::Scheme, |scalar| {
-        AttentionScale::Value(scalar.powf(-0.5))
-    });
+    let scale = config
+        .query_pre_attn_scalar
+        .map_or(AttentionScale::Scheme, |scalar| AttentionScale::Value(scalar.powf(-0.5)));
     let stack = StackConfig {
         d_model: config.hidden_size,
         n_layers: config.num_hidden_layers,
@@ -232,7 +232,8 @@ fn write(body: &Body, version: Version) -> Option<Map<String, Value>> {
     };
     let (global, local) = (rotary(false).or(rotary(true))?, rotary(true));
     let slides = |&idx: &usize| matches!(&instances[idx], PositionConfig::Rotary(c) if c.window.is_some());
-    let kinds = layer_scheme.iter().map(|idx| if slides(idx) { "sliding_attention" } else { "full_attention" });
+    let kinds =
+        layer_scheme.iter().map(|idx| if slides(idx) { "sliding_attention" } else { "full_attention" });
     let later = version != Version::One;
     let activation = match activation_name(ungated(stack.activation)?)? {
         "gelu_new" => "gelu_pytorch_tanh",

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Family, activation, activation_name, gated, table, ungated};
-use crate::config::HeadKind::{self, Bare, CausalLm, QuestionAnswering, SequenceClassification, TokenClassification};
+use crate::config::HeadKind::{
+    self, Bare, CausalLm, QuestionAnswering, SequenceClassification, TokenClassification,
+};
 use crate::config::{Body, parse};
 use crate::keys::{Key, linear, same};
 use crate::rope::{Rope, RopeScaling, written};
@@ -275,7 +277,8 @@ fn write(body: &Body, kind: Kind) -> Option<Map<String, Value>> {
     });
     let window = windows.max();
     let slides = |&idx: &usize| matches!(&instances[idx], PositionConfig::Rotary(c) if c.window.is_some());
-    let kinds = layer_scheme.iter().map(|idx| if slides(idx) { "sliding_attention" } else { "full_attention" });
+    let kinds =
+        layer_scheme.iter().map(|idx| if slides(idx) { "sliding_attention" } else { "full_attention" });
     let has_windows = !matches!(kind, Kind::Llama | Kind::Mistral);
     let has_biases = matches!(kind, Kind::Llama | Kind::SmolLm3);
     table(&Config {

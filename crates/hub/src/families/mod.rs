@@ -4,6 +4,7 @@ mod albert;
 mod bart;
 mod bert;
 mod bloom;
+mod deberta;
 mod distilbert;
 mod electra;
 mod gemma;
@@ -69,6 +70,7 @@ pub(crate) const FAMILIES: &[&Family] = &[
     &electra::ELECTRA,
     &albert::ALBERT,
     &mpnet::MPNET,
+    &deberta::DEBERTA_V2,
     &modernbert::MODERNBERT,
     &gpt2::GPT2,
     &llama::LLAMA,
@@ -167,7 +169,12 @@ pub(crate) fn with(json: &Map<String, Value>, defaults: &[(&str, Value)]) -> Map
 }
 
 /// A whole number of a configuration.
-pub(crate) fn number(json: &Map<String, Value>, key: &str, default: usize, problems: &mut Vec<String>) -> usize {
+pub(crate) fn number(
+    json: &Map<String, Value>,
+    key: &str,
+    default: usize,
+    problems: &mut Vec<String>,
+) -> usize {
     match json.get(key) {
         None | Some(Value::Null) => default,
         Some(value) => value.as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or_else(|| {

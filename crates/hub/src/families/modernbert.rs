@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Family, activation, activation_name, bert, gated, head_activation, table, ungated};
-use crate::config::HeadKind::{Bare, MaskedLm, QuestionAnswering, SequenceClassification, TokenClassification};
+use crate::config::HeadKind::{
+    Bare, MaskedLm, QuestionAnswering, SequenceClassification, TokenClassification,
+};
 use crate::config::{Body, Layers, only, parse};
 use crate::keys::{How, Key, fused, linear, same};
 
@@ -139,7 +141,8 @@ fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
 
 /// The scheme of each layer: every so many of them sees all tokens.
 fn schemes(config: &Config) -> Vec<PositionConfig> {
-    let rotary = |base, window| PositionConfig::Rotary(RotaryConfig { base, window, ..RotaryConfig::default() });
+    let rotary =
+        |base, window| PositionConfig::Rotary(RotaryConfig { base, window, ..RotaryConfig::default() });
     // Half of `local_attention` to each side, the end included.
     let window = Some(config.local_attention / 2 + 1);
     let global = rotary(config.global_rope_theta, None);
@@ -165,7 +168,9 @@ fn write(body: &Body) -> Option<Map<String, Value>> {
         (None, None) => body.masked.0.clone(),
     };
     let names = ["gelu", "gelu_new", "relu", "silu"];
-    let classifier_activation = names.into_iter().find(|name| head_activation(name) == transform.activation)?;
+    // A model without a head has none of its own.
+    let classifier_activation =
+        names.into_iter().find(|name| head_activation(name) == transform.activation).unwrap_or("gelu");
     let defaults = Config::default();
     table(&Config {
         vocab_size: body.vocab_size,

@@ -6,7 +6,9 @@ use serde_json::{Map, Value};
 
 use super::{Family, bert, number, pad_token, roberta, with};
 use crate::config::Body;
-use crate::config::HeadKind::{Bare, MaskedLm, QuestionAnswering, SequenceClassification, TokenClassification};
+use crate::config::HeadKind::{
+    Bare, MaskedLm, QuestionAnswering, SequenceClassification, TokenClassification,
+};
 use crate::keys::{Key, linear, same};
 
 pub(crate) const MPNET: Family = Family {

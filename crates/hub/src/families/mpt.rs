@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Family, bert, table};
-use crate::config::HeadKind::{Bare, CausalLm, QuestionAnswering, SequenceClassification, TokenClassification};
+use crate::config::HeadKind::{
+    Bare, CausalLm, QuestionAnswering, SequenceClassification, TokenClassification,
+};
 use crate::config::{Body, only, parse};
 use crate::keys::{How, Key, fused, linear, same};
 

@@ -1,13 +1,15 @@
 //! GPT-NeoX (Black et al. 2022, arXiv:2204.06745), which Pythia is too: a part of each head turns, attention and feed-forward
 //! layer read the same input. Queries, keys and values are stored head by head.
 
-use locus_encoder::{Bias, Residual, StackConfig};
 use locus_embedding::position::PositionConfig;
+use locus_encoder::{Bias, Residual, StackConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Family, activation, activation_name, bert, table};
-use crate::config::HeadKind::{Bare, CausalLm, QuestionAnswering, SequenceClassification, TokenClassification};
+use crate::config::HeadKind::{
+    Bare, CausalLm, QuestionAnswering, SequenceClassification, TokenClassification,
+};
 use crate::config::{Body, parse};
 use crate::keys::{How, Key, fused, linear, same};
 use crate::rope::{Rope, RopeScaling, written};

@@ -6,10 +6,10 @@ use locus_heads::{HeadActivation, TransformConfig};
 use serde_json::{Map, Value};
 
 use super::{Family, bert, pad_token, with};
+use crate::config::Body;
 use crate::config::HeadKind::{
     self, Bare, MaskedLm, QuestionAnswering, SequenceClassification, TokenClassification,
 };
-use crate::config::Body;
 use crate::keys::{Key, linear, same};
 
 pub(crate) const ROBERTA: Family = Family {
@@ -65,7 +65,9 @@ pub(super) fn after_padding(pad: usize) -> LearnedConfig {
 /// The padding id of such positions.
 pub(super) fn padding_of(position: &PositionConfig) -> Option<usize> {
     match position {
-        PositionConfig::Learned(LearnedConfig { pad_row: Some(pad), offset, .. }) if *offset == pad + 1 => Some(*pad),
+        PositionConfig::Learned(LearnedConfig { pad_row: Some(pad), offset, .. }) if *offset == pad + 1 => {
+            Some(*pad)
+        }
         _ => None,
     }
 }

