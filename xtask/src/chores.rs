@@ -31,8 +31,11 @@ fn test_all() -> Result<u8, String> {
 /// Writes the tables and pages of the book that are made from the code: the tests that compare them write them instead. The
 /// pages of schemes read what "How we checked" says, so that comes first.
 pub(crate) fn positions() -> Result<u8, String> {
-    let tests =
-        [("locus-encoder", "conformance", "the_page_names"), ("locus", "positions", "_of_the_book_are_the_")];
+    let tests = [
+        ("locus-encoder", "conformance", "the_page_names"),
+        ("locus", "positions", "_of_the_book_are_the_"),
+        ("locus-hub", "parity", "outputs_gradients"),
+    ];
     for (package, program, name) in tests {
         let mut test = cargo();
         test.args(["test", "--package", package, "--test", program, name]).env("LOCUS_WRITE_PAGES", "1");

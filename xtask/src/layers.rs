@@ -7,7 +7,7 @@ use crate::run::{cargo, root};
 
 /// Each crate and the crates of the workspace it may depend on. Development dependencies may also use `locus-testkit`
 /// and any crate to the left.
-const LAYERS: [(&str, &[&str]); 12] = [
+const LAYERS: [(&str, &[&str]); 13] = [
     ("locus-backend", &[]),
     ("locus-metrics", &[]),
     ("locus-embedding", &["locus-backend"]),
@@ -19,6 +19,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
         "locus-pipeline",
         &["locus-backend", "locus-data", "locus-embedding", "locus-heads", "locus-metrics", "locus-model"],
     ),
+    ("locus-hub", &["locus-backend", "locus-embedding", "locus-encoder", "locus-heads", "locus-model"]),
     ("locus-train", &["locus-backend", "locus-heads"]),
     (
         "locus",
@@ -28,6 +29,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
             "locus-embedding",
             "locus-encoder",
             "locus-heads",
+            "locus-hub",
             "locus-model",
             "locus-pipeline",
             "locus-train",

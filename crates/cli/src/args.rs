@@ -36,6 +36,10 @@ pub(crate) enum Command {
     Positions(PositionsArgs),
     /// Give a trained model another position scheme.
     Model(ModelArgs),
+    /// Hugging Face checkpoints: say what one is, write one.
+    Hub(HubArgs),
+    /// Run a model on token ids and write its outputs.
+    Forward(ForwardArgs),
     /// Say what this build and this machine can do.
     Doctor,
 }
@@ -374,6 +378,58 @@ pub(crate) struct ConvertArgs {
     /// Decides parameters that begin anew.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct HubArgs {
+    #[command(subcommand)]
+    pub(crate) verb: HubVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HubVerb {
+    /// Say what a folder holds, without loading it: family, head, sizes, and the model as Locus configures it.
+    Inspect {
+        /// The folder, as transformers writes it.
+        dir: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a model so that transformers loads it.
+    Export(ExportArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExportArgs {
+    /// A model folder of Locus or a checkpoint.
+    #[arg(long)]
+    pub(crate) model: PathBuf,
+    /// The new folder, which must not exist.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    /// The family to write it as (its model_type); the first that has such a model where not given.
+    #[arg(long = "as", value_name = "MODEL_TYPE")]
+    pub(crate) family: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ForwardArgs {
+    /// A model folder of Locus or a checkpoint.
+    #[arg(long)]
+    pub(crate) model: PathBuf,
+    /// A JSON file: a list of rows of ids, or an object with input_ids and, if need be, attention_mask (0 at padding),
+    /// token_type_ids and decoder_input_ids. Rows are of one length.
+    #[arg(long)]
+    pub(crate) ids: PathBuf,
+    /// Write the vectors of tokens after the last layer too, as last_hidden_state.
+    #[arg(long)]
+    pub(crate) hidden: bool,
+    /// The safetensors file to write.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
 }
 
 #[derive(Debug, clap::Args)]

@@ -17,6 +17,7 @@ use locus_data::{
 use locus_embedding::position::PositionConfig;
 use locus_encoder::StackConfig;
 use locus_heads::{HeadConfig, LossOptions, TaskBatch, TaskModel};
+use locus_hub::{Checkpoint, Request, is_checkpoint, load_checkpoint};
 use locus_model::{ModelConfig, load, load_config, save};
 use locus_pipeline::{Codec, Evaluation, Thresholds, TrainingSet, evaluate, in_units};
 use locus_train::{BatchSource, BoxError, FitReport, Interrupter, Resume, Stopped, Trainer};
@@ -220,6 +221,11 @@ impl Experiment {
         if let (HeadConfig::Regression { mean, std, .. }, Examples::Scored(rows)) = (&mut head, train) {
             (*mean, *std) = mean_and_std(rows)?;
         }
+        if let Some(from) = self.run.model.from.as_ref().filter(|from| is_checkpoint(from)) {
+            let checkpoint = Checkpoint::read(from, Some(&self.request(labels, &head)))?;
+            let tokenizer = Tokenizer::from_file(&from.join(locus_model::TOKENIZER_FILE))?;
+            return Ok((self.with_own_dropout(checkpoint.config), tokenizer));
+        }
         if let Some(from) = &self.run.model.from {
             let config = load_config(from)?;
             if std::mem::discriminant(&config.head) != std::mem::discriminant(&head) {
@@ -231,24 +237,19 @@ impl Experiment {
                 return Err(UsageError(message).into());
             }
             let tokenizer = Tokenizer::from_file(&from.join(locus_model::TOKENIZER_FILE))?;
-            let head = match config.head {
+            let head = match config.head.clone() {
                 // How tags are decoded is a matter of this run.
                 HeadConfig::TokenClassification { .. } => head,
                 // Numbers keep the scale they were learned in.
                 kept if labels == config.labels => kept,
                 // A classifier of other labels keeps its encoder.
                 _ => head,
-            };
-            // Sizes and scheme are the folder's; dropout is a matter of this training.
-            let StackConfig { dropout, attention_dropout, .. } = self.run.model.stack;
-            let mut stack = StackConfig { dropout, attention_dropout, ..config.stack };
-            self.find_tokens(&mut stack, &tokenizer)?;
-            if stack != self.run.model.stack {
-                tell!(
-                    "note: sizes, position scheme and tokenizer are those of model.from; the keys of this run give way"
-                );
             }
-            return Ok((ModelConfig::new(head, labels, config.vocab_size, stack), tokenizer));
+            .with_layers_of(&config.head);
+            let mut stack = config.stack;
+            self.find_tokens(&mut stack, &tokenizer)?;
+            let config = ModelConfig::new(head, labels, config.vocab_size, stack);
+            return Ok((self.with_own_dropout(config), tokenizer));
         }
         let section = &self.run.tokenizer;
         let tokenizer = match &section.file {
@@ -275,6 +276,53 @@ impl Experiment {
             missing.iter().map(|p| Problem::new(&format!("model.{}", p.key), &p.found, &p.allowed));
         let origin = format!("{} with this tokenizer", self.recipe);
         Err(ConfigErrors { origin, problems: of_model.collect() }.into())
+    }
+
+    /// Sizes and scheme are the folder's; dropout is a matter of this training.
+    fn with_own_dropout(&self, config: ModelConfig) -> ModelConfig {
+        let StackConfig { dropout, attention_dropout, .. } = self.run.model.stack;
+        let stack = StackConfig { dropout, attention_dropout, ..config.stack };
+        if stack != self.run.model.stack {
+            tell!(
+                "note: sizes, position scheme and tokenizer are those of model.from; the keys of this run give way"
+            );
+        }
+        ModelConfig { stack, ..config }
+    }
+
+    /// The head that this run puts on a checkpoint.
+    fn request(&self, labels: Vec<String>, head: &HeadConfig) -> Request {
+        match self.run.task {
+            Task::Ner => Request::Tokens { labels, decoding: self.run.model.decoding },
+            Task::Classify => Request::Label(labels),
+            Task::Multilabel => Request::Labels(labels),
+            Task::Regression => match *head {
+                HeadConfig::Regression { mean, std, .. } => Request::Number { mean, std },
+                _ => Request::Number { mean: 0.0, std: 1.0 },
+            },
+            Task::Lm => Request::CausalLm,
+            Task::Seq2seq => Request::Seq2SeqLm,
+        }
+    }
+
+    /// The weights of a checkpoint under this configuration; what is new and what is left out are said in a line each.
+    fn from_checkpoint<B: AutodiffBackend>(
+        &self,
+        from: &Path,
+        config: &ModelConfig,
+        key: Key,
+        device: &B::Device,
+    ) -> anyhow::Result<TaskModel<B>> {
+        let request = self.request(config.labels.clone(), &config.head);
+        let mut checkpoint = Checkpoint::read(from, Some(&request))?;
+        checkpoint.config = config.clone();
+        let loaded = load_checkpoint::<B>(from, checkpoint, key, device)?;
+        for (what, names) in [("new", &loaded.new), ("left out", &loaded.dropped)] {
+            if !names.is_empty() {
+                tell!("checkpoint {what}: {}", names.join(", "));
+            }
+        }
+        Ok(loaded.model)
     }
 
     /// What identifies model, tokenizer, data and what is done to them, so that a run is not resumed with others. What the
@@ -326,6 +374,9 @@ impl Experiment {
         device: &B::Device,
     ) -> anyhow::Result<TaskModel<B>> {
         let key = Key::new(self.run.train.fit.seed).named("weights");
+        if let Some(from) = self.run.model.from.as_ref().filter(|from| is_checkpoint(from)) {
+            return self.from_checkpoint(from, config, key, device);
+        }
         let new = TaskModel::<B>::new(&config.head, &config.stack, config.vocab_size, key, device);
         let Some(from) = &self.run.model.from else { return Ok(new) };
         let (loaded_config, loaded) = load::<B>(from, device)?;
@@ -333,6 +384,7 @@ impl Experiment {
         Ok(match (new, loaded) {
             (TaskModel::TokenClassifier(mut new), TaskModel::TokenClassifier(loaded)) => {
                 new.encoder = loaded.encoder;
+                new.transform = loaded.transform;
                 if keeps_head {
                     new.classifier = loaded.classifier;
                     new.crf = new.crf.map(|crf| loaded.crf.unwrap_or(crf));
@@ -341,6 +393,7 @@ impl Experiment {
             }
             (TaskModel::SequenceClassifier(mut new), TaskModel::SequenceClassifier(loaded)) => {
                 new.encoder = loaded.encoder;
+                new.transform = loaded.transform;
                 if keeps_head {
                     new.classifier = loaded.classifier;
                 }
@@ -349,11 +402,13 @@ impl Experiment {
             (TaskModel::CausalLm(mut new), TaskModel::CausalLm(loaded)) => {
                 new.decoder = loaded.decoder;
                 new.lm_head = loaded.lm_head;
+                new.output_bias = loaded.output_bias;
                 TaskModel::CausalLm(new)
             }
             (TaskModel::Seq2Seq(mut new), TaskModel::Seq2Seq(loaded)) => {
                 new.body = loaded.body;
                 new.lm_head = loaded.lm_head;
+                new.output_bias = loaded.output_bias;
                 TaskModel::Seq2Seq(new)
             }
             _ => unreachable!("the plan refuses a folder with another head"),

@@ -73,6 +73,8 @@ fn main() -> ExitCode {
         Command::Data(args) => cmd::data::run(&args),
         Command::Positions(args) => cmd::positions::run(&args),
         Command::Model(args) => cmd::model::run(&args),
+        Command::Hub(args) => cmd::hub::run(&args),
+        Command::Forward(args) => cmd::forward::run(&args),
         Command::Doctor => cmd::doctor::run(),
     });
     match result {

@@ -29,7 +29,7 @@ impl EmbeddingsConfig {
     pub fn init<B: Backend>(&self, key: Key, device: &B::Device) -> Embeddings<B> {
         let init = Init::Normal { std: self.init_std };
         Embeddings {
-            tokens: init.param([self.vocab_size, self.width], key.named("tokens"), device),
+            tokens: Some(init.param([self.vocab_size, self.width], key.named("tokens"), device)),
             segments: (self.n_segments > 0)
                 .then(|| init.param([self.n_segments, self.width], key.named("segments"), device)),
             scale: self.scale,
@@ -40,8 +40,8 @@ impl EmbeddingsConfig {
 /// The token table and, where the model has one, the segment table.
 #[derive(Module, Debug)]
 pub struct Embeddings<B: Backend> {
-    /// Token vectors, `[vocab_size, width]`.
-    pub tokens: Param<Tensor<B, 2>>,
+    /// Token vectors, `[vocab_size, width]`; absent where another module's are read.
+    pub tokens: Option<Param<Tensor<B, 2>>>,
     /// Segment vectors, `[n_segments, width]`.
     pub segments: Option<Param<Tensor<B, 2>>>,
     scale: f64,
@@ -72,8 +72,33 @@ impl<B: Backend> Embeddings<B> {
     ///
     /// # Errors
     /// If a segment id is outside the table.
+    ///
+    /// # Panics
+    /// If there is no token table.
     pub fn forward(&self, batch: &TokenBatch<B>) -> Result<Tensor<B, 3>, EmbeddingError> {
-        let mut x = embedding(self.tokens.val(), batch.ids.clone()); // [batch, seq, width]
+        self.look_up(batch, None)
+    }
+
+    /// As [`Embeddings::forward`], with the token table of another module where this one has none.
+    ///
+    /// # Errors
+    /// If a segment id is outside the table.
+    ///
+    /// # Panics
+    /// If there is no token table, or there are two.
+    pub fn look_up(
+        &self,
+        batch: &TokenBatch<B>,
+        table: Option<Tensor<B, 2>>,
+    ) -> Result<Tensor<B, 3>, EmbeddingError> {
+        let table = match (&self.tokens, table) {
+            (Some(own), None) => own.val(),
+            (None, Some(table)) => table,
+            (own, _) => {
+                panic!("expected one token table, found {}", if own.is_some() { "two" } else { "none" })
+            }
+        };
+        let mut x = embedding(table, batch.ids.clone()); // [batch, seq, width]
         if self.scale != 1.0 {
             x = x * self.scale;
         }

@@ -9,9 +9,9 @@ use locus_backend::mask::AttentionMask;
 use locus_backend::ops::{self, AttentionOptions, ScoreBias};
 use locus_backend::reference;
 use locus_backend::rng::Key;
-use locus_embedding::position::{CachePolicy, LayerPass, Scheme, ScoreScale, Views};
+use locus_embedding::position::{CachePolicy, LayerPass, Projections, Scheme, ScoreScale, Views};
 
-use crate::{BlockPass, LayerCache, Linear, Memory, StackConfig};
+use crate::{BlockPass, LayerCache, Linear, Memory, Norm, QkNorm, StackConfig};
 
 /// Projections and sizes of one attention layer.
 #[derive(Module, Debug)]
@@ -24,9 +24,15 @@ pub struct Attention<B: Backend> {
     pub v_proj: Linear<B>,
     /// `[n_heads · head_factor · d_head, d_model]`.
     pub o_proj: Linear<B>,
+    /// Norm of each query head, `[d_head]`.
+    pub q_norm: Option<Norm<B>>,
+    /// Norm of each key head, `[d_head]`.
+    pub k_norm: Option<Norm<B>>,
     n_heads: usize,
     n_kv_heads: usize,
     d_head: usize,
+    scale: Option<f64>,
+    score_cap: Option<f64>,
     dropout: f64,
 }
 
@@ -42,17 +48,33 @@ impl<B: Backend> Attention<B> {
         let (d_model, d_head) = (config.d_model, config.d_head());
         let (n_heads, n_kv_heads) = (config.n_heads, config.n_kv_heads());
         let std = config.init_std;
-        let linear = |dims, std, name: &str| Linear::new(dims, config.bias, std, key.named(name), device);
+        let linear = |dims, bias, std, name: &str| Linear::new(dims, bias, std, key.named(name), device);
+        let qkv = |heads: usize, name| linear([d_model, heads * d_head], config.bias.qkv, std, name);
+        let d_context = n_heads * head_factor * d_head;
         Self {
-            q_proj: linear([d_model, n_heads * d_head], std, "q_proj"),
-            k_proj: linear([d_model, n_kv_heads * d_head], std, "k_proj"),
-            v_proj: linear([d_model, n_kv_heads * d_head], std, "v_proj"),
-            o_proj: linear([n_heads * head_factor * d_head, d_model], std * residual_scale, "o_proj"),
+            q_proj: qkv(n_heads, "q_proj"),
+            k_proj: qkv(n_kv_heads, "k_proj"),
+            v_proj: qkv(n_kv_heads, "v_proj"),
+            o_proj: linear([d_context, d_model], config.bias.output, std * residual_scale, "o_proj"),
+            q_norm: None,
+            k_norm: None,
             n_heads,
             n_kv_heads,
             d_head,
+            scale: config.attention_scale.value(),
+            score_cap: config.score_cap,
             dropout: config.attention_dropout,
         }
+    }
+
+    /// The same layer with norms of queries and keys, if the configuration has them.
+    #[must_use]
+    pub(crate) fn with_qk_norm(mut self, config: &StackConfig, device: &B::Device) -> Self {
+        if config.qk_norm == QkNorm::PerHead {
+            self.q_norm = Some(Norm::of(config, self.d_head, device));
+            self.k_norm = Some(Norm::of(config, self.d_head, device));
+        }
+        self
     }
 
     /// Attends from each token to the tokens that the mask leaves it, the cached ones included.
@@ -69,9 +91,10 @@ impl<B: Backend> Attention<B> {
         let q = split_heads(self.q_proj.forward(x.clone()), self.n_heads); // [batch, heads, q, d_head]
         let k = split_heads(self.k_proj.forward(x.clone()), self.n_kv_heads); // [batch, kv_heads, q, d_head]
         let v = split_heads(self.v_proj.forward(x.clone()), self.n_kv_heads); // [batch, kv_heads, q, d_head]
-        let (scale, q) = match scheme.score_scale(self.d_head, at.pass) {
-            ScoreScale::Uniform(scale) => (scale, q),
-            ScoreScale::PerQuery(factors) => (1.0, scale_queries(q, factors)),
+        let (q, k) = (normed(&self.q_norm, q), normed(&self.k_norm, k));
+        let (scale, q) = match (self.scale, scheme.score_scale(self.d_head, at.pass)) {
+            (Some(scale), _) | (None, ScoreScale::Uniform(scale)) => (scale, q),
+            (None, ScoreScale::PerQuery(factors)) => (1.0, scale_queries(q, factors)),
         };
         let state = scheme.state(&x);
         let mut layer = LayerPass {
@@ -81,6 +104,10 @@ impl<B: Backend> Attention<B> {
             hidden: &x,
             state: None,
             scale,
+            projections: Some(Projections {
+                q: (&self.q_proj.weight, self.q_proj.bias.as_ref()),
+                k: (&self.k_proj.weight, self.k_proj.bias.as_ref()),
+            }),
         };
         // Keys, values and state of all tokens up to now, [batch, kv_heads, k, d_head].
         let (views, v, state) = match scheme.cache() {
@@ -126,7 +153,8 @@ impl<B: Backend> Attention<B> {
             Some(cache) => cache.memory.get_or_insert_with(project).clone(),
             None => project(),
         };
-        let options = AttentionOptions { scale: (self.d_head as f64).powf(-0.5), dropout: self.dropout, key };
+        let scale = self.scale.unwrap_or((self.d_head as f64).powf(-0.5));
+        let options = AttentionOptions { scale, dropout: self.dropout, key };
         self.o_proj.forward(join_heads(ops::attention(q, k, v, &ScoreBias::None, mask, options)))
     }
 
@@ -144,11 +172,11 @@ impl<B: Backend> Attention<B> {
             key: at.key.map(|key| key.named("weights")),
         };
         let Views { mut views, select } = views;
-        if views.len() == 1 && !scheme.sees_scores() {
+        if views.len() == 1 && !scheme.sees_scores() && self.score_cap.is_none() {
             let (q, k) = views.swap_remove(0);
             return ops::attention(q, k, v, &scheme.bias(layer), at.mask, options);
         }
-        let weights = weigh(scheme, Views { views, select }, at.mask, layer, &mut |_, _| {});
+        let weights = weigh(scheme, Views { views, select }, self.score_cap, at.mask, layer, &mut |_, _| {});
         let weights = ops::dropout(weights, options.dropout, options.key);
         mix(scheme, weights, v, layer)
     }
@@ -171,6 +199,7 @@ pub(crate) enum Step {
 pub(crate) fn weigh<B: Backend>(
     scheme: &dyn Scheme<B>,
     Views { views, select }: Views<B>,
+    score_cap: Option<f64>,
     mask: &AttentionMask<B>,
     layer: &LayerPass<'_, B>,
     note: &mut dyn FnMut(Step, &Tensor<B, 4>),
@@ -180,6 +209,9 @@ pub(crate) fn weigh<B: Backend>(
     let own = sees.then(|| scheme.scores(&q, &k, layer)).flatten();
     own.iter().for_each(|own| note(Step::Own, own));
     let mut scores = own.unwrap_or_else(|| scores_of(views, &select, layer.scale)); // [batch, heads, q, k]
+    if let Some(cap) = score_cap {
+        scores = (scores / cap).tanh() * cap;
+    }
     scores = reference::add_bias(scores, &scheme.bias(layer));
     if !sees {
         note(Step::Scores, &scores);
@@ -204,6 +236,13 @@ pub(crate) fn mix<B: Backend>(
 ) -> Tensor<B, 4> {
     let context = reference::mix(weights.clone(), v);
     if scheme.sees_scores() { scheme.output(context, &weights, layer) } else { context }
+}
+
+fn normed<B: Backend>(norm: &Option<Norm<B>>, x: Tensor<B, 4>) -> Tensor<B, 4> {
+    match norm {
+        Some(norm) => norm.forward(x),
+        None => x,
+    }
 }
 
 /// Appends keys, values and state to the cache and gives all that it holds then.

@@ -31,44 +31,52 @@ pub struct BlockPass<'a, B: Backend> {
 /// One block of a stack.
 #[derive(Module, Debug)]
 pub struct Block<B: Backend> {
-    /// Norm of the attention.
-    pub attn_norm: Norm<B>,
+    /// Norm of the attention; absent in a first block that reads a normalised embedding.
+    pub attn_norm: Option<Norm<B>>,
     /// Attention to the sequence itself.
     pub attn: Attention<B>,
+    /// Norm of what attention gives, in a sandwich.
+    pub attn_post_norm: Option<Norm<B>>,
     /// Norm of the cross-attention.
     pub cross_norm: Option<Norm<B>>,
     /// Attention to the memory.
     pub cross_attn: Option<Attention<B>>,
-    /// Norm of the feed-forward layer.
-    pub ffn_norm: Norm<B>,
+    /// Norm of the feed-forward layer; absent where it shares that of the attention.
+    pub ffn_norm: Option<Norm<B>>,
     /// Feed-forward layer.
     pub ffn: FeedForward<B>,
+    /// Norm of what the feed-forward layer gives, in a sandwich.
+    pub ffn_post_norm: Option<Norm<B>>,
     residual: usize,
     dropout: f64,
 }
 
 impl<B: Backend> Block<B> {
-    /// Makes a block; `head_factor` is that of its position scheme.
+    /// Makes the block of a layer; `head_factor` is that of its position scheme.
     pub fn new(
         config: &StackConfig,
+        layer: usize,
         head_factor: usize,
         cross_attention: bool,
         key: Key,
         device: &B::Device,
     ) -> Self {
-        let norm = || Norm::new(config.norm, config.d_model, config.norm_eps, device);
+        let norm = |exists: bool| exists.then(|| Norm::of(config, config.d_model, device));
         // GPT-2's scaling: the residual stream sums 2 · n_layers outputs, whose variance should not grow with depth.
         let residual_scale = 1.0 / (2.0 * config.n_layers as f64).sqrt();
         let attention =
             |name, factor| Attention::new(config, factor, residual_scale, key.named(name), device);
+        let residual = config.residual;
         Self {
-            attn_norm: norm(),
-            attn: attention("attn", head_factor),
-            cross_norm: cross_attention.then(norm),
+            attn_norm: norm(residual != Residual::PreFromSecond || layer > 0),
+            attn: attention("attn", head_factor).with_qk_norm(config, device),
+            attn_post_norm: norm(residual == Residual::Sandwich),
+            cross_norm: norm(cross_attention),
             cross_attn: cross_attention.then(|| attention("cross_attn", 1)),
-            ffn_norm: norm(),
+            ffn_norm: norm(residual != Residual::ParallelShared),
             ffn: FeedForward::new(config, residual_scale, key.named("ffn"), device),
-            residual: config.residual as usize,
+            ffn_post_norm: norm(residual == Residual::Sandwich),
+            residual: residual as usize,
             dropout: config.dropout,
         }
     }
@@ -84,16 +92,23 @@ impl<B: Backend> Block<B> {
         mut cache: Option<&mut LayerCache<B>>,
     ) -> Tensor<B, 3> {
         let drop = |x, site| ops::dropout(x, self.dropout, at.key.map(|key| key.named(site)));
-        if self.residual == Residual::Parallel as usize {
-            let attn = self.attn.forward(self.attn_norm.forward(x.clone()), at, cache.as_deref_mut());
-            let ffn = self.ffn.forward(self.ffn_norm.forward(x.clone()));
+        let is_parallel = [Residual::Parallel as usize, Residual::ParallelShared as usize];
+        if is_parallel.contains(&self.residual) {
+            let of_attn = normed(&self.attn_norm, x.clone());
+            let of_ffn = match &self.ffn_norm {
+                Some(norm) => norm.forward(x.clone()),
+                None => of_attn.clone(),
+            };
+            let attn = self.attn.forward(of_attn, at, cache.as_deref_mut());
+            let ffn = self.ffn.forward(of_ffn);
             let x = ops::add(ops::add(x, drop(attn, "attn")), drop(ffn, "ffn"));
             return self.cross(x, at, cache, &drop);
         }
-        let x = self
-            .sublayer(x, &self.attn_norm, |x| drop(self.attn.forward(x, at, cache.as_deref_mut()), "attn"));
+        let x = self.sublayer(x, &self.attn_norm, |x| {
+            drop(normed(&self.attn_post_norm, self.attn.forward(x, at, cache.as_deref_mut())), "attn")
+        });
         let x = self.cross(x, at, cache, &drop);
-        self.sublayer(x, &self.ffn_norm, |x| drop(self.ffn.forward(x), "ffn"))
+        self.sublayer(x, &self.ffn_norm, |x| drop(normed(&self.ffn_post_norm, self.ffn.forward(x)), "ffn"))
     }
 
     fn cross(
@@ -103,23 +118,28 @@ impl<B: Backend> Block<B> {
         cache: Option<&mut LayerCache<B>>,
         drop: &impl Fn(Tensor<B, 3>, &'static str) -> Tensor<B, 3>,
     ) -> Tensor<B, 3> {
-        let (Some(norm), Some(attn), Some(memory)) = (&self.cross_norm, &self.cross_attn, at.memory) else {
-            return x;
-        };
+        let (Some(attn), Some(memory)) = (&self.cross_attn, at.memory) else { return x };
         let key = at.key.map(|key| key.named("cross_weights"));
-        self.sublayer(x, norm, |x| drop(attn.cross(x, memory.0, memory.1, key, cache), "cross"))
+        self.sublayer(x, &self.cross_norm, |x| drop(attn.cross(x, memory.0, memory.1, key, cache), "cross"))
     }
 
     fn sublayer(
         &self,
         x: Tensor<B, 3>,
-        norm: &Norm<B>,
+        norm: &Option<Norm<B>>,
         f: impl FnOnce(Tensor<B, 3>) -> Tensor<B, 3>,
     ) -> Tensor<B, 3> {
         if self.residual == Residual::Post as usize {
-            norm.forward(ops::add(x.clone(), f(x)))
+            normed(norm, ops::add(x.clone(), f(x)))
         } else {
-            ops::add(x.clone(), f(norm.forward(x)))
+            ops::add(x.clone(), f(normed(norm, x)))
         }
+    }
+}
+
+fn normed<B: Backend>(norm: &Option<Norm<B>>, x: Tensor<B, 3>) -> Tensor<B, 3> {
+    match norm {
+        Some(norm) => norm.forward(x),
+        None => x,
     }
 }

@@ -3,6 +3,11 @@
 use locus_embedding::position::{Form, PositionConfig, PositionProblem, PositionShape};
 use serde::{Deserialize, Serialize};
 
+use crate::{
+    Activation, AttentionScale, Bias, DecoderSizes, EmbeddingProjection, EmbeddingScale, LayerSharing,
+    NormKind, PositionSharing, QkNorm, Residual, TokenTables,
+};
+
 /// A stack as a configuration file writes it. Sizes that follow from others may be left out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -11,6 +16,11 @@ pub struct StackConfig {
     pub d_model: usize,
     /// Number of blocks.
     pub n_layers: usize,
+    /// Sizes of the decoder of an encoder–decoder, where they are others.
+    #[serde(skip_serializing_if = "DecoderSizes::is_default")]
+    pub decoder: DecoderSizes,
+    /// Which layers have parameters in common.
+    pub layer_sharing: LayerSharing,
     /// Number of query heads.
     pub n_heads: usize,
     /// Number of key and value heads: `n_heads` for multi-head, 1 for multi-query, between for grouped-query attention.
@@ -32,12 +42,23 @@ pub struct StackConfig {
     pub norm_eps: f64,
     /// Where the norms stand.
     pub residual: Residual,
-    /// Whether projections have a bias.
-    pub bias: bool,
+    /// Which projections and norms have a bias.
+    pub bias: Bias,
+    /// Whether queries and keys are normalised.
+    pub qk_norm: QkNorm,
+    /// The factor of the dot products of queries and keys.
+    pub attention_scale: AttentionScale,
+    /// Keeps scores between −c and c by `c · tanh(score / c)`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub score_cap: Option<f64>,
     /// Whether the embedding is normalised before the first block, as in BERT.
     pub embedding_norm: bool,
     /// What token vectors are multiplied by.
     pub embedding_scale: EmbeddingScale,
+    /// Whether token vectors have a width of their own.
+    pub embedding_projection: EmbeddingProjection,
+    /// Whether the stacks of an encoder–decoder have one token table.
+    pub token_tables: TokenTables,
     /// Number of segments; 0 for a model without segment embedding.
     pub n_segments: usize,
     /// Probability of dropping an element of the embedding or of a block's output.
@@ -48,6 +69,9 @@ pub struct StackConfig {
     pub init_std: f64,
     /// The position scheme.
     pub position: PositionConfig,
+    /// A scheme that acts on the embedding beside that of the layers, as MPNet has learned positions beside T5's biases.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedding_position: Option<PositionConfig>,
     /// A scheme for each layer; a list of at most half as many repeats, the last time as far as there are layers. Empty where
     /// all use `position`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -61,6 +85,8 @@ impl Default for StackConfig {
         Self {
             d_model: 128,
             n_layers: 2,
+            decoder: DecoderSizes::default(),
+            layer_sharing: LayerSharing::None,
             n_heads: 4,
             n_kv_heads: None,
             d_head: None,
@@ -70,76 +96,24 @@ impl Default for StackConfig {
             norm: NormKind::LayerNorm,
             norm_eps: 1e-5,
             residual: Residual::Pre,
-            bias: true,
+            bias: Bias::ALL,
+            qk_norm: QkNorm::None,
+            attention_scale: AttentionScale::Scheme,
+            score_cap: None,
             embedding_norm: false,
             embedding_scale: EmbeddingScale::One,
+            embedding_projection: EmbeddingProjection::None,
+            token_tables: TokenTables::Own,
             n_segments: 0,
             dropout: 0.1,
             attention_dropout: 0.1,
             init_std: 0.02,
             position: PositionConfig::Rotary(Default::default()),
+            embedding_position: None,
             layer_positions: Vec::new(),
             position_sharing: PositionSharing::AcrossLayers,
         }
     }
-}
-
-/// The feed-forward activation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Activation {
-    /// Gaussian error linear unit, exact (BERT).
-    Gelu,
-    /// Gaussian error linear unit, tanh approximation (GPT-2).
-    GeluTanh,
-    /// Rectified linear unit.
-    Relu,
-    /// Gated: `silu(gate) · up` (Llama).
-    Swiglu,
-    /// Gated: `gelu(gate) · up` (T5 v1.1).
-    Geglu,
-}
-
-/// Which normalisation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum NormKind {
-    /// Layer normalisation.
-    LayerNorm,
-    /// Root mean square normalisation.
-    RmsNorm,
-}
-
-/// Where the norms stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Residual {
-    /// `x + f(norm(x))`, and a norm after the last block (GPT-2, Llama).
-    Pre,
-    /// `norm(x + f(x))` (the original transformer, BERT).
-    Post,
-    /// `x + attention(norm(x)) + ffn(norm(x))`, and a norm after the last block (GPT-NeoX).
-    Parallel,
-}
-
-/// What token vectors are multiplied by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EmbeddingScale {
-    /// 1.
-    One,
-    /// √d_model, as in the original transformer.
-    SqrtDModel,
-}
-
-/// Whether layers with the same scheme share its parameters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PositionSharing {
-    /// One instance for all layers of the same scheme (T5).
-    AcrossLayers,
-    /// An instance for each layer.
-    PerLayer,
 }
 
 /// What a stack must know that its configuration does not say.
@@ -183,6 +157,58 @@ impl StackConfig {
         self.d_ff.unwrap_or(4 * self.d_model)
     }
 
+    /// Width of a token's vector.
+    pub fn embedding_width(&self) -> usize {
+        self.embedding_projection.width().unwrap_or(self.d_model)
+    }
+
+    /// The factor of token vectors.
+    pub fn embedding_factor(&self) -> f64 {
+        match self.embedding_scale {
+            EmbeddingScale::One => 1.0,
+            EmbeddingScale::SqrtDModel => (self.d_model as f64).sqrt(),
+            EmbeddingScale::Value(value) => value,
+        }
+    }
+
+    /// Number of sets of block parameters: `n_layers` unless layers share.
+    pub fn n_blocks(&self) -> usize {
+        match self.layer_sharing {
+            LayerSharing::None => self.n_layers,
+            LayerSharing::Groups(n) => n.min(self.n_layers).max(1),
+        }
+    }
+
+    /// For each layer its block.
+    pub fn layer_blocks(&self) -> Vec<usize> {
+        let per_block = self.n_layers.div_ceil(self.n_blocks()).max(1);
+        (0..self.n_layers).map(|layer| layer / per_block).collect()
+    }
+
+    /// The stack of the decoder of an encoder–decoder.
+    #[must_use]
+    pub fn of_decoder(&self) -> Self {
+        let DecoderSizes { n_layers, n_heads, d_ff } = self.decoder;
+        Self {
+            n_layers: n_layers.unwrap_or(self.n_layers),
+            n_heads: n_heads.unwrap_or(self.n_heads),
+            d_ff: d_ff.or(self.d_ff),
+            decoder: DecoderSizes::default(),
+            ..self.clone()
+        }
+    }
+
+    /// What a scheme needs to know. One that acts on an embedding which is projected after it sees that width.
+    pub fn shape_of(&self, scheme: &PositionConfig, form: Form) -> PositionShape {
+        let shape = self.position_shape(form);
+        match self.embedding_projection {
+            EmbeddingProjection::Factorised { width } if scheme.acts_on_embedding() => {
+                PositionShape { d_model: width, ..shape }
+            }
+            _ => shape,
+        }
+    }
+
     /// What position schemes need to know.
     pub fn position_shape(&self, form: Form) -> PositionShape {
         PositionShape {
@@ -206,6 +232,11 @@ impl StackConfig {
         for (key, size) in [
             ("d_model", self.d_model),
             ("n_layers", self.n_layers),
+            ("decoder.n_layers", self.decoder.n_layers.unwrap_or(1)),
+            ("decoder.n_heads", self.decoder.n_heads.unwrap_or(1)),
+            ("decoder.d_ff", self.decoder.d_ff.unwrap_or(1)),
+            ("layer_sharing.groups", self.n_blocks()),
+            ("embedding_projection.width", self.embedding_width()),
             ("n_heads", self.n_heads),
             ("n_kv_heads", self.n_kv_heads()),
             ("d_head", self.d_head.unwrap_or(1)),
@@ -231,9 +262,30 @@ impl StackConfig {
         for (key, p) in [("dropout", self.dropout), ("attention_dropout", self.attention_dropout)] {
             unless((0.0..1.0).contains(&p), key, p.to_string(), "0 or more and below 1");
         }
-        for (key, x) in [("norm_eps", self.norm_eps), ("init_std", self.init_std)] {
+        let (cap, factor) = (self.score_cap.unwrap_or(1.0), self.attention_scale.value().unwrap_or(1.0));
+        for (key, x) in [
+            ("norm_eps", self.norm_eps),
+            ("init_std", self.init_std),
+            ("score_cap", cap),
+            ("attention_scale.value", factor),
+            ("embedding_scale.value", self.embedding_factor()),
+        ] {
             unless(x > 0.0 && x.is_finite(), key, x.to_string(), "a positive number");
         }
+        if let LayerSharing::Groups(n) = self.layer_sharing {
+            let allowed =
+                format!("a divisor of n_layers = {}, with one scheme for all layers", self.n_layers);
+            let fits = n > 0 && self.n_layers.is_multiple_of(n) && self.layer_positions.is_empty();
+            unless(fits, "layer_sharing.groups", n.to_string(), &allowed);
+        }
+        let fits = self.decoder.n_layers.is_none() || self.layer_positions.is_empty();
+        let allowed = "none where layer_positions is set: it lists the encoder's layers";
+        unless(fits, "decoder.n_layers", self.decoder.n_layers.unwrap_or(0).to_string(), allowed);
+        let n_heads = self.decoder.n_heads.unwrap_or(self.n_heads);
+        let fits = n_heads == self.n_heads
+            || (n_heads > 0 && self.d_model.is_multiple_of(n_heads) && self.n_kv_heads.is_none());
+        let allowed = format!("a divisor of d_model = {}, without n_kv_heads", self.d_model);
+        unless(fits, "decoder.n_heads", n_heads.to_string(), &allowed);
         let (listed, n_layers) = (self.layer_positions.len(), self.n_layers);
         let allowed = format!(
             "no entry, one for each of the {n_layers} layers, or a pattern of at most {} that repeats",
@@ -242,20 +294,25 @@ impl StackConfig {
         let fits = listed == n_layers || listed <= n_layers / 2;
         unless(fits, "layer_positions", format!("{listed} entries"), &allowed);
         let extra = self.schemes().0.iter().map(PositionConfig::extra_width).sum::<usize>();
-        let allowed = format!("appended positions that leave room for tokens in d_model = {}", self.d_model);
-        unless(extra < self.d_model.max(1), "position", format!("{extra} appended dimensions"), &allowed);
+        let width = self.embedding_width();
+        let allowed =
+            format!("appended positions that leave room for tokens in an embedding of width {width}");
+        unless(extra < width.max(1), "position", format!("{extra} appended dimensions"), &allowed);
         self.check_positions(form, &mut problems);
         problems
     }
 
     fn check_positions(&self, form: Form, problems: &mut Vec<ConfigProblem>) {
-        let shape = self.position_shape(form);
         let listed =
             self.layer_positions.iter().enumerate().map(|(idx, p)| (format!("layer_positions.{idx}"), p));
         let single = std::iter::once(("position".to_owned(), &self.position));
-        let all: Vec<_> = if self.layer_positions.is_empty() { single.collect() } else { listed.collect() };
+        let mut all: Vec<_> =
+            if self.layer_positions.is_empty() { single.collect() } else { listed.collect() };
+        all.extend(
+            self.embedding_position.iter().map(|position| ("embedding_position".to_owned(), position)),
+        );
         for (key, position) in all {
-            let wrong = position.check(&shape);
+            let wrong = position.check(&self.shape_of(position, form));
             problems.extend(wrong.into_iter().map(|problem| below(&key, position.name(), problem)));
         }
     }
@@ -273,14 +330,15 @@ impl StackConfig {
 
     /// The schemes in use and where the configuration writes them.
     fn positions_mut(&mut self) -> Vec<(String, &mut PositionConfig)> {
-        if self.layer_positions.is_empty() {
-            return vec![("position".to_owned(), &mut self.position)];
-        }
+        let single = self.layer_positions.is_empty().then_some(("position".to_owned(), &mut self.position));
         let listed = self.layer_positions.iter_mut().enumerate();
-        listed.map(|(idx, position)| (format!("layer_positions.{idx}"), position)).collect()
+        let listed = listed.map(|(idx, position)| (format!("layer_positions.{idx}"), position));
+        let added =
+            self.embedding_position.iter_mut().map(|position| ("embedding_position".to_owned(), position));
+        single.into_iter().chain(listed).chain(added).collect()
     }
 
-    /// The distinct scheme instances and, per layer, which one it uses.
+    /// The distinct scheme instances and, per layer, which one it uses. One that acts on the embedding alone comes last.
     pub fn schemes(&self) -> (Vec<PositionConfig>, Vec<usize>) {
         let mut instances: Vec<PositionConfig> = Vec::new();
         let mut layer_scheme = Vec::with_capacity(self.n_layers);
@@ -297,6 +355,7 @@ impl StackConfig {
                 instances.len() - 1
             }));
         }
+        instances.extend(self.embedding_position.clone());
         (instances, layer_scheme)
     }
 }

@@ -1,6 +1,6 @@
 //! An encoder and a decoder that attends to its output.
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::tensor::{Tensor, backend::Backend};
 use locus_backend::rng::Key;
 use locus_embedding::position::{Form, Position, PositionScheme};
@@ -8,7 +8,7 @@ use locus_embedding::{EmbeddingError, TokenBatch};
 
 use crate::{KvCache, Memory, Segments, Stack, StackConfig, StackShape};
 
-/// Two stacks of the same configuration; the decoder has cross-attention (Vaswani et al. 2017, fig. 1).
+/// Two stacks of the same configuration, but for their numbers of layers; the decoder has cross-attention (Vaswani et al. 2017, fig. 1).
 #[derive(Module, Debug)]
 pub struct EncoderDecoder<B: Backend, P = Position<B>> {
     /// Reads the source.
@@ -24,7 +24,7 @@ impl<B: Backend> EncoderDecoder<B> {
         let decoder = StackShape { vocab_size, form: Form::Causal, cross_attention: true };
         Self {
             encoder: Stack::new(config, encoder, key.named("encoder"), device),
-            decoder: Stack::new(config, decoder, key.named("decoder"), device),
+            decoder: Stack::new(&config.of_decoder(), decoder, key.named("decoder"), device),
         }
     }
 }
@@ -39,7 +39,16 @@ impl<B: Backend, P: PositionScheme<B>> EncoderDecoder<B, P> {
     /// As [`Stack::forward`].
     pub fn encode(&self, source: &TokenBatch<B>, key: Option<Key>) -> Result<Memory<B>, EmbeddingError> {
         let states = self.encoder.forward(source, None, None, key.map(encoder_key))?;
-        Ok(Memory { states, keep: source.tokens.keep.clone() })
+        Ok(self.memory(states, source))
+    }
+
+    /// What the decoder attends to, given the encoder's output.
+    pub fn memory(&self, states: Tensor<B, 3>, source: &TokenBatch<B>) -> Memory<B> {
+        let tokens = match self.decoder.embeddings.tokens {
+            Some(_) => None,
+            None => self.encoder.embeddings.tokens.as_ref().map(Param::val),
+        };
+        Memory { states, keep: source.tokens.keep.clone(), tokens }
     }
 
     /// Decodes target tokens given the memory.

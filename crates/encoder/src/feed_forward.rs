@@ -23,8 +23,11 @@ impl<B: Backend> FeedForward<B> {
     /// Makes the layer; `down_proj` starts smaller by `residual_scale`.
     pub fn new(config: &StackConfig, residual_scale: f64, key: Key, device: &B::Device) -> Self {
         let (d_model, d_ff, std) = (config.d_model, config.d_ff(), config.init_std);
-        let gated = matches!(config.activation, Activation::Swiglu | Activation::Geglu);
-        let linear = |dims, std, name: &str| Linear::new(dims, config.bias, std, key.named(name), device);
+        let gated = matches!(
+            config.activation,
+            Activation::Swiglu | Activation::Geglu | Activation::GegluTanh | Activation::Reglu
+        );
+        let linear = |dims, std, name: &str| Linear::new(dims, config.bias.ffn, std, key.named(name), device);
         Self {
             gate_proj: gated.then(|| linear([d_model, d_ff], std, "gate_proj")),
             up_proj: linear([d_model, d_ff], std, "up_proj"),
@@ -62,13 +65,21 @@ impl<B: Backend> FeedForward<B> {
     }
 
     fn activation(&self) -> ops::Activation {
-        const ACTIVATIONS: [Activation; 5] =
-            [Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::Swiglu, Activation::Geglu];
+        const ACTIVATIONS: [Activation; 8] = [
+            Activation::Gelu,
+            Activation::GeluTanh,
+            Activation::Relu,
+            Activation::Swiglu,
+            Activation::Geglu,
+            Activation::Silu,
+            Activation::GegluTanh,
+            Activation::Reglu,
+        ];
         match ACTIVATIONS[self.activation] {
             Activation::Gelu | Activation::Geglu => ops::Activation::Gelu,
-            Activation::GeluTanh => ops::Activation::GeluTanh,
-            Activation::Relu => ops::Activation::Relu,
-            Activation::Swiglu => ops::Activation::Silu,
+            Activation::GeluTanh | Activation::GegluTanh => ops::Activation::GeluTanh,
+            Activation::Relu | Activation::Reglu => ops::Activation::Relu,
+            Activation::Swiglu | Activation::Silu => ops::Activation::Silu,
         }
     }
 }

@@ -225,7 +225,7 @@ impl<B: Backend> Subject<'_, B> {
         };
         let mut steps = Vec::new();
         let weights =
-            weigh(scheme, views, &mask, &at, &mut |step, tensor| steps.push((step, tensor.clone())));
+            weigh(scheme, views, None, &mask, &at, &mut |step, tensor| steps.push((step, tensor.clone())));
         let step = |of: Step| steps.iter().find(|(step, _)| *step == of).map(|(_, tensor)| tensor.clone());
         let (Some(mut scores), mut before) = (step(Step::Scores), step(Step::Before)) else {
             unreachable!("weights are made of scores")
@@ -375,7 +375,7 @@ fn layer_pass<'a, B: Backend>(
     state: Option<&'a Tensor<B, 3>>,
     scale: f64,
 ) -> LayerPass<'a, B> {
-    LayerPass { pass, prepared, layer: 0, hidden, state, scale }
+    LayerPass { pass, prepared, layer: 0, hidden, state, scale, projections: None }
 }
 
 /// The cells of a bias per key `[1, heads, k]`, whose rows a softmax sees up to a constant: the one that makes a query's own

@@ -32,6 +32,12 @@ impl<B: Backend> Linear<B> {
         }
     }
 
+    /// Width of the output.
+    pub fn d_out(&self) -> usize {
+        let [_, d_out] = self.weight.dims();
+        self.packed.as_ref().map_or(d_out, |packed| packed.dims()[1])
+    }
+
     /// Says in what the factors of this layer's products are held, forward and backward: f32 unless said. It is not part
     /// of what is saved.
     pub fn set_products(&mut self, products: Products) {

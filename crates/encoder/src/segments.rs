@@ -38,7 +38,8 @@ impl<B: Backend, P: PositionScheme<B>> Stack<B, P> {
     /// As [`Stack::forward`].
     ///
     /// # Panics
-    /// If a stack with cross-attention gets no memory or one without gets some.
+    /// If a stack with cross-attention gets no memory or one without gets some, or in the backward pass a stack has no token
+    /// table of its own.
     ///
     /// # Example
     /// ```
@@ -60,7 +61,8 @@ impl<B: Backend, P: PositionScheme<B>> Stack<B, P> {
     /// let loss = segments.output().powf_scalar(2.0).sum();
     /// let mut sums = GradientsParams::new();
     /// segments.backward(loss, &stack, &mut sums)?;
-    /// assert!(sums.get::<NdArray, 2>(stack.embeddings.tokens.id).is_some());
+    /// let tokens = stack.embeddings.tokens.as_ref().map(|tokens| tokens.id);
+    /// assert!(tokens.is_some_and(|id| sums.get::<NdArray, 2>(id).is_some()));
     /// # Ok(()) }
     /// ```
     pub fn forward_segments<'a>(
@@ -73,15 +75,17 @@ impl<B: Backend, P: PositionScheme<B>> Stack<B, P> {
         let memory = memory.map(|memory| Memory {
             states: memory.states.clone().set_require_grad(false),
             keep: memory.keep.clone(),
+            tokens: memory.tokens.clone().map(|table| table.set_require_grad(false)),
         });
         let device = batch.ids.device();
         let untracked = self.clone().no_grad();
         let plan = untracked.plan(&batch.tokens, None, key)?;
-        let mut x = untracked.embed(batch, &plan)?;
+        let mut x =
+            untracked.embed(batch, memory.as_ref().and_then(|memory| memory.tokens.clone()), &plan)?;
         let shared = untracked.shared(&plan, memory.as_ref(), &device);
         let prepared = untracked.prepare_all(&shared, &device);
-        let mut inputs = Vec::with_capacity(self.layers.len() + 1);
-        for layer in 0..self.layers.len() {
+        let mut inputs = Vec::with_capacity(self.n_layers() + 1);
+        for layer in 0..self.n_layers() {
             inputs.push(x.clone());
             x = untracked.run_block(layer, x, &shared, &prepared[self.scheme_of(layer)], None);
         }
@@ -133,12 +137,12 @@ impl<B: AutodiffBackend, P: PositionScheme<B>> Segments<'_, B, P> {
         let Self { stack, batch, memory, plan, mut inputs, output } = self;
         let device = output.device();
         drop(output);
-        let memory = memory.map(|Memory { states, keep }| Memory { states: leaf(states), keep });
+        let memory = memory.map(|memory| Memory { states: leaf(memory.states), ..memory });
         let shared = stack.shared(&plan, memory.as_ref(), &device);
         let mut of_memory = None;
         while let Some(input) = inputs.pop() {
             let (layer, x) = (inputs.len(), leaf(input));
-            let y = if layer == stack.layers.len() {
+            let y = if layer == stack.n_layers() {
                 stack.finish(x.clone())
             } else {
                 // Anew for each block: the graph of what a scheme prepares is used up with the block's.
@@ -156,7 +160,7 @@ impl<B: AutodiffBackend, P: PositionScheme<B>> Segments<'_, B, P> {
             let Some(of_input) = x.grad_remove(&mut grads) else { return Ok(of_memory) };
             upstream = of_input;
         }
-        add_gradients(sums, stack, &mut pull(stack.embed(batch, &plan)?, upstream));
+        add_gradients(sums, stack, &mut pull(stack.embed(batch, None, &plan)?, upstream));
         Ok(of_memory)
     }
 }

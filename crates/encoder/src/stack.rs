@@ -9,7 +9,10 @@ use locus_embedding::position::{Form, Limit, Pass, Position, PositionScheme, Pre
 use locus_embedding::{EmbeddingError, Embeddings, EmbeddingsConfig, TokenBatch, Tokens};
 
 use crate::cache::indices;
-use crate::{Block, BlockPass, EmbeddingScale, KvCache, LayerCache, Norm, Residual, StackConfig, StackShape};
+use crate::{
+    Block, BlockPass, EmbeddingProjection, KvCache, LayerCache, Linear, Norm, StackConfig, StackShape,
+    TokenTables,
+};
 
 /// An encoder (every token sees every token) or a decoder (a token sees what came before it).
 ///
@@ -22,11 +25,17 @@ pub struct Stack<B: Backend, P = Position<B>> {
     pub schemes: Vec<P>,
     /// Norm of the embedding.
     pub embedding_norm: Option<Norm<B>>,
-    /// The blocks.
+    /// From the width of token vectors to that of the model, where they differ.
+    pub embedding_proj: Option<Linear<B>>,
+    /// The blocks: one per layer, or one per group of layers that share it.
     pub layers: Vec<Block<B>>,
     /// Norm after the last block.
     pub final_norm: Option<Norm<B>>,
+    /// From the width of the model back to that of token vectors, where the output has it.
+    pub output_proj: Option<Linear<B>>,
+    layer_block: Vec<usize>,
     layer_scheme: Vec<usize>,
+    projects_tokens: bool,
     causal: bool,
     dropout: f64,
 }
@@ -38,6 +47,8 @@ pub struct Memory<B: Backend> {
     pub states: Tensor<B, 3>,
     /// Its real tokens, `[batch, k]`.
     pub keep: Vec<bool>,
+    /// The encoder's token table, `[vocab_size, width]`, where the decoder reads it too.
+    pub tokens: Option<Tensor<B, 2>>,
 }
 
 impl<B: Backend> Memory<B> {
@@ -50,7 +61,8 @@ impl<B: Backend> Memory<B> {
         let [_, k_len, _] = self.states.dims();
         let keep = rows.iter().flat_map(|&row| &self.keep[row * k_len..(row + 1) * k_len]);
         let keep = keep.copied().collect();
-        Self { states: self.states.clone().select(0, indices(rows, &self.states.device())), keep }
+        let states = self.states.clone().select(0, indices(rows, &self.states.device()));
+        Self { states, keep, tokens: self.tokens.clone() }
     }
 
     /// The mask of `q_len` queries that see all real tokens of the memory.
@@ -97,11 +109,11 @@ impl<B: Backend> Stack<B> {
     /// Makes a stack with the schemes of its configuration. Check the configuration first.
     pub fn new(config: &StackConfig, shape: StackShape, key: Key, device: &B::Device) -> Self {
         let (instances, layer_scheme) = config.schemes();
-        let position_shape = config.position_shape(shape.form);
         let key_of = |idx: usize| key.named("position").child(idx as u64);
         let schemes = instances.iter().enumerate();
-        let schemes =
-            schemes.map(|(idx, scheme)| scheme.init(&position_shape, key_of(idx), device)).collect();
+        let schemes = schemes
+            .map(|(idx, scheme)| scheme.init(&config.shape_of(scheme, shape.form), key_of(idx), device))
+            .collect();
         Self::with_schemes(config, shape, schemes, layer_scheme, key, device)
     }
 }
@@ -122,29 +134,45 @@ impl<B: Backend, P: PositionScheme<B>> Stack<B, P> {
         assert_eq!(layer_scheme.len(), config.n_layers, "one scheme index per layer");
         assert!(layer_scheme.iter().all(|&idx| idx < schemes.len()), "scheme index out of range");
         let extra_width: usize = schemes.iter().map(|scheme| scheme.scheme().extra_width()).sum();
+        let width = config.embedding_width();
         let embeddings = EmbeddingsConfig {
             vocab_size: shape.vocab_size,
-            width: config.d_model - extra_width,
+            width: width - extra_width,
             n_segments: config.n_segments,
-            scale: match config.embedding_scale {
-                EmbeddingScale::One => 1.0,
-                EmbeddingScale::SqrtDModel => (config.d_model as f64).sqrt(),
-            },
+            scale: config.embedding_factor(),
             init_std: config.init_std,
         };
-        let norm = || Norm::new(config.norm, config.d_model, config.norm_eps, device);
+        let mut embeddings = embeddings.init(key.named("embeddings"), device);
+        if shape.cross_attention && config.token_tables == TokenTables::Shared {
+            embeddings.tokens = None;
+        }
+        let projection = config.embedding_projection;
+        let linear =
+            |dims, bias, name: &str| Linear::new(dims, bias, config.init_std, key.named(name), device);
+        let is_factorised = matches!(projection, EmbeddingProjection::Factorised { .. });
+        let in_and_out = matches!(projection, EmbeddingProjection::InAndOut { .. });
+        let layer_block = config.layer_blocks();
         let block_key = |layer: usize| key.named("layers").child(layer as u64);
         let head_factor = |layer: usize| schemes[layer_scheme[layer]].scheme().head_factor();
-        let block =
-            |layer| Block::new(config, head_factor(layer), shape.cross_attention, block_key(layer), device);
-        let layers = (0..config.n_layers).map(block).collect();
+        let block = |idx| {
+            let layer = layer_block.iter().position(|&block| block == idx).unwrap_or(idx);
+            Block::new(config, layer, head_factor(layer), shape.cross_attention, block_key(layer), device)
+        };
+        let layers = (0..config.n_blocks()).map(block).collect();
+        let norm_width = if is_factorised { width } else { config.d_model };
         Self {
-            embeddings: embeddings.init(key.named("embeddings"), device),
+            embeddings,
             schemes,
-            embedding_norm: config.embedding_norm.then(norm),
+            embedding_norm: config.embedding_norm.then(|| Norm::of(config, norm_width, device)),
+            embedding_proj: projection
+                .width()
+                .map(|width| linear([width, config.d_model], is_factorised, "embedding_proj")),
             layers,
-            final_norm: (config.residual != Residual::Post).then(norm),
+            final_norm: config.residual.has_final_norm().then(|| Norm::of(config, config.d_model, device)),
+            output_proj: in_and_out.then(|| linear([config.d_model, width], false, "output_proj")),
+            layer_block,
             layer_scheme,
+            projects_tokens: in_and_out,
             causal: shape.form == Form::Causal,
             dropout: config.dropout,
         }
@@ -152,7 +180,17 @@ impl<B: Backend, P: PositionScheme<B>> Stack<B, P> {
 
     /// An empty cache for this stack.
     pub fn new_cache(&self) -> KvCache<B> {
-        KvCache::new(self.layers.len(), self.schemes.len())
+        KvCache::new(self.n_layers(), self.schemes.len())
+    }
+
+    /// Where its parameters lie.
+    pub fn device(&self) -> B::Device {
+        self.layers.first().map(|block| block.attn.q_proj.weight.device()).unwrap_or_default()
+    }
+
+    /// Number of layers, which may share blocks.
+    pub fn n_layers(&self) -> usize {
+        self.layer_block.len()
     }
 
     /// Encodes the tokens of a batch, after those in the cache if there is one.
@@ -166,7 +204,8 @@ impl<B: Backend, P: PositionScheme<B>> Stack<B, P> {
     /// If a position is past the limit of a scheme, or a segment id past the table.
     ///
     /// # Panics
-    /// If a stack with cross-attention gets no memory or one without gets some, or the cache is of another stack or batch.
+    /// If a stack with cross-attention gets no memory or one without gets some, or the cache is of another stack or batch, or
+    /// a stack without a token table gets none in the memory.
     ///
     /// # Example
     /// ```
@@ -194,11 +233,11 @@ impl<B: Backend, P: PositionScheme<B>> Stack<B, P> {
         self.check_memory(memory);
         let device = batch.ids.device();
         let plan = self.plan(&batch.tokens, cache.as_deref(), key)?;
-        let mut x = self.embed(batch, &plan)?;
+        let mut x = self.embed(batch, memory.and_then(|memory| memory.tokens.clone()), &plan)?;
         // From here on nothing fails: a refused pass leaves the cache as it was.
         let shared = self.shared(&plan, memory, &device);
         let prepared = self.prepare_all(&shared, &device);
-        for layer in 0..self.layers.len() {
+        for layer in 0..self.n_layers() {
             let cache = cache.as_deref_mut().map(|cache| &mut cache.layers[layer]);
             x = self.run_block(layer, x, &shared, &prepared[self.scheme_of(layer)], cache);
         }
@@ -256,20 +295,33 @@ impl<B: Backend, P: PositionScheme<B>> Stack<B, P> {
         Ok(Plan { tokens, seen, sides, key })
     }
 
-    pub(crate) fn embed(&self, batch: &TokenBatch<B>, plan: &Plan) -> Result<Tensor<B, 3>, EmbeddingError> {
-        let mut x = self.embeddings.forward(batch)?; // [batch, q, d_model − extra width]
+    /// `table` is the token table of a stack that has none of its own.
+    pub(crate) fn embed(
+        &self,
+        batch: &TokenBatch<B>,
+        table: Option<Tensor<B, 2>>,
+        plan: &Plan,
+    ) -> Result<Tensor<B, 3>, EmbeddingError> {
+        let mut x = self.embeddings.look_up(batch, table)?; // [batch, q, width − extra width]
+        if let Some(proj) = self.embedding_proj.as_ref().filter(|_| self.projects_tokens) {
+            x = proj.forward(x); // [batch, q, d_model]
+        }
         // What is appended comes first, so that what is added finds the whole width.
         let by_width = |appends: bool| {
             let schemes = self.schemes.iter().map(PositionScheme::scheme).zip(&plan.sides);
             schemes.filter(move |(scheme, _)| (scheme.extra_width() > 0) == appends)
         };
         for (scheme, (queries, _)) in by_width(true).chain(by_width(false)) {
-            x = scheme.embed(x, queries); // [batch, q, d_model] in the end
+            x = scheme.embed(x, queries); // [batch, q, width] in the end
         }
         if let Some(norm) = &self.embedding_norm {
             x = norm.forward(x);
         }
-        Ok(ops::dropout(x, self.dropout, plan.key.map(|key| key.named("embedding"))))
+        x = ops::dropout(x, self.dropout, plan.key.map(|key| key.named("embedding")));
+        Ok(match self.embedding_proj.as_ref().filter(|_| !self.projects_tokens) {
+            Some(proj) => proj.forward(x), // [batch, q, d_model]
+            None => x,
+        })
     }
 
     pub(crate) fn shared<'a>(
@@ -319,13 +371,17 @@ impl<B: Backend, P: PositionScheme<B>> Stack<B, P> {
             layer,
             key: shared.key.map(|key| key.named("layers").child(layer as u64)),
         };
-        self.layers[layer].forward(x, &at, cache)
+        self.layers[self.layer_block[layer]].forward(x, &at, cache)
     }
 
     /// What comes after the last block.
     pub(crate) fn finish(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        match &self.final_norm {
+        let x = match &self.final_norm {
             Some(norm) => norm.forward(x),
+            None => x,
+        };
+        match &self.output_proj {
+            Some(proj) => proj.forward(x),
             None => x,
         }
     }

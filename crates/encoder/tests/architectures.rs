@@ -13,7 +13,7 @@ use locus_embedding::position::{
 };
 use locus_embedding::{TokenBatch, Tokens};
 use locus_encoder::{
-    Activation, EmbeddingScale, EncoderDecoder, NormKind, Residual, Stack, StackConfig, StackShape,
+    Activation, Bias, EmbeddingScale, EncoderDecoder, NormKind, Residual, Stack, StackConfig, StackShape,
 };
 use locus_testkit::{Golden, assert_close, on_backends, worst};
 
@@ -69,7 +69,7 @@ fn llama() -> StackConfig {
         activation: Activation::Swiglu,
         norm: NormKind::RmsNorm,
         norm_eps: 1e-6,
-        bias: false,
+        bias: Bias::NONE,
         position: rotary(1.0),
         ..base()
     }
@@ -99,7 +99,7 @@ fn t5(activation: Activation, score_scale: T5Scale, embedding_scale: EmbeddingSc
         activation,
         norm: NormKind::RmsNorm,
         norm_eps: 1e-6,
-        bias: false,
+        bias: Bias::NONE,
         embedding_scale,
         position: PositionConfig::T5(T5Config {
             n_buckets: 8,

@@ -30,7 +30,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         ..StackConfig::default()
     };
     let (vocab_size, n_labels) = (100, 5);
-    let head = HeadConfig::TokenClassification { n_labels, decoding: Default::default() };
+    let head = HeadConfig::TokenClassification {
+        n_labels,
+        decoding: Default::default(),
+        layers: Default::default(),
+    };
     let model = TaskModel::<Backend>::new(&head, &stack, vocab_size, Key::new(42), &device);
 
     // One sentence of ten tokens, each with a label.

@@ -34,6 +34,8 @@ pub enum Labels {
     MultiHot(Vec<i32>),
     /// A number per row, `[batch]`.
     Values(Vec<f32>),
+    /// Where an answer starts and ends, `[batch]`: columns of the row, both inclusive.
+    Spans(Vec<[i32; 2]>),
     /// A target text: what the decoder reads, and what it should say next, `[batch · target seq]`.
     Target {
         /// The decoder's input.
@@ -51,6 +53,7 @@ impl Labels {
             Self::PerRow(_) => "a label per row",
             Self::MultiHot(_) => "a yes or no per row and label",
             Self::Values(_) => "a number per row",
+            Self::Spans(_) => "a start and an end per row",
             Self::Target { .. } => "a target text",
         }
     }

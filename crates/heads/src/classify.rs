@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::backward::through_stack;
 use crate::batch::{classification_loss, multi_label_loss, regression_loss};
 use crate::tag::count_tokens;
+use crate::transform::Transform;
 use crate::{GradientCheckpointing, HeadError, Labels, LossOptions, LossSum, TaskBatch, Trainable};
 
 /// How the vectors of a row become one.
@@ -59,11 +60,13 @@ impl Objective {
     }
 }
 
-/// An encoder with a linear layer on the pooled row.
+/// An encoder, or a decoder, with a linear layer on the pooled row.
 #[derive(Module, Debug)]
 pub struct SequenceClassifier<B: Backend, P = Position<B>> {
     /// The encoder.
     pub encoder: Stack<B, P>,
+    /// What stands between the encoder and the classifier.
+    pub transform: Option<Transform<B>>,
     /// `[d_model, n_labels]`.
     pub classifier: Linear<B>,
     #[module(skip)]
@@ -93,7 +96,7 @@ impl<B: Backend, P: PositionScheme<B>> SequenceClassifier<B, P> {
     /// use locus_heads::{HeadConfig, TaskModel};
     /// # fn main() -> Result<(), locus_heads::HeadError> {
     /// let stack = StackConfig { d_model: 8, n_heads: 2, ..StackConfig::default() };
-    /// let head = HeadConfig::SequenceClassification { n_labels: 5, pooling: Default::default() };
+    /// let head = HeadConfig::SequenceClassification { n_labels: 5, pooling: Default::default(), layers: Default::default() };
     /// let model = TaskModel::<NdArray>::new(&head, &stack, 9, Key::new(1), &Default::default());
     /// let TaskModel::SequenceClassifier(model) = model else { unreachable!() };
     /// let tokens = Tokens::new([1, 3], vec![1, 8, 2], vec![true; 3], None)?;
@@ -105,14 +108,17 @@ impl<B: Backend, P: PositionScheme<B>> SequenceClassifier<B, P> {
         Ok(self.classify(x, tokens, key))
     }
 
-    fn batch(&self, tokens: &Tokens) -> Result<TokenBatch<B>, HeadError> {
+    pub(crate) fn batch(&self, tokens: &Tokens) -> Result<TokenBatch<B>, HeadError> {
         let device = self.classifier.weight.device();
         Ok(TokenBatch::from_host(tokens.clone(), self.vocab_size, &device)?)
     }
 
     /// `[batch, seq, d_model]` → `[batch, n_labels]`.
-    fn classify(&self, x: Tensor<B, 3>, tokens: &Tokens, key: Option<Key>) -> Tensor<B, 2> {
-        let x = self.pool(x, tokens); // [batch, d_model]
+    pub(crate) fn classify(&self, x: Tensor<B, 3>, tokens: &Tokens, key: Option<Key>) -> Tensor<B, 2> {
+        let mut x = self.pool(x, tokens); // [batch, d_model]
+        if let Some(transform) = &self.transform {
+            x = transform.forward(x);
+        }
         self.classifier.forward(ops::dropout(x, self.dropout, key.map(|key| key.named("head"))))
     }
 

@@ -4,32 +4,48 @@
 //! |---|---|---|
 //! | [`TokenClassifier`] | encoder | one per token (NER, slot filling), with a [`Crf`] where asked for |
 //! | [`SequenceClassifier`] | encoder | per row one (sentiment, intent), any number (emotions), or a number (rating) |
+//! | [`QuestionAnswerer`] | encoder | where an answer starts and ends |
+//! | [`MaskedLm`] | encoder | the token behind a mask |
 //! | [`CausalLm`] | decoder | the next token |
 //! | [`Seq2Seq`] | encoder–decoder | the next target token |
+//!
+//! A classifier may stand on a decoder too, with or without a [`Transform`] between (BERT's pooler). [`Bare`] is a stack alone.
 //!
 //! [`TaskModel`] holds any of them, so that a program which trains, loads and serves all tasks is compiled once.
 //! [`Trainable`] is what a training loop needs of a model, and no more.
 
 mod backward;
+mod bare;
 mod batch;
 mod causal_lm;
 mod chain;
 mod classify;
 mod crf;
 mod error;
+mod forward;
 pub mod generate;
+mod masked_lm;
+mod output;
 mod pack;
+mod question;
 mod seq2seq;
 mod tag;
 mod task;
+mod transform;
 
 pub use backward::GradientCheckpointing;
+pub use bare::Bare;
 pub use batch::{Labels, LossOptions, LossSum, TaskBatch, Trainable};
 pub use causal_lm::CausalLm;
 pub use chain::Chain;
 pub use classify::{Objective, Pooling, SequenceClassifier};
 pub use crf::Crf;
 pub use error::HeadError;
+pub use forward::{HostArray, Outputs};
+pub use masked_lm::MaskedLm;
+pub use output::OutputConfig;
+pub use question::QuestionAnswerer;
 pub use seq2seq::Seq2Seq;
 pub use tag::{TagDecoding, TokenClassifier};
-pub use task::{HeadConfig, TaskModel};
+pub use task::{ClassifierConfig, HeadConfig, TaskModel};
+pub use transform::{HeadActivation, Transform, TransformConfig};

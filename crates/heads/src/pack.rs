@@ -1,9 +1,9 @@
 //! Models with bf16 or int8 weights, for inference.
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::tensor::{Tensor, backend::Backend};
 use locus_backend::packed::{PackError, Packed, Precision};
-use locus_encoder::{Linear, Stack};
+use locus_encoder::{EncoderDecoder, Linear};
 
 use crate::TaskModel;
 
@@ -29,7 +29,7 @@ impl<B: Backend, P: Module<B>> TaskModel<B, P> {
     /// use locus_heads::{HeadConfig, TaskModel};
     /// # fn main() -> Result<(), locus_backend::packed::PackError> {
     /// let stack = StackConfig { d_model: 8, n_heads: 2, ..StackConfig::default() };
-    /// let head = HeadConfig::CausalLm { tied: true };
+    /// let head = HeadConfig::CausalLm { tied: true, output: Default::default() };
     /// let mut model = TaskModel::<NdArray>::new(&head, &stack, 9, Key::new(1), &Default::default());
     /// model.pack(Precision::Bf16)?;
     /// assert!(model.is_packed());
@@ -45,14 +45,24 @@ impl<B: Backend, P: Module<B>> TaskModel<B, P> {
                 model.encoder.pack(precision)?;
                 classifier(&mut model.classifier, precision)
             }
+            Self::QuestionAnswerer(model) => model.encoder.pack(precision),
+            Self::MaskedLm(model) => {
+                model.encoder.pack(precision)?;
+                let table = model.encoder.embeddings.tokens.as_ref();
+                output(&mut model.lm_head, &mut model.tied, table, precision)
+            }
             Self::CausalLm(model) => {
                 model.decoder.pack(precision)?;
-                output(&mut model.lm_head, &mut model.tied, &model.decoder, precision)
+                let table = model.decoder.embeddings.tokens.as_ref();
+                output(&mut model.lm_head, &mut model.tied, table, precision)
             }
             Self::Seq2Seq(model) => {
                 model.body.pack(precision)?;
-                output(&mut model.lm_head, &mut model.tied, &model.body.decoder, precision)
+                let EncoderDecoder { encoder, decoder } = &model.body;
+                let table = decoder.embeddings.tokens.as_ref().or(encoder.embeddings.tokens.as_ref());
+                output(&mut model.lm_head, &mut model.tied, table, precision)
             }
+            Self::Bare(model) => model.encoder.pack(precision),
         }
     }
 
@@ -61,6 +71,9 @@ impl<B: Backend, P: Module<B>> TaskModel<B, P> {
         let stack = match self {
             Self::TokenClassifier(model) => &model.encoder,
             Self::SequenceClassifier(model) => &model.encoder,
+            Self::QuestionAnswerer(model) => &model.encoder,
+            Self::MaskedLm(model) => &model.encoder,
+            Self::Bare(model) => &model.encoder,
             Self::CausalLm(model) => &model.decoder,
             Self::Seq2Seq(model) => &model.body.decoder,
         };
@@ -72,19 +85,19 @@ fn classifier<B: Backend>(linear: &mut Linear<B>, precision: Precision) -> Resul
     if linear.weight.dims().iter().product::<usize>() < LARGE { Ok(()) } else { linear.pack(precision) }
 }
 
-fn output<B: Backend, P>(
+fn output<B: Backend>(
     lm_head: &mut Option<Linear<B>>,
     tied: &mut Option<Packed>,
-    decoder: &Stack<B, P>,
+    table: Option<&Param<Tensor<B, 2>>>,
     precision: Precision,
 ) -> Result<(), PackError> {
-    match lm_head {
-        Some(lm_head) => lm_head.pack(precision)?,
-        None if tied.is_none() => {
-            let table: Tensor<B, 2> = decoder.embeddings.tokens.val(); // [vocab_size, d_model]
-            *tied = Some(Packed::new(table.transpose(), precision)?);
+    match (lm_head, table) {
+        (Some(lm_head), _) => lm_head.pack(precision)?,
+        // [vocab_size, d_model]
+        (None, Some(table)) if tied.is_none() => {
+            *tied = Some(Packed::new(table.val().transpose(), precision)?);
         }
-        None => {}
+        _ => {}
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Sequence to sequence: a target text from a source text.
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
@@ -11,7 +11,7 @@ use locus_embedding::{TokenBatch, Tokens};
 use locus_encoder::{EncoderDecoder, KvCache, Linear, Memory};
 
 use crate::backward::whole;
-use crate::causal_lm::Output;
+use crate::output::{Output, OutputConfig};
 use crate::tag::count_tokens;
 use crate::{GradientCheckpointing, HeadError, Labels, LossOptions, LossSum, TaskBatch, Trainable};
 
@@ -22,10 +22,14 @@ pub struct Seq2Seq<B: Backend, P = Position<B>> {
     pub body: EncoderDecoder<B, P>,
     /// `[d_model, vocab_size]`; absent where the decoder's token table serves as output too.
     pub lm_head: Option<Linear<B>>,
+    /// `[vocab_size]`; of the token table as output.
+    pub output_bias: Option<Param<Tensor<B, 1>>>,
     /// The token table as output, packed.
     #[module(skip)]
     pub(crate) tied: Option<Packed>,
     pub(crate) vocab_size: usize,
+    #[module(skip)]
+    pub(crate) output: OutputConfig,
     #[module(skip)]
     pub(crate) loss: LossOptions,
 }
@@ -56,7 +60,7 @@ impl<B: Backend, P: PositionScheme<B>> Seq2Seq<B, P> {
     /// use locus_heads::{HeadConfig, TaskModel};
     /// # fn main() -> Result<(), locus_heads::HeadError> {
     /// let stack = StackConfig { d_model: 8, n_heads: 2, ..StackConfig::default() };
-    /// let head = HeadConfig::Seq2Seq { tied: true };
+    /// let head = HeadConfig::Seq2Seq { tied: true, output: Default::default() };
     /// let model = TaskModel::<NdArray>::new(&head, &stack, 9, Key::new(1), &Default::default());
     /// let TaskModel::Seq2Seq(model) = model else { unreachable!() };
     /// let tokens = Tokens::new([1, 3], vec![1, 8, 2], vec![true; 3], None)?;
@@ -88,12 +92,20 @@ impl<B: Backend, P: PositionScheme<B>> Seq2Seq<B, P> {
         Ok(self.output().last_scores(hidden))
     }
 
-    fn output(&self) -> Output<'_, B, P> {
-        Output { decoder: &self.body.decoder, lm_head: self.lm_head.as_ref(), tied: self.tied.as_ref() }
+    pub(crate) fn output(&self) -> Output<'_, B> {
+        let EncoderDecoder { encoder, decoder } = &self.body;
+        Output {
+            table: decoder.embeddings.tokens.as_ref().or(encoder.embeddings.tokens.as_ref()),
+            lm_head: self.lm_head.as_ref(),
+            packed: self.tied.as_ref(),
+            bias: self.output_bias.as_ref(),
+            products: decoder.products(),
+            config: self.output,
+        }
     }
 
-    fn batch(&self, tokens: &Tokens) -> Result<TokenBatch<B>, HeadError> {
-        let device = self.body.decoder.embeddings.tokens.device();
+    pub(crate) fn batch(&self, tokens: &Tokens) -> Result<TokenBatch<B>, HeadError> {
+        let device = self.body.decoder.device();
         Ok(TokenBatch::from_host(tokens.clone(), self.vocab_size, &device)?)
     }
 }
@@ -118,13 +130,15 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for Seq2Seq<B, P> {
     where
         B: AutodiffBackend,
     {
-        if checkpointing == GradientCheckpointing::None {
+        // The gradients of a table that both stacks read are summed in one graph.
+        let shares_table = self.body.decoder.embeddings.tokens.is_none();
+        if checkpointing == GradientCheckpointing::None || shares_table {
             return Ok(whole(self, self.loss(batch, key)?, sums));
         }
         let (target, labels) = target(batch)?;
         let (source, target) = (self.batch(&batch.tokens)?, self.batch(target)?);
         let encoder = self.body.encode_segments(&source, key)?;
-        let memory = Memory { states: encoder.output(), keep: source.tokens.keep.clone() };
+        let memory = self.body.memory(encoder.output(), &source);
         let decoder = self.body.decode_segments(&target, &memory, key)?;
         let loss = self.output().loss(decoder.output(), labels, self.loss.with(key))?;
         let value = loss.clone().inner();

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backward::through_stack;
 use crate::batch::{by_place, classification_loss};
+use crate::transform::Transform;
 use crate::{Crf, GradientCheckpointing, HeadError, Labels, LossOptions, LossSum, TaskBatch, Trainable};
 
 /// How the scores of words become labels.
@@ -33,6 +34,8 @@ pub enum TagDecoding {
 pub struct TokenClassifier<B: Backend, P = Position<B>> {
     /// The encoder.
     pub encoder: Stack<B, P>,
+    /// What stands between the encoder and the classifier.
+    pub transform: Option<Transform<B>>,
     /// `[d_model, n_labels]`.
     pub classifier: Linear<B>,
     /// The scores of steps from label to label, where they are learned.
@@ -64,7 +67,7 @@ impl<B: Backend, P: PositionScheme<B>> TokenClassifier<B, P> {
     /// use locus_heads::{HeadConfig, TaskModel};
     /// # fn main() -> Result<(), locus_heads::HeadError> {
     /// let stack = StackConfig { d_model: 8, n_heads: 2, ..StackConfig::default() };
-    /// let head = HeadConfig::TokenClassification { n_labels: 5, decoding: Default::default() };
+    /// let head = HeadConfig::TokenClassification { n_labels: 5, decoding: Default::default(), layers: Default::default() };
     /// let model = TaskModel::<NdArray>::new(&head, &stack, 9, Key::new(1), &Default::default());
     /// let TaskModel::TokenClassifier(model) = model else { unreachable!() };
     /// let tokens = Tokens::new([1, 3], vec![1, 8, 2], vec![true; 3], None)?;
@@ -76,13 +79,16 @@ impl<B: Backend, P: PositionScheme<B>> TokenClassifier<B, P> {
         Ok(self.classify(x, key))
     }
 
-    fn batch(&self, tokens: &Tokens) -> Result<TokenBatch<B>, HeadError> {
+    pub(crate) fn batch(&self, tokens: &Tokens) -> Result<TokenBatch<B>, HeadError> {
         let device = self.classifier.weight.device();
         Ok(TokenBatch::from_host(tokens.clone(), self.vocab_size, &device)?)
     }
 
     /// `[batch, seq, d_model]` → `[batch, seq, n_labels]`.
-    fn classify(&self, x: Tensor<B, 3>, key: Option<Key>) -> Tensor<B, 3> {
+    pub(crate) fn classify(&self, mut x: Tensor<B, 3>, key: Option<Key>) -> Tensor<B, 3> {
+        if let Some(transform) = &self.transform {
+            x = transform.forward(x);
+        }
         self.classifier.forward(ops::dropout(x, self.dropout, key.map(|key| key.named("head"))))
     }
 

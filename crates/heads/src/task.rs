@@ -3,17 +3,44 @@
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::backend::{AutodiffBackend, Backend};
+use locus_backend::init::Init;
 use locus_backend::ops::Products;
 use locus_backend::rng::Key;
 use locus_embedding::position::{Form, Position, PositionScheme};
-use locus_encoder::{ConfigProblem, EncoderDecoder, Linear, Stack, StackConfig, StackShape};
+use locus_encoder::{
+    ConfigProblem, EmbeddingProjection, EncoderDecoder, Linear, Stack, StackConfig, StackShape,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::classify::Objective;
 use crate::{
-    CausalLm, Crf, GradientCheckpointing, HeadError, LossOptions, LossSum, Pooling, Seq2Seq,
-    SequenceClassifier, TagDecoding, TaskBatch, TokenClassifier, Trainable,
+    Bare, CausalLm, Crf, GradientCheckpointing, HeadError, LossOptions, LossSum, MaskedLm, OutputConfig,
+    Pooling, QuestionAnswerer, Seq2Seq, SequenceClassifier, TagDecoding, TaskBatch, TokenClassifier,
+    Trainable, Transform, TransformConfig,
 };
+
+/// What stands between a stack and the scores of labels.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClassifierConfig {
+    /// Whether the stack is an encoder or a decoder.
+    pub form: Form,
+    /// A layer before the scores.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transform: Option<TransformConfig>,
+    /// Whether labels have a bias.
+    pub bias: bool,
+}
+
+impl Default for ClassifierConfig {
+    fn default() -> Self {
+        Self { form: Form::Bidirectional, transform: None, bias: true }
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
 
 /// Which head, and its parameters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +53,9 @@ pub enum HeadConfig {
         /// How scores of words become labels.
         #[serde(default)]
         decoding: TagDecoding,
+        /// What stands below the scores.
+        #[serde(default, skip_serializing_if = "is_default")]
+        layers: ClassifierConfig,
     },
     /// A label per row.
     SequenceClassification {
@@ -33,6 +63,9 @@ pub enum HeadConfig {
         n_labels: usize,
         /// How the vectors of a row become one.
         pooling: Pooling,
+        /// What stands below the scores.
+        #[serde(default, skip_serializing_if = "is_default")]
+        layers: ClassifierConfig,
     },
     /// Any number of labels per row.
     MultiLabelClassification {
@@ -40,6 +73,9 @@ pub enum HeadConfig {
         n_labels: usize,
         /// How the vectors of a row become one.
         pooling: Pooling,
+        /// What stands below the scores.
+        #[serde(default, skip_serializing_if = "is_default")]
+        layers: ClassifierConfig,
     },
     /// A number per row: `mean + std · output`, so that the output is of order 1.
     Regression {
@@ -49,30 +85,96 @@ pub enum HeadConfig {
         mean: f64,
         /// Their standard deviation.
         std: f64,
+        /// What stands below the number.
+        #[serde(default, skip_serializing_if = "is_default")]
+        layers: ClassifierConfig,
+    },
+    /// Where an answer starts and ends.
+    QuestionAnswering {
+        /// What stands below the scores.
+        #[serde(default, skip_serializing_if = "is_default")]
+        layers: ClassifierConfig,
+    },
+    /// The token behind a mask.
+    MaskedLm {
+        /// Whether the token table serves as output too.
+        tied: bool,
+        /// Whether tokens have a bias.
+        bias: bool,
+        /// What stands below the scores.
+        transform: TransformConfig,
     },
     /// The next token.
     CausalLm {
         /// Whether the token table serves as output too.
         tied: bool,
+        /// What else the scores have.
+        #[serde(default, skip_serializing_if = "is_default")]
+        output: OutputConfig,
     },
     /// A target text.
     Seq2Seq {
         /// Whether the decoder's token table serves as output too.
         tied: bool,
+        /// What else the scores have.
+        #[serde(default, skip_serializing_if = "is_default")]
+        output: OutputConfig,
     },
+    /// Nothing: the vectors of tokens.
+    Bare {
+        /// Whether the stack is an encoder or a decoder.
+        #[serde(default)]
+        form: Form,
+        /// What stands on the first token.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pooler: Option<TransformConfig>,
+    },
+}
+
+/// The forms of a stack alone.
+fn one(form: Form) -> &'static [Form] {
+    match form {
+        Form::Bidirectional => &[Form::Bidirectional],
+        Form::Causal => &[Form::Causal],
+    }
 }
 
 impl HeadConfig {
     /// The forms of attention that the head's stacks use.
     pub fn forms(&self) -> &'static [Form] {
         match self {
-            Self::TokenClassification { .. }
-            | Self::SequenceClassification { .. }
-            | Self::MultiLabelClassification { .. }
-            | Self::Regression { .. } => &[Form::Bidirectional],
+            Self::TokenClassification { layers, .. }
+            | Self::SequenceClassification { layers, .. }
+            | Self::MultiLabelClassification { layers, .. }
+            | Self::Regression { layers, .. }
+            | Self::QuestionAnswering { layers } => one(layers.form),
+            Self::Bare { form, .. } => one(*form),
+            Self::MaskedLm { .. } => &[Form::Bidirectional],
             Self::CausalLm { .. } => &[Form::Causal],
             Self::Seq2Seq { .. } => &[Form::Bidirectional, Form::Causal],
         }
+    }
+
+    /// This head with what stands below the scores in another one of the same kind.
+    #[must_use]
+    pub fn with_layers_of(mut self, other: &Self) -> Self {
+        let of_other = match other {
+            Self::TokenClassification { layers, .. }
+            | Self::SequenceClassification { layers, .. }
+            | Self::MultiLabelClassification { layers, .. }
+            | Self::Regression { layers, .. }
+            | Self::QuestionAnswering { layers } => layers,
+            _ => return self,
+        };
+        if let Self::TokenClassification { layers, .. }
+        | Self::SequenceClassification { layers, .. }
+        | Self::MultiLabelClassification { layers, .. }
+        | Self::Regression { layers, .. }
+        | Self::QuestionAnswering { layers } = &mut self
+        {
+            layers.clone_from(of_other);
+        }
+        self
     }
 
     /// The number of labels that have names; none where labels are tokens or numbers.
@@ -81,7 +183,12 @@ impl HeadConfig {
             Self::TokenClassification { n_labels, .. }
             | Self::SequenceClassification { n_labels, .. }
             | Self::MultiLabelClassification { n_labels, .. } => Some(n_labels),
-            Self::Regression { .. } | Self::CausalLm { .. } | Self::Seq2Seq { .. } => None,
+            Self::Regression { .. }
+            | Self::QuestionAnswering { .. }
+            | Self::MaskedLm { .. }
+            | Self::CausalLm { .. }
+            | Self::Seq2Seq { .. }
+            | Self::Bare { .. } => None,
         }
     }
 
@@ -112,7 +219,23 @@ impl HeadConfig {
             return problems;
         }
         let extra: usize = stack.schemes().0.iter().map(|scheme| scheme.extra_width()).sum();
-        if extra > 0 && matches!(self, Self::CausalLm { tied: true } | Self::Seq2Seq { tied: true }) {
+        let tied = |head: &Self| {
+            matches!(
+                head,
+                Self::CausalLm { tied: true, .. }
+                    | Self::Seq2Seq { tied: true, .. }
+                    | Self::MaskedLm { tied: true, .. }
+            )
+        };
+        let factorised = matches!(stack.embedding_projection, EmbeddingProjection::Factorised { .. });
+        if factorised && tied(self) && !matches!(self, Self::MaskedLm { .. }) {
+            problems.push(ConfigProblem {
+                key: "tied".to_owned(),
+                found: "true".to_owned(),
+                allowed: "false: a factorised token table is narrower than the model".to_owned(),
+            });
+        }
+        if extra > 0 && tied(self) {
             problems.push(ConfigProblem {
                 key: "tied".to_owned(),
                 found: "true".to_owned(),
@@ -136,10 +259,16 @@ pub enum TaskModel<B: Backend, P: Module<B> = Position<B>> {
     TokenClassifier(TokenClassifier<B, P>),
     /// A label, labels or a number per row.
     SequenceClassifier(SequenceClassifier<B, P>),
+    /// Where an answer starts and ends.
+    QuestionAnswerer(QuestionAnswerer<B, P>),
+    /// The token behind a mask.
+    MaskedLm(MaskedLm<B, P>),
     /// The next token.
     CausalLm(CausalLm<B, P>),
     /// A target text.
     Seq2Seq(Seq2Seq<B, P>),
+    /// The vectors of tokens.
+    Bare(Bare<B, P>),
 }
 
 impl<B: Backend> TaskModel<B> {
@@ -155,14 +284,23 @@ impl<B: Backend> TaskModel<B> {
             let shape = StackShape { vocab_size, form, cross_attention: false };
             Stack::new(stack, shape, key.named("stack"), device)
         };
-        let dropout = stack.dropout;
-        let linear = |d_out, bias| {
-            Linear::new([stack.d_model, d_out], bias, stack.init_std, key.named("head"), device)
+        let (dropout, loss) = (stack.dropout, LossOptions::default());
+        let linear = |[d_in, d_out]: [usize; 2], bias| {
+            Linear::new([d_in, d_out], bias, stack.init_std, key.named("head"), device)
         };
-        let of_rows = |objective, d_out, pooling: Pooling| {
+        let scores = |n_labels, layers: &ClassifierConfig| linear([stack.d_model, n_labels], layers.bias);
+        let transform = |config: &TransformConfig, d_out| {
+            Transform::new(config, stack, d_out, key.named("transform"), device)
+        };
+        let below = |layers: &ClassifierConfig| {
+            layers.transform.as_ref().map(|config| transform(config, stack.d_model))
+        };
+        let bias = |exists: bool| exists.then(|| Init::Zeros.param([vocab_size], key, device));
+        let of_rows = |objective, d_out, pooling: Pooling, layers: &ClassifierConfig| {
             Self::SequenceClassifier(SequenceClassifier {
-                encoder: body(Form::Bidirectional),
-                classifier: linear(d_out, true),
+                encoder: body(layers.form),
+                transform: below(layers),
+                classifier: scores(d_out, layers),
                 objective,
                 vocab_size,
                 pooling: pooling as usize,
@@ -170,38 +308,72 @@ impl<B: Backend> TaskModel<B> {
                 loss: LossOptions::default(),
             })
         };
-        match *head {
-            HeadConfig::TokenClassification { n_labels, decoding } => {
+        // An output that is projected back is as wide as token vectors.
+        let out_width = match stack.embedding_projection {
+            EmbeddingProjection::InAndOut { width } => width,
+            _ => stack.d_model,
+        };
+        match head {
+            HeadConfig::TokenClassification { n_labels, decoding, layers } => {
                 Self::TokenClassifier(TokenClassifier {
-                    encoder: body(Form::Bidirectional),
-                    classifier: linear(n_labels, true),
-                    crf: (decoding == TagDecoding::Crf).then(|| Crf::new(n_labels, device)),
-                    decoding,
+                    encoder: body(layers.form),
+                    transform: below(layers),
+                    classifier: scores(*n_labels, layers),
+                    crf: (*decoding == TagDecoding::Crf).then(|| Crf::new(*n_labels, device)),
+                    decoding: *decoding,
                     vocab_size,
                     dropout,
-                    loss: LossOptions::default(),
+                    loss,
                 })
             }
-            HeadConfig::SequenceClassification { n_labels, pooling } => {
-                of_rows(Objective::Class, n_labels, pooling)
+            HeadConfig::SequenceClassification { n_labels, pooling, layers } => {
+                of_rows(Objective::Class, *n_labels, *pooling, layers)
             }
-            HeadConfig::MultiLabelClassification { n_labels, pooling } => {
-                of_rows(Objective::Labels, n_labels, pooling)
+            HeadConfig::MultiLabelClassification { n_labels, pooling, layers } => {
+                of_rows(Objective::Labels, *n_labels, *pooling, layers)
             }
-            HeadConfig::Regression { pooling, .. } => of_rows(Objective::Number, 1, pooling),
-            HeadConfig::CausalLm { tied } => Self::CausalLm(CausalLm {
-                decoder: body(Form::Causal),
-                lm_head: (!tied).then(|| linear(vocab_size, false)),
-                tied: None,
+            HeadConfig::Regression { pooling, layers, .. } => of_rows(Objective::Number, 1, *pooling, layers),
+            HeadConfig::QuestionAnswering { layers } => Self::QuestionAnswerer(QuestionAnswerer {
+                encoder: body(layers.form),
+                transform: below(layers),
+                classifier: scores(2, layers),
                 vocab_size,
-                loss: LossOptions::default(),
+                loss,
             }),
-            HeadConfig::Seq2Seq { tied } => Self::Seq2Seq(Seq2Seq {
-                body: EncoderDecoder::new(stack, vocab_size, key.named("stack"), device),
-                lm_head: (!tied).then(|| linear(vocab_size, false)),
+            HeadConfig::MaskedLm { tied, bias: has_bias, transform: config } => {
+                let width = stack.embedding_width();
+                Self::MaskedLm(MaskedLm {
+                    encoder: body(Form::Bidirectional),
+                    transform: transform(config, width),
+                    lm_head: (!tied).then(|| linear([width, vocab_size], *has_bias)),
+                    output_bias: bias(*tied && *has_bias),
+                    tied: None,
+                    vocab_size,
+                    loss,
+                })
+            }
+            HeadConfig::CausalLm { tied, output } => Self::CausalLm(CausalLm {
+                decoder: body(Form::Causal),
+                lm_head: (!tied).then(|| linear([out_width, vocab_size], output.bias)),
+                output_bias: bias(*tied && output.bias),
                 tied: None,
                 vocab_size,
-                loss: LossOptions::default(),
+                output: *output,
+                loss,
+            }),
+            HeadConfig::Seq2Seq { tied, output } => Self::Seq2Seq(Seq2Seq {
+                body: EncoderDecoder::new(stack, vocab_size, key.named("stack"), device),
+                lm_head: (!tied).then(|| linear([out_width, vocab_size], output.bias)),
+                output_bias: bias(*tied && output.bias),
+                tied: None,
+                vocab_size,
+                output: *output,
+                loss,
+            }),
+            HeadConfig::Bare { form, pooler } => Self::Bare(Bare {
+                encoder: body(*form),
+                transform: pooler.as_ref().map(|config| transform(config, stack.d_model)),
+                vocab_size,
             }),
         }
     }
@@ -214,8 +386,11 @@ impl<B: Backend, P: Module<B>> TaskModel<B, P> {
         *match &mut self {
             Self::TokenClassifier(model) => &mut model.loss,
             Self::SequenceClassifier(model) => &mut model.loss,
+            Self::QuestionAnswerer(model) => &mut model.loss,
+            Self::MaskedLm(model) => &mut model.loss,
             Self::CausalLm(model) => &mut model.loss,
             Self::Seq2Seq(model) => &mut model.loss,
+            Self::Bare(_) => return self,
         } = options;
         self
     }
@@ -232,6 +407,18 @@ impl<B: Backend, P: Module<B>> TaskModel<B, P> {
             Self::SequenceClassifier(model) => {
                 model.encoder.set_products(products);
                 None
+            }
+            Self::QuestionAnswerer(model) => {
+                model.encoder.set_products(products);
+                None
+            }
+            Self::Bare(model) => {
+                model.encoder.set_products(products);
+                None
+            }
+            Self::MaskedLm(model) => {
+                model.encoder.set_products(products);
+                model.lm_head.as_mut()
             }
             Self::CausalLm(model) => {
                 model.decoder.set_products(products);
@@ -256,8 +443,11 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for TaskModel<B, P> {
         match self {
             Self::TokenClassifier(model) => model.loss(batch, key),
             Self::SequenceClassifier(model) => model.loss(batch, key),
+            Self::QuestionAnswerer(model) => model.loss(batch, key),
+            Self::MaskedLm(model) => model.loss(batch, key),
             Self::CausalLm(model) => model.loss(batch, key),
             Self::Seq2Seq(model) => model.loss(batch, key),
+            Self::Bare(model) => model.loss(batch, key),
         }
     }
 
@@ -274,8 +464,11 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for TaskModel<B, P> {
         match self {
             Self::TokenClassifier(model) => model.backward(batch, key, checkpointing, sums),
             Self::SequenceClassifier(model) => model.backward(batch, key, checkpointing, sums),
+            Self::QuestionAnswerer(model) => model.backward(batch, key, checkpointing, sums),
+            Self::MaskedLm(model) => model.backward(batch, key, checkpointing, sums),
             Self::CausalLm(model) => model.backward(batch, key, checkpointing, sums),
             Self::Seq2Seq(model) => model.backward(batch, key, checkpointing, sums),
+            Self::Bare(model) => model.backward(batch, key, checkpointing, sums),
         }
     }
 

@@ -48,23 +48,39 @@ fn target() -> [Labels; 2] {
 
 fn heads() -> Vec<(HeadConfig, [TaskBatch; 2])> {
     let n_labels = 3;
-    let tags = |decoding| HeadConfig::TokenClassification { n_labels, decoding };
-    let class = |pooling| HeadConfig::SequenceClassification { n_labels, pooling };
+    let tags = |decoding| HeadConfig::TokenClassification { n_labels, decoding, layers: Default::default() };
+    let class =
+        |pooling| HeadConfig::SequenceClassification { n_labels, pooling, layers: Default::default() };
     let rows = || batches([Labels::PerRow(vec![1, 0, 2]), Labels::PerRow(vec![2, 1])]);
     let hot =
         [Labels::MultiHot(vec![1, 0, 1, 0, 0, 0, 1, 1, -100]), Labels::MultiHot(vec![0, 1, 0, 1, 1, 1])];
     let values = [Labels::Values(vec![0.5, -1.5, 2.0]), Labels::Values(vec![1.0, 0.25])];
     vec![
-        (HeadConfig::CausalLm { tied: true }, batches(per_token(VOCAB as u64))),
-        (HeadConfig::CausalLm { tied: false }, batches(per_token(VOCAB as u64))),
+        (HeadConfig::CausalLm { tied: true, output: Default::default() }, batches(per_token(VOCAB as u64))),
+        (HeadConfig::CausalLm { tied: false, output: Default::default() }, batches(per_token(VOCAB as u64))),
         (tags(TagDecoding::Independent), batches(per_token(3))),
         (tags(TagDecoding::Crf), batches(per_token(3))),
         (class(Pooling::Mean), rows()),
         (class(Pooling::First), rows()),
-        (HeadConfig::MultiLabelClassification { n_labels, pooling: Pooling::Last }, batches(hot)),
-        (HeadConfig::Regression { pooling: Pooling::Mean, mean: 0.0, std: 1.0 }, batches(values)),
-        (HeadConfig::Seq2Seq { tied: true }, batches(target())),
-        (HeadConfig::Seq2Seq { tied: false }, batches(target())),
+        (
+            HeadConfig::MultiLabelClassification {
+                n_labels,
+                pooling: Pooling::Last,
+                layers: Default::default(),
+            },
+            batches(hot),
+        ),
+        (
+            HeadConfig::Regression {
+                pooling: Pooling::Mean,
+                mean: 0.0,
+                std: 1.0,
+                layers: Default::default(),
+            },
+            batches(values),
+        ),
+        (HeadConfig::Seq2Seq { tied: true, output: Default::default() }, batches(target())),
+        (HeadConfig::Seq2Seq { tied: false, output: Default::default() }, batches(target())),
     ]
 }
 
@@ -156,7 +172,11 @@ fn losses_and_gradients_are_those_of_the_whole_graph<B: AutodiffBackend>(device:
 
 /// A batch without a word to tag asks nothing of the encoder.
 fn a_loss_that_does_not_need_the_stack<B: AutodiffBackend>(device: &B::Device) {
-    let head = HeadConfig::TokenClassification { n_labels: 3, decoding: TagDecoding::Crf };
+    let head = HeadConfig::TokenClassification {
+        n_labels: 3,
+        decoding: TagDecoding::Crf,
+        layers: Default::default(),
+    };
     let model = model::<B>(&head, &stacks()[0], device);
     let batch = TaskBatch { tokens: tokens(&[&[1, 2, 3]]), labels: Labels::PerToken(vec![-100; 3]) };
     let of = |checkpointing| run(&model, std::slice::from_ref(&batch), Key::new(3), checkpointing).1;

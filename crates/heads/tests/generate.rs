@@ -43,7 +43,7 @@ fn config(position: &str) -> StackConfig {
 }
 
 fn causal_lm<B: Backend>(config: &StackConfig, device: &B::Device) -> CausalLm<B> {
-    let head = HeadConfig::CausalLm { tied: false };
+    let head = HeadConfig::CausalLm { tied: false, output: Default::default() };
     assert_eq!(head.check(config), []);
     match TaskModel::new(&head, config, VOCAB, Key::new(3), device) {
         TaskModel::CausalLm(model) => model,
@@ -52,7 +52,7 @@ fn causal_lm<B: Backend>(config: &StackConfig, device: &B::Device) -> CausalLm<B
 }
 
 fn seq2seq<B: Backend>(config: &StackConfig, vocab_size: usize, device: &B::Device) -> Seq2Seq<B> {
-    let head = HeadConfig::Seq2Seq { tied: false };
+    let head = HeadConfig::Seq2Seq { tied: false, output: Default::default() };
     assert_eq!(head.check(config), []);
     match TaskModel::new(&head, config, vocab_size, Key::new(3), device) {
         TaskModel::Seq2Seq(model) => model,
@@ -96,7 +96,7 @@ fn configs<B: Backend>(device: &B::Device) -> Vec<(String, StackConfig)> {
 
 /// Whether the scheme is for encoders too.
 fn encodes(config: &StackConfig) -> bool {
-    HeadConfig::Seq2Seq { tied: false }.check(config).is_empty()
+    HeadConfig::Seq2Seq { tied: false, output: Default::default() }.check(config).is_empty()
 }
 
 // Against full passes.

@@ -120,7 +120,7 @@ fn gpt2<B: Backend>(device: &B::Device) -> CausalLm<B> {
         position: PositionConfig::Learned(LearnedConfig::default()),
         ..base()
     };
-    let head = HeadConfig::CausalLm { tied: true };
+    let head = HeadConfig::CausalLm { tied: true, output: Default::default() };
     let model = TaskModel::new(&head, &config, VOCAB, Key::new(1), device);
     let TaskModel::CausalLm(model) = model else { panic!() };
     Golden::read(path("generation-gpt2.safetensors")).load(model, device)
@@ -133,11 +133,11 @@ fn t5<B: Backend>(device: &B::Device) -> Seq2Seq<B> {
         activation: Activation::Relu,
         norm: NormKind::RmsNorm,
         norm_eps: 1e-6,
-        bias: false,
+        bias: locus_encoder::Bias::NONE,
         position: PositionConfig::T5(position),
         ..base()
     };
-    let head = HeadConfig::Seq2Seq { tied: false };
+    let head = HeadConfig::Seq2Seq { tied: false, output: Default::default() };
     let model = TaskModel::new(&head, &config, VOCAB, Key::new(1), device);
     let TaskModel::Seq2Seq(model) = model else { panic!() };
     Golden::read(path("generation-t5.safetensors")).load(model, device)

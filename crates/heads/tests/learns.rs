@@ -51,7 +51,11 @@ fn token_classifier<B: AutodiffBackend>(device: &B::Device) {
     let labels = Labels::PerToken(vec![0, 1, 2, -100, 2, 0, 1, -100]);
     let batch = TaskBatch { tokens: tokens(&[&[1, 2, 3, 0], &[3, 4, 5, 0]]), labels };
     for decoding in [TagDecoding::Independent, TagDecoding::Crf] {
-        learn::<B>(HeadConfig::TokenClassification { n_labels: 3, decoding }, batch.clone(), device);
+        learn::<B>(
+            HeadConfig::TokenClassification { n_labels: 3, decoding, layers: Default::default() },
+            batch.clone(),
+            device,
+        );
     }
 }
 
@@ -59,7 +63,11 @@ fn sequence_classifier<B: AutodiffBackend>(device: &B::Device) {
     let batch =
         TaskBatch { tokens: tokens(&[&[1, 2, 3, 0], &[3, 4, 5, 7]]), labels: Labels::PerRow(vec![1, 0]) };
     for pooling in [Pooling::Mean, Pooling::First, Pooling::Last] {
-        learn::<B>(HeadConfig::SequenceClassification { n_labels: 2, pooling }, batch.clone(), device);
+        learn::<B>(
+            HeadConfig::SequenceClassification { n_labels: 2, pooling, layers: Default::default() },
+            batch.clone(),
+            device,
+        );
     }
 }
 
@@ -67,18 +75,30 @@ fn multi_label_classifier<B: AutodiffBackend>(device: &B::Device) {
     // The second row has no label, and one cell of the third does not count.
     let labels = Labels::MultiHot(vec![1, 1, 0, 0, 0, 0, 0, 1, -100]);
     let batch = TaskBatch { tokens: tokens(&[&[1, 2, 3, 0], &[3, 4, 5, 7], &[6, 2, 0, 0]]), labels };
-    let head = HeadConfig::MultiLabelClassification { n_labels: 3, pooling: Pooling::Mean };
+    let head = HeadConfig::MultiLabelClassification {
+        n_labels: 3,
+        pooling: Pooling::Mean,
+        layers: Default::default(),
+    };
     learn::<B>(head, batch, device);
 }
 
 fn regressor<B: AutodiffBackend>(device: &B::Device) {
     let labels = Labels::Values(vec![1.5, -0.5, 0.25]);
     let batch = TaskBatch { tokens: tokens(&[&[1, 2, 3, 0], &[3, 4, 5, 7], &[6, 2, 0, 0]]), labels };
-    learn::<B>(HeadConfig::Regression { pooling: Pooling::Mean, mean: 3.0, std: 2.0 }, batch, device);
+    learn::<B>(
+        HeadConfig::Regression { pooling: Pooling::Mean, mean: 3.0, std: 2.0, layers: Default::default() },
+        batch,
+        device,
+    );
 }
 
 fn labels_of_another_kind_are_refused<B: AutodiffBackend>(device: &B::Device) {
-    let head = HeadConfig::MultiLabelClassification { n_labels: 2, pooling: Pooling::Mean };
+    let head = HeadConfig::MultiLabelClassification {
+        n_labels: 2,
+        pooling: Pooling::Mean,
+        layers: Default::default(),
+    };
     let model = TaskModel::<B>::new(&head, &StackConfig::default(), 11, Key::new(1), device);
     let error = |labels| {
         let batch = TaskBatch { tokens: tokens(&[&[1, 2, 3]]), labels };
@@ -92,7 +112,7 @@ fn labels_of_another_kind_are_refused<B: AutodiffBackend>(device: &B::Device) {
     assert_eq!(error(Labels::MultiHot(vec![1])), "expected 2 labels, found 1");
     assert!(error(Labels::MultiHot(vec![1, 2])).starts_with("label 2 at index 1"));
     for (mean, std) in [(f64::NAN, 1.0), (0.0, 0.0), (0.0, f64::INFINITY)] {
-        let head = HeadConfig::Regression { pooling: Pooling::Mean, mean, std };
+        let head = HeadConfig::Regression { pooling: Pooling::Mean, mean, std, layers: Default::default() };
         assert_eq!(head.check(&StackConfig::default()).len(), 1, "{mean} {std}");
     }
 }
@@ -108,10 +128,20 @@ fn loss_options_hold_in_training<B: AutodiffBackend>(device: &B::Device) {
     ];
     let (n_labels, pooling) = (2, Pooling::Mean);
     let cases = [
-        (HeadConfig::SequenceClassification { n_labels, pooling }, Labels::PerRow(vec![1, 1])),
-        (HeadConfig::MultiLabelClassification { n_labels, pooling }, Labels::MultiHot(vec![1, 1, 1, 0])),
         (
-            HeadConfig::TokenClassification { n_labels, decoding: Default::default() },
+            HeadConfig::SequenceClassification { n_labels, pooling, layers: Default::default() },
+            Labels::PerRow(vec![1, 1]),
+        ),
+        (
+            HeadConfig::MultiLabelClassification { n_labels, pooling, layers: Default::default() },
+            Labels::MultiHot(vec![1, 1, 1, 0]),
+        ),
+        (
+            HeadConfig::TokenClassification {
+                n_labels,
+                decoding: Default::default(),
+                layers: Default::default(),
+            },
             Labels::PerToken(vec![1, 1, -100, -100]),
         ),
     ];
@@ -139,14 +169,14 @@ fn loss_options_hold_in_training<B: AutodiffBackend>(device: &B::Device) {
 fn causal_lm<B: AutodiffBackend>(device: &B::Device) {
     let labels = Labels::PerToken(vec![2, 3, 4, 4, 5, 7]);
     let batch = TaskBatch { tokens: tokens(&[&[1, 2, 3], &[3, 4, 5]]), labels };
-    learn::<B>(HeadConfig::CausalLm { tied: true }, batch.clone(), device);
-    learn::<B>(HeadConfig::CausalLm { tied: false }, batch, device);
+    learn::<B>(HeadConfig::CausalLm { tied: true, output: Default::default() }, batch.clone(), device);
+    learn::<B>(HeadConfig::CausalLm { tied: false, output: Default::default() }, batch, device);
 }
 
 fn seq2seq<B: AutodiffBackend>(device: &B::Device) {
     let target = Labels::Target { tokens: tokens(&[&[1, 3, 2], &[1, 5, 4]]), labels: vec![3, 2, 9, 5, 4, 9] };
     let batch = TaskBatch { tokens: tokens(&[&[2, 3, 0, 0], &[4, 5, 0, 0]]), labels: target };
-    learn::<B>(HeadConfig::Seq2Seq { tied: true }, batch, device);
+    learn::<B>(HeadConfig::Seq2Seq { tied: true, output: Default::default() }, batch, device);
 }
 
 on_backends!(

@@ -18,12 +18,20 @@ const PRECISIONS: [(Precision, f32); 2] = [(Precision::Bf16, 0.03), (Precision::
 
 fn heads() -> [HeadConfig; 6] {
     [
-        HeadConfig::TokenClassification { n_labels: 5, decoding: TagDecoding::default() },
-        HeadConfig::SequenceClassification { n_labels: 3, pooling: Pooling::Mean },
-        HeadConfig::CausalLm { tied: true },
-        HeadConfig::CausalLm { tied: false },
-        HeadConfig::Seq2Seq { tied: true },
-        HeadConfig::Seq2Seq { tied: false },
+        HeadConfig::TokenClassification {
+            n_labels: 5,
+            decoding: TagDecoding::default(),
+            layers: Default::default(),
+        },
+        HeadConfig::SequenceClassification {
+            n_labels: 3,
+            pooling: Pooling::Mean,
+            layers: Default::default(),
+        },
+        HeadConfig::CausalLm { tied: true, output: Default::default() },
+        HeadConfig::CausalLm { tied: false, output: Default::default() },
+        HeadConfig::Seq2Seq { tied: true, output: Default::default() },
+        HeadConfig::Seq2Seq { tied: false, output: Default::default() },
     ]
 }
 
@@ -98,7 +106,8 @@ fn scores_are_nearly_those_of_f32<B: AutodiffBackend>(device: &B::Device) {
 
 fn token_by_token_is_all_at_once<B: AutodiffBackend>(device: &B::Device) {
     for (precision, _) in PRECISIONS.into_iter().filter(|_| packs::<B::InnerBackend>(device)) {
-        let mut model = model::<B>(&HeadConfig::CausalLm { tied: true }, device).valid();
+        let mut model =
+            model::<B>(&HeadConfig::CausalLm { tied: true, output: Default::default() }, device).valid();
         model.pack(precision).unwrap();
         let TaskModel::CausalLm(model) = model else { panic!("another head") };
         let ids = [3, 14, 15, 9, 2];
@@ -115,7 +124,9 @@ fn token_by_token_is_all_at_once<B: AutodiffBackend>(device: &B::Device) {
 }
 
 fn a_model_that_is_trained_cannot_be_packed<B: AutodiffBackend>(device: &B::Device) {
-    let error = model::<B>(&HeadConfig::CausalLm { tied: false }, device).pack(Precision::Bf16).unwrap_err();
+    let error = model::<B>(&HeadConfig::CausalLm { tied: false, output: Default::default() }, device)
+        .pack(Precision::Bf16)
+        .unwrap_err();
     assert!(matches!(error, PackError::Backend { .. }));
     assert!(error.to_string().contains("ndarray or flex and no gradients"), "{error}");
 }

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 /// The version of the folder's layout.
 pub const FORMAT_VERSION: u32 = 1;
 
+/// Far above any vocabulary, and small enough to be multiplied with.
+const LARGEST_VOCABULARY: usize = 1 << 24;
+
 /// The configuration of a model folder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -59,7 +62,8 @@ impl ModelConfig {
             self.format_version.to_string(),
             version,
         );
-        unless(self.vocab_size > 0, "vocab_size", "0".to_owned(), "at least 1".to_owned());
+        let (size, allowed) = (self.vocab_size.to_string(), format!("1 to {LARGEST_VOCABULARY}"));
+        unless((1..=LARGEST_VOCABULARY).contains(&self.vocab_size), "vocab_size", size, allowed);
         if let Some(n_labels) = self.head.n_labels() {
             let allowed = format!("{n_labels} names, as many as the head has labels");
             unless(self.labels.len() == n_labels, "labels", format!("{} names", self.labels.len()), allowed);

@@ -27,7 +27,11 @@ fn config(position: &str) -> ModelConfig {
     };
     let labels = ["O", "B-X", "I-X"].map(str::to_owned).to_vec();
     ModelConfig::new(
-        HeadConfig::TokenClassification { n_labels: 3, decoding: Default::default() },
+        HeadConfig::TokenClassification {
+            n_labels: 3,
+            decoding: Default::default(),
+            layers: Default::default(),
+        },
         labels,
         7,
         stack,

@@ -47,7 +47,8 @@ impl Codec {
     /// # Errors
     /// If the tokenizer does not fit the model, the model is too short for a token of text, or labels are doubled.
     pub fn new(config: &ModelConfig, tokenizer: Tokenizer) -> Result<Self, PipelineError> {
-        if tokenizer.vocab_size() != config.vocab_size {
+        // Some tables have rows to spare, so that their size is a round number.
+        if tokenizer.vocab_size() > config.vocab_size {
             let (tokenizer, model) = (tokenizer.vocab_size(), config.vocab_size);
             return Err(PipelineError::WrongTokenizer { tokenizer, model });
         }
@@ -76,8 +77,11 @@ impl Codec {
             HeadConfig::SequenceClassification { .. } => "sequence classification",
             HeadConfig::MultiLabelClassification { .. } => "multi-label classification",
             HeadConfig::Regression { .. } => "regression",
+            HeadConfig::QuestionAnswering { .. } => "question answering",
+            HeadConfig::MaskedLm { .. } => "masked language modelling",
             HeadConfig::CausalLm { .. } => "language modelling",
             HeadConfig::Seq2Seq { .. } => "sequence to sequence",
+            HeadConfig::Bare { .. } => "vectors of tokens",
         }
     }
 
@@ -88,7 +92,11 @@ impl Codec {
             HeadConfig::SequenceClassification { .. } => Kind::Labelled,
             HeadConfig::MultiLabelClassification { .. } => Kind::MultiLabelled,
             HeadConfig::Regression { .. } => Kind::Scored,
-            HeadConfig::CausalLm { .. } => Kind::Text,
+            // Those without a text interface are refused before any example is read.
+            HeadConfig::QuestionAnswering { .. }
+            | HeadConfig::MaskedLm { .. }
+            | HeadConfig::Bare { .. }
+            | HeadConfig::CausalLm { .. } => Kind::Text,
             HeadConfig::Seq2Seq { .. } => Kind::Pairs,
         }
     }
@@ -144,6 +152,9 @@ impl Codec {
                         HeadConfig::MultiLabelClassification { .. } => "texts with any number of labels",
                         HeadConfig::Regression { .. } => "texts with numbers",
                         HeadConfig::CausalLm { .. } => "plain text",
+                        HeadConfig::QuestionAnswering { .. }
+                        | HeadConfig::MaskedLm { .. }
+                        | HeadConfig::Bare { .. } => "token ids (`locus forward`)",
                         HeadConfig::Seq2Seq { .. } => "pairs of source and target",
                     },
                     found: examples.kind().to_string(),

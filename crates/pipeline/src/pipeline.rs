@@ -133,7 +133,19 @@ impl<B: Backend> Pipeline<B> {
     pub fn from_dir(dir: impl AsRef<Path>, device: &B::Device) -> Result<Self, PipelineError> {
         let dir = dir.as_ref();
         let (config, model) = load(dir, device)?;
-        let codec = Codec::new(&config, Tokenizer::from_file(&dir.join(TOKENIZER_FILE))?)?;
+        Self::new(config, model, Tokenizer::from_file(&dir.join(TOKENIZER_FILE))?)
+    }
+
+    /// A model from elsewhere, with its tokenizer.
+    ///
+    /// # Errors
+    /// If they do not fit one another.
+    pub fn new(
+        config: ModelConfig,
+        model: TaskModel<B>,
+        tokenizer: Tokenizer,
+    ) -> Result<Self, PipelineError> {
+        let codec = Codec::new(&config, tokenizer)?;
         Ok(Self { config, codec, model, batch_size: 16 })
     }
 
@@ -159,6 +171,9 @@ impl<B: Backend> Pipeline<B> {
                 self.rows(model, &texts)
             }
             TaskModel::CausalLm(_) | TaskModel::Seq2Seq(_) => self.write(texts, &WriteOptions::default()),
+            TaskModel::QuestionAnswerer(_) | TaskModel::MaskedLm(_) | TaskModel::Bare(_) => {
+                Err(PipelineError::WrongTask { task: self.codec.task(), asked: "answer in text" })
+            }
         }
     }
 

@@ -94,7 +94,7 @@ fn entities_with<B: AutodiffBackend>(decoding: TagDecoding, device: &B::Device) 
     let examples = tagged_examples();
     folder::<B>(
         &dir,
-        HeadConfig::TokenClassification { n_labels: 4, decoding },
+        HeadConfig::TokenClassification { n_labels: 4, decoding, layers: Default::default() },
         TokenizerKind::WordPiece,
         &examples,
         device,
@@ -130,7 +130,11 @@ fn labels_for_every_input<B: AutodiffBackend>(device: &B::Device) {
         line: 1,
     };
     let examples = Examples::Labelled(vec![row("good 好", "pos"), row("bad", "neg")]);
-    let head = HeadConfig::SequenceClassification { n_labels: 2, pooling: Pooling::Mean };
+    let head = HeadConfig::SequenceClassification {
+        n_labels: 2,
+        pooling: Pooling::Mean,
+        layers: Default::default(),
+    };
     folder::<B>(&dir, head, TokenizerKind::Word, &examples, device);
     let pipeline = Pipeline::<B::InnerBackend>::from_dir(&dir, device).unwrap();
     let answers = pipeline.predict(&awkward()).unwrap();
@@ -169,7 +173,11 @@ fn any_number_of_labels_for_every_input<B: AutodiffBackend>(device: &B::Device) 
     };
     let rows = vec![row("good 好", &["joy", "love"]), row("bad", &["fear"]), row("so", &[])];
     let examples = Examples::MultiLabelled(rows);
-    let head = HeadConfig::MultiLabelClassification { n_labels: 3, pooling: Pooling::Mean };
+    let head = HeadConfig::MultiLabelClassification {
+        n_labels: 3,
+        pooling: Pooling::Mean,
+        layers: Default::default(),
+    };
     folder::<B>(&dir, head, TokenizerKind::Word, &examples, device);
     let mut pipeline = Pipeline::<B::InnerBackend>::from_dir(&dir, device).unwrap();
     let labels_of = |pipeline: &Pipeline<B::InnerBackend>| -> Vec<(Vec<ScoredLabel>, BTreeMap<String, f64>)> {
@@ -240,7 +248,8 @@ fn a_number_for_every_input<B: AutodiffBackend>(device: &B::Device) {
     let dir = dir.path().join("m");
     let row = |text: &str, label| Scored { text: text.to_owned(), pair: None, label, line: 1 };
     let examples = Examples::Scored(vec![row("good 好", 110.0), row("bad", 90.0), row("so", 101.0)]);
-    let head = HeadConfig::Regression { pooling: Pooling::Mean, mean: 100.0, std: 8.0 };
+    let head =
+        HeadConfig::Regression { pooling: Pooling::Mean, mean: 100.0, std: 8.0, layers: Default::default() };
     folder::<B>(&dir, head, TokenizerKind::Word, &examples, device);
     let pipeline = Pipeline::<B::InnerBackend>::from_dir(&dir, device).unwrap();
     let texts = awkward();
@@ -275,7 +284,13 @@ fn text_streams_whole<B: AutodiffBackend>(device: &B::Device) {
     let dir = dir.path().join("m");
     // Byte-level tokens of an untrained model make broken characters, which must not panic or be lost.
     let examples = Examples::Text(vec!["你好, world! ".repeat(20)]);
-    folder::<B>(&dir, HeadConfig::CausalLm { tied: true }, TokenizerKind::Bpe, &examples, device);
+    folder::<B>(
+        &dir,
+        HeadConfig::CausalLm { tied: true, output: Default::default() },
+        TokenizerKind::Bpe,
+        &examples,
+        device,
+    );
     let pipeline = Pipeline::<B::InnerBackend>::from_dir(&dir, device).unwrap();
     let sampling = Sampling { temperature: 1.5, ..Sampling::GREEDY };
     for seed in 0..3 {
@@ -300,7 +315,7 @@ fn pieces_are_the_whole_text<B: AutodiffBackend>(_: &B::Device) {
     for kind in [TokenizerKind::Bpe, TokenizerKind::Char, TokenizerKind::Word, TokenizerKind::WordPiece] {
         let tokenizer = Tokenizer::train(kind, 300, false, [&text]).unwrap();
         let config = ModelConfig::new(
-            HeadConfig::CausalLm { tied: true },
+            HeadConfig::CausalLm { tied: true, output: Default::default() },
             Vec::new(),
             tokenizer.vocab_size(),
             StackConfig::default(),
@@ -350,7 +365,10 @@ fn texts(answer: &Prediction) -> Vec<&str> {
 fn a_text_for_every_prompt<B: AutodiffBackend>(device: &B::Device) {
     let mut prompts = awkward();
     prompts.extend(["a".repeat(15), "b".repeat(16), "c".repeat(17), "a b".to_owned()]);
-    for head in [HeadConfig::CausalLm { tied: true }, HeadConfig::Seq2Seq { tied: true }] {
+    for head in [
+        HeadConfig::CausalLm { tied: true, output: Default::default() },
+        HeadConfig::Seq2Seq { tied: true, output: Default::default() },
+    ] {
         let is_lm = matches!(head, HeadConfig::CausalLm { .. });
         let dir = tempfile::tempdir().unwrap();
         let mut pipeline = writer::<B>(&dir.path().join("m"), head, device);
@@ -386,7 +404,11 @@ fn a_text_for_every_prompt<B: AutodiffBackend>(device: &B::Device) {
 
 fn a_text_ends_before_its_stop_string<B: AutodiffBackend>(device: &B::Device) {
     let dir = tempfile::tempdir().unwrap();
-    let pipeline = writer::<B>(&dir.path().join("m"), HeadConfig::CausalLm { tied: true }, device);
+    let pipeline = writer::<B>(
+        &dir.path().join("m"),
+        HeadConfig::CausalLm { tied: true, output: Default::default() },
+        device,
+    );
     let sampling = Sampling { temperature: 1.0, ..Sampling::GREEDY };
     let free = WriteOptions { max_new_tokens: 12, sampling, ..WriteOptions::default() };
     let write = |options: &WriteOptions| {
@@ -430,18 +452,44 @@ fn every_answer_is_that_of_its_text<B: AutodiffBackend>(device: &B::Device) {
     let row =
         |text: &str, label: &str| Labelled { text: text.into(), pair: None, label: label.into(), line: 1 };
     let labelled = Examples::Labelled(vec![row("good 好", "pos"), row("bad", "neg")]);
-    let classes = |n_labels| HeadConfig::SequenceClassification { n_labels, pooling: Pooling::Mean };
+    let classes = |n_labels| HeadConfig::SequenceClassification {
+        n_labels,
+        pooling: Pooling::Mean,
+        layers: Default::default(),
+    };
     let pair = Pair { source: "Mira visited 北京".into(), target: "Lisbon x".into(), line: 1 };
     let tasks = [
-        (HeadConfig::TokenClassification { n_labels: 4, decoding: Default::default() }, tagged_examples()),
-        (classes(2), labelled.clone()),
-        (HeadConfig::MultiLabelClassification { n_labels: 2, pooling: Pooling::Mean }, labelled.clone()),
         (
-            HeadConfig::Regression { pooling: Pooling::Mean, mean: 100.0, std: 8.0 },
+            HeadConfig::TokenClassification {
+                n_labels: 4,
+                decoding: Default::default(),
+                layers: Default::default(),
+            },
+            tagged_examples(),
+        ),
+        (classes(2), labelled.clone()),
+        (
+            HeadConfig::MultiLabelClassification {
+                n_labels: 2,
+                pooling: Pooling::Mean,
+                layers: Default::default(),
+            },
+            labelled.clone(),
+        ),
+        (
+            HeadConfig::Regression {
+                pooling: Pooling::Mean,
+                mean: 100.0,
+                std: 8.0,
+                layers: Default::default(),
+            },
             Examples::Text(vec!["x".into()]),
         ),
-        (HeadConfig::CausalLm { tied: true }, Examples::Text(vec![SENTENCE.repeat(3)])),
-        (HeadConfig::Seq2Seq { tied: true }, Examples::Pairs(vec![pair])),
+        (
+            HeadConfig::CausalLm { tied: true, output: Default::default() },
+            Examples::Text(vec![SENTENCE.repeat(3)]),
+        ),
+        (HeadConfig::Seq2Seq { tied: true, output: Default::default() }, Examples::Pairs(vec![pair])),
     ];
     let mut texts = [awkward(), awkward()].concat();
     texts[8..].reverse();
@@ -484,7 +532,13 @@ fn targets_are_scored<B: AutodiffBackend>(device: &B::Device) {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path().join("m");
     let examples = Examples::Pairs(vec![Pair { source: "a b".into(), target: "b a".into(), line: 1 }]);
-    folder::<B>(&dir, HeadConfig::Seq2Seq { tied: false }, TokenizerKind::Word, &examples, device);
+    folder::<B>(
+        &dir,
+        HeadConfig::Seq2Seq { tied: false, output: Default::default() },
+        TokenizerKind::Word,
+        &examples,
+        device,
+    );
     let pipeline = Pipeline::<B::InnerBackend>::from_dir(&dir, device).unwrap();
     let evaluation = pipeline.evaluate(&examples).unwrap();
     assert!(evaluation.metrics.contains_key("exact_match") && evaluation.score() <= 1.0);
@@ -494,7 +548,11 @@ fn a_label_stands_on_each_word_once<B: AutodiffBackend>(device: &B::Device) {
     let dir = tempfile::tempdir().unwrap();
     let text = vec!["Lisbon"; 50].join(" ");
     let examples = Examples::Tagged(vec![tagged(&text, &vec!["B-LOC"; 50].join(" "))]);
-    let head = HeadConfig::TokenClassification { n_labels: 2, decoding: Default::default() };
+    let head = HeadConfig::TokenClassification {
+        n_labels: 2,
+        decoding: Default::default(),
+        layers: Default::default(),
+    };
     let codec = folder::<B>(&dir.path().join("m"), head, TokenizerKind::Char, &examples, device);
     let items = codec.encode(&examples).unwrap().items;
     let n: usize = items
@@ -513,7 +571,11 @@ fn training_batches_are_a_function_of_seed_epoch_and_index<B: AutodiffBackend>(d
     let examples = Examples::Tagged(
         (0..23).map(|i| tagged(&vec!["x"; i % 5 + 1].join(" "), &vec!["O"; i % 5 + 1].join(" "))).collect(),
     );
-    let head = HeadConfig::TokenClassification { n_labels: 1, decoding: Default::default() };
+    let head = HeadConfig::TokenClassification {
+        n_labels: 1,
+        decoding: Default::default(),
+        layers: Default::default(),
+    };
     let codec = Arc::new(folder::<B>(&dir.path().join("m"), head, TokenizerKind::Word, &examples, device));
     let set = |seed, dropout| {
         let items = codec.encode(&examples).unwrap().items;
@@ -542,7 +604,11 @@ fn evaluation_loss_is_the_training_loss<B: AutodiffBackend>(device: &B::Device) 
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path().join("m");
     let examples = tagged_examples();
-    let head = HeadConfig::TokenClassification { n_labels: 4, decoding: Default::default() };
+    let head = HeadConfig::TokenClassification {
+        n_labels: 4,
+        decoding: Default::default(),
+        layers: Default::default(),
+    };
     let codec = folder::<B>(&dir, head, TokenizerKind::Word, &examples, device);
     let pipeline = Pipeline::<B::InnerBackend>::from_dir(&dir, device).unwrap();
     let items = codec.encode(&examples).unwrap().items;
@@ -558,7 +624,11 @@ fn a_folder_with_another_tokenizer_is_refused<B: AutodiffBackend>(device: &B::De
     let dir = dir.path().join("m");
     folder::<B>(
         &dir,
-        HeadConfig::TokenClassification { n_labels: 4, decoding: Default::default() },
+        HeadConfig::TokenClassification {
+            n_labels: 4,
+            decoding: Default::default(),
+            layers: Default::default(),
+        },
         TokenizerKind::Word,
         &tagged_examples(),
         device,

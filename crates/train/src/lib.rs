@@ -37,7 +37,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let run = tempfile::tempdir()?;
 //! let stack = StackConfig { d_model: 8, n_heads: 2, n_layers: 1, ..StackConfig::default() };
-//! let head = HeadConfig::CausalLm { tied: true };
+//! let head = HeadConfig::CausalLm { tied: true, output: Default::default() };
 //! let model = TaskModel::<Autodiff<NdArray>>::new(&head, &stack, 7, Key::new(1), &Default::default());
 //! let evaluate = |_: &TaskModel<NdArray>| Ok::<_, BoxError>(Evaluation { score: 0.5, ..Default::default() });
 //!

@@ -170,7 +170,11 @@ fn another_run_is_refused_with_all_reasons() {
     let wider = {
         let config =
             locus_encoder::StackConfig { d_model: 20, n_heads: 2, n_layers: 2, ..Default::default() };
-        let head = locus_heads::HeadConfig::TokenClassification { n_labels: 3, decoding: Default::default() };
+        let head = locus_heads::HeadConfig::TokenClassification {
+            n_labels: 3,
+            decoding: Default::default(),
+            layers: Default::default(),
+        };
         locus_heads::TaskModel::<B>::new(
             &head,
             &config,

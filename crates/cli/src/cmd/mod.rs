@@ -5,7 +5,9 @@ pub(crate) mod data;
 pub(crate) mod doctor;
 pub(crate) mod eval;
 pub(crate) mod fetch;
+pub(crate) mod forward;
 pub(crate) mod generate;
+pub(crate) mod hub;
 pub(crate) mod model;
 pub(crate) mod positions;
 pub(crate) mod predict;
@@ -18,6 +20,8 @@ use std::path::Path;
 
 use burn::tensor::backend::Backend;
 use locus_backend::packed::{PackError, Precision};
+use locus_heads::TaskModel;
+use locus_model::{ModelConfig, TOKENIZER_FILE};
 use locus_pipeline::{Pipeline, PipelineError};
 
 use crate::UsageError;
@@ -25,7 +29,12 @@ use crate::args::{InferenceArgs, Weights};
 
 /// A model folder, with the weights held as asked for.
 fn load<B: Backend>(dir: &Path, args: &InferenceArgs, device: &B::Device) -> anyhow::Result<Pipeline<B>> {
-    let mut pipeline = Pipeline::from_dir(dir, device)?;
+    let mut pipeline = if locus_hub::is_checkpoint(dir) {
+        let (config, model) = load_model(dir, device)?;
+        Pipeline::new(config, model, locus_data::Tokenizer::from_file(&dir.join(TOKENIZER_FILE))?)?
+    } else {
+        Pipeline::from_dir(dir, device)?
+    };
     let precision = match args.weights {
         Weights::F32 => return Ok(pipeline),
         Weights::Bf16 => Precision::Bf16,
@@ -36,6 +45,15 @@ fn load<B: Backend>(dir: &Path, args: &InferenceArgs, device: &B::Device) -> any
         error => anyhow::Error::from(error),
     })?;
     Ok(pipeline)
+}
+
+/// The model of a folder of Locus or of a checkpoint.
+fn load_model<B: Backend>(dir: &Path, device: &B::Device) -> anyhow::Result<(ModelConfig, TaskModel<B>)> {
+    if !locus_hub::is_checkpoint(dir) {
+        return Ok(locus_model::load(dir, device)?);
+    }
+    let loaded = locus_hub::load(dir, device)?;
+    Ok((loaded.checkpoint.config, loaded.model))
 }
 
 /// Prints a line to the standard output.

@@ -109,8 +109,18 @@ pub(crate) fn set(table: &mut Table, path: &[String], value: Value) {
     }
     let below = table.entry(key.clone()).or_insert_with(|| Value::Table(Table::new()));
     // `position = "alibi"` gives way to `position.rotary.base`, and the table of one choice to that of another.
-    let is_choice = ["position", "combine", "over", "between", "distances", "warmup", "clip_norm"]
-        .contains(&key.as_str());
+    let is_choice = [
+        "position",
+        "embedding_position",
+        "embedding_projection",
+        "combine",
+        "over",
+        "between",
+        "distances",
+        "warmup",
+        "clip_norm",
+    ]
+    .contains(&key.as_str());
     let other_choice = is_choice && below.as_table().is_some_and(|t| !t.contains_key(&rest[0]));
     if !below.is_table() || other_choice {
         *below = Value::Table(Table::new());

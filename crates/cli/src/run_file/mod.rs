@@ -429,12 +429,22 @@ impl RunFile {
         use locus_heads::HeadConfig;
         let pooling = self.model.pooling;
         match self.task {
-            Task::Ner => HeadConfig::TokenClassification { n_labels, decoding: self.model.decoding },
-            Task::Classify => HeadConfig::SequenceClassification { n_labels, pooling },
-            Task::Multilabel => HeadConfig::MultiLabelClassification { n_labels, pooling },
-            Task::Regression => HeadConfig::Regression { pooling, mean: 0.0, std: 1.0 },
-            Task::Lm => HeadConfig::CausalLm { tied: self.model.tied },
-            Task::Seq2seq => HeadConfig::Seq2Seq { tied: self.model.tied },
+            Task::Ner => HeadConfig::TokenClassification {
+                n_labels,
+                decoding: self.model.decoding,
+                layers: Default::default(),
+            },
+            Task::Classify => {
+                HeadConfig::SequenceClassification { n_labels, pooling, layers: Default::default() }
+            }
+            Task::Multilabel => {
+                HeadConfig::MultiLabelClassification { n_labels, pooling, layers: Default::default() }
+            }
+            Task::Regression => {
+                HeadConfig::Regression { pooling, mean: 0.0, std: 1.0, layers: Default::default() }
+            }
+            Task::Lm => HeadConfig::CausalLm { tied: self.model.tied, output: Default::default() },
+            Task::Seq2seq => HeadConfig::Seq2Seq { tied: self.model.tied, output: Default::default() },
         }
     }
 }

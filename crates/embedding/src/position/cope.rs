@@ -148,6 +148,7 @@ mod tests {
             hidden: &hidden,
             state: None,
             scale: 1.0,
+            projections: None,
         };
         let q = Init::Normal { std: 1.0 }.tensor::<NdArray, 4>([1, 2, 6, 3], Key::new(3), &device);
         let open = T::<4>::full([1, 2, 6, 6], 100.0, &device);

@@ -6,15 +6,14 @@
 //! code). Version 1 is `{ distances = "clipped", span = 512, norm = false }`; the default is version 3.
 //! Convention: the code's, which checkpoints follow: both terms read the row of `i − j`, where the paper writes that of
 //! `j − i` in the second. Buckets are rounded up, unlike T5's. There is no bias with `W_k`: all keys of a query would share it.
-//! Difference: versions 2 and 3 take the layer's own projections of content for `W_k` and `W_q` (`share_att_key`). A scheme
-//! does not see them, since it may be shared by layers, so it has its own, as version 1 does; a checkpoint's are copied into
-//! both (`position_sharing = "per_layer"`) and are then trained apart. Likewise `E`, which the authors' layers share, is of
-//! each instance.
+//! Versions 2 and 3 take the layer's own projections of content for `W_k` and `W_q` (`share_att_key`), which
+//! `projections = "layer"` does, with their biases; the default has matrices of its own, as version 1.
+//! Difference: `E`, which the authors' layers share, is of each instance.
 //! Parameters: `2 · span · d_model`, `d_model · n_heads · d_head` for each term, `n_heads · d_head` for the second,
 //! `2 · d_model` for the norm. Limit: none (distances saturate). Cache: the final key.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{Int, Tensor, backend::Backend};
 use locus_backend::init::Init;
 use locus_backend::ops;
 use locus_backend::rng::Key;
@@ -63,6 +62,17 @@ impl DebertaTerms {
     }
 }
 
+/// Where vectors of distances are projected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DebertaProjections {
+    /// By matrices of the scheme.
+    #[default]
+    Own,
+    /// By the layer's projections of queries and keys (`share_att_key`).
+    Layer,
+}
+
 /// Configuration of [`Deberta`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -73,8 +83,12 @@ pub struct DebertaConfig {
     pub span: usize,
     /// The terms beside that of content to content.
     pub terms: DebertaTerms,
+    /// Where vectors of distances are projected.
+    pub projections: DebertaProjections,
     /// Whether the rows of the table are normalised.
     pub norm: bool,
+    /// What is added to the variance in their norm.
+    pub norm_eps: f64,
     /// Standard deviation of the initial values.
     pub init_std: f64,
 }
@@ -85,7 +99,9 @@ impl Default for DebertaConfig {
             distances: DebertaDistances::Log { max_distance: 512 },
             span: 256,
             terms: DebertaTerms::default(),
+            projections: DebertaProjections::default(),
             norm: true,
+            norm_eps: 1e-7,
             init_std: 0.02,
         }
     }
@@ -102,8 +118,14 @@ impl SchemeConfig for DebertaConfig {
         }
     }
 
-    fn check(&self, _shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
+    fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         PositionProblem::positive(self.init_std, problems, "init_std");
+        PositionProblem::positive(self.norm_eps, problems, "norm_eps");
+        if self.projections == DebertaProjections::Layer {
+            let (n, kv) = (shape.n_heads, shape.n_kv_heads);
+            let allowed = format!("own: {kv} heads of keys are not the {n} of queries");
+            PositionProblem::unless(n == kv, problems, "projections", "layer", &allowed);
+        }
         PositionProblem::unless(self.span > 0, problems, "span", self.span, "at least 1");
         if let DebertaDistances::Log { max_distance } = self.distances {
             PositionProblem::unless(self.span >= 4, problems, "span", self.span, "at least 4 with log");
@@ -118,7 +140,8 @@ impl DebertaConfig {
     pub(super) fn init<B: Backend>(&self, shape: &PositionShape, key: Key, device: &B::Device) -> Deberta<B> {
         let (init, width) = (Init::Normal { std: self.init_std }, shape.n_heads * shape.d_head);
         let weight = |name: &str| init.param([shape.d_model, width], key.named(name), device);
-        let (c2p, p2c) = (self.terms.content_to_position(), self.terms.position_to_content());
+        let own = self.projections == DebertaProjections::Own;
+        let (c2p, p2c) = (own && self.terms.content_to_position(), own && self.terms.position_to_content());
         Deberta {
             table: init.param([2 * self.span, shape.d_model], key.named("table"), device),
             gamma: self.norm.then(|| Init::Ones.param([shape.d_model], key, device)),
@@ -127,6 +150,8 @@ impl DebertaConfig {
             query_weight: p2c.then(|| weight("query_weight")),
             query_bias: p2c.then(|| Init::Zeros.param([width], key, device)),
             distances: self.distances,
+            terms: self.terms,
+            norm_eps: self.norm_eps,
             n_heads: shape.n_heads,
         }
     }
@@ -149,11 +174,11 @@ pub struct Deberta<B: Backend> {
     pub query_bias: Option<Param<Tensor<B, 1>>>,
     #[module(skip)]
     distances: DebertaDistances,
+    #[module(skip)]
+    terms: DebertaTerms,
+    norm_eps: f64,
     n_heads: usize,
 }
-
-/// The authors' constant under the root of the norm.
-const EPS: f64 = 1e-7;
 
 /// The bucket of a distance `query − key` of versions 2 and 3, with the sign of the distance; `span` buckets on each side,
 /// farther ones past them.
@@ -173,8 +198,22 @@ pub fn deberta_bucket(distance: f64, span: usize, max_distance: usize) -> f64 {
 #[derive(Debug)]
 struct OfPass<B: Backend> {
     distances: Distances<B>,
+    /// The vectors before projection, `[columns, d_model]`, or all of the table, `[2 · span, d_model]`.
+    rows: Tensor<B, 2>,
+    /// The row of each column, where the rows are all of the table.
+    columns: Option<Tensor<B, 1, Int>>,
     keys: Option<Tensor<B, 3>>,
     queries: Option<Tensor<B, 3>>,
+}
+
+impl<B: Backend> OfPass<B> {
+    /// `[heads, rows, d_head]` → `[heads, columns, d_head]`.
+    fn of_columns(&self, projected: Tensor<B, 3>) -> Tensor<B, 3> {
+        match &self.columns {
+            Some(columns) => projected.select(1, columns.clone()),
+            None => projected,
+        }
+    }
 }
 
 impl<B: Backend> Deberta<B> {
@@ -214,19 +253,21 @@ impl<B: Backend> Scheme<B> for Deberta<B> {
         let whole = distances.columns.len() > n_rows;
         let mut rows = if whole { self.table.val() } else { self.table.val().select(0, columns.clone()) };
         if let (Some(gamma), Some(beta)) = (&self.gamma, &self.beta) {
-            rows = ops::layer_norm(rows, gamma.val(), beta.val(), EPS);
+            rows = ops::layer_norm(rows, gamma.val(), beta.val(), self.norm_eps);
         }
         let keys = self.key_weight.as_ref().map(|weight| self.project(rows.clone(), weight.val(), None));
         let bias = self.query_bias.as_ref().map(Param::val);
-        let queries = self.query_weight.as_ref().map(|weight| self.project(rows, weight.val(), bias));
-        let of_columns =
-            |vectors: Tensor<B, 3>| if whole { vectors.select(1, columns.clone()) } else { vectors };
-        let (keys, queries) = (keys.map(of_columns), queries.map(of_columns));
-        Prepared::new(OfPass { distances, keys, queries })
+        let queries = self.query_weight.as_ref().map(|weight| self.project(rows.clone(), weight.val(), bias));
+        let mut of_pass =
+            OfPass { distances, rows, columns: whole.then_some(columns), keys: None, queries: None };
+        of_pass.keys = keys.map(|keys| of_pass.of_columns(keys));
+        of_pass.queries = queries.map(|queries| of_pass.of_columns(queries));
+        Prepared::new(of_pass)
     }
 
     fn score_scale(&self, d_head: usize, _pass: &Pass<'_>) -> ScoreScale {
-        let terms = usize::from(self.key_weight.is_some()) + usize::from(self.query_weight.is_some());
+        let terms =
+            usize::from(self.terms.content_to_position()) + usize::from(self.terms.position_to_content());
         ScoreScale::Uniform(1.0 / ((d_head * (1 + terms)) as f64).sqrt())
     }
 
@@ -235,9 +276,23 @@ impl<B: Backend> Scheme<B> for Deberta<B> {
     }
 
     fn score_terms(&self, q: &Tensor<B, 4>, k: &Tensor<B, 4>, at: &LayerPass<'_, B>) -> Option<Tensor<B, 4>> {
-        let OfPass { distances, keys, queries } = at.prepared.get::<OfPass<B>>();
-        let c2p = keys.as_ref().map(|keys| distances.by_query(q.clone() * at.scale, keys.clone()));
-        let p2c = queries.as_ref().map(|queries| distances.by_key(k.clone() * at.scale, queries.clone()));
+        let of_pass = at.prepared.get::<OfPass<B>>();
+        let OfPass { distances, rows, keys, queries, .. } = of_pass;
+        // Without matrices of its own: through the layer's.
+        let through = |wanted: bool, (weight, bias): (&Param<Tensor<B, 2>>, Option<&Param<Tensor<B, 1>>>)| {
+            let projected = || self.project(rows.clone(), weight.val(), bias.map(Param::val));
+            wanted.then(|| of_pass.of_columns(projected()))
+        };
+        let of_layer = at.projections.filter(|_| self.key_weight.is_none() && self.query_weight.is_none());
+        let (of_keys, of_queries) = of_layer.map_or((None, None), |layer| {
+            (
+                through(self.terms.content_to_position(), layer.k),
+                through(self.terms.position_to_content(), layer.q),
+            )
+        });
+        let (keys, queries) = (keys.as_ref().or(of_keys.as_ref()), queries.as_ref().or(of_queries.as_ref()));
+        let c2p = keys.map(|keys| distances.by_query(q.clone() * at.scale, keys.clone()));
+        let p2c = queries.map(|queries| distances.by_key(k.clone() * at.scale, queries.clone()));
         match (c2p, p2c) {
             (Some(c2p), Some(p2c)) => Some(c2p + p2c),
             (one, other) => one.or(other),

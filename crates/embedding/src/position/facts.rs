@@ -167,6 +167,7 @@ fn cached<B: Backend>(scheme: &dyn Scheme<B>, shape: &PositionShape, device: &B:
                 hidden: &hidden,
                 state: None,
                 scale: 1.0,
+                projections: None,
             };
             let heads = Tensor::zeros([1, shape.n_heads, 1, shape.d_head], device);
             scheme.rotate(heads.clone(), heads, &at).views.iter().map(|(_, k)| k.dims()[3]).sum()

@@ -75,7 +75,9 @@ pub use cape::{Cape, CapeConfig};
 pub use config::{PositionProblem, PositionShape};
 pub use cope::{CoPe, CoPeConfig};
 pub use dape::{Dape, DapeConfig, DapeOver};
-pub use deberta::{Deberta, DebertaConfig, DebertaDistances, DebertaTerms, deberta_bucket};
+pub use deberta::{
+    Deberta, DebertaConfig, DebertaDistances, DebertaProjections, DebertaTerms, deberta_bucket,
+};
 pub use dual_chunk::{DualChunk, DualChunkConfig};
 pub use dynamic_bias::{DynamicBias, DynamicBiasConfig};
 pub use facts::{Cached, Facts, Family, Properties};
@@ -99,7 +101,9 @@ pub use rotary::{
     Yarn,
 };
 pub use sandwich::{Sandwich, SandwichConfig};
-pub use scheme::{CachePolicy, Form, LayerPass, Limit, Pass, Prepared, Scheme, ScoreScale, Views};
+pub use scheme::{
+    CachePolicy, Form, LayerPass, Limit, Pass, Prepared, Projections, Scheme, ScoreScale, Views,
+};
 pub use self_extend::{SelfExtend, SelfExtendConfig};
 pub use shape::{Shape, ShapeConfig};
 pub use shaw::{Shaw, ShawConfig};

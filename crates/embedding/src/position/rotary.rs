@@ -9,6 +9,8 @@
 //! Longer texts: [`Scaling`], in `[model.position.rotary.scaling]`, for a model that was trained on shorter ones.
 //! Trained frequencies: with `train_frequencies`, `θ_n · exp(w_n)`, `w` starting at 0. Differs: others train `θ_n` itself, whose
 //! values lie orders of magnitude apart; here a step changes all by a similar share, and angles of `w = 0` are exact.
+//! With a `window` a query sees only keys less than so many positions away (Mistral, arXiv:2310.06825, §2; to both sides in an
+//! encoder, as ModernBERT's local layers).
 //! Parameters: 0, or one per pair. Limit: none declared, though quality falls past the training length. Cache: the final
 //! key, or the raw key under a scaling that follows the length of the text.
 
@@ -17,12 +19,15 @@ mod scaling;
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use locus_backend::init::Init;
+use locus_backend::mask::HIDDEN_SCORE;
+use locus_backend::ops::ScoreBias;
 use locus_backend::rng::Key;
 use serde::{Deserialize, Serialize};
 
 use super::config::SchemeConfig;
 use super::facts::{Facts, Family};
 use super::numerics::exp_m1;
+use super::relative::Relative;
 use super::scheme::{CachePolicy, LayerPass, Pass, Prepared, Scheme, Views};
 use super::turns::{Pairing, Tables, Turn, Values, distinct_rows, spans};
 use super::{PositionProblem, PositionShape};
@@ -55,6 +60,9 @@ pub struct RotaryConfig {
     pub fraction_of: FractionOf,
     /// Whether frequencies are trained.
     pub train_frequencies: bool,
+    /// A query sees keys less than this many positions away; all where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<usize>,
     /// Other frequencies for longer texts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scaling: Option<Scaling>,
@@ -68,6 +76,7 @@ impl Default for RotaryConfig {
             fraction: 1.0,
             fraction_of: FractionOf::default(),
             train_frequencies: false,
+            window: None,
             scaling: None,
         }
     }
@@ -77,7 +86,7 @@ impl SchemeConfig for RotaryConfig {
     fn facts(&self) -> Facts {
         Facts {
             family: Family::Rotary,
-            does: "turns queries and keys; `pairing`, `base`, `fraction`, `fraction_of`, `train_frequencies`, `scaling`",
+            does: "turns queries and keys; `pairing`, `base`, `fraction`, `fraction_of`, `train_frequencies`, `window`, `scaling`",
             parameters: "0, or one per pair",
             longer_texts: "badly without `scaling`",
             paper: "arXiv:2104.09864",
@@ -100,6 +109,7 @@ impl SchemeConfig for RotaryConfig {
                 &allowed,
             );
         }
+        PositionProblem::unless(self.window != Some(0), problems, "window", 0, "at least 1");
         if let Some(scaling) = &self.scaling {
             scaling.check(&self.wheel(shape), problems);
         }
@@ -182,6 +192,8 @@ pub struct Rotary<B: Backend> {
 struct Turns<B: Backend> {
     q: Tables<B>,
     k: Tables<B>,
+    /// What hides keys outside the window.
+    hidden: ScoreBias<B>,
 }
 
 impl<B: Backend> Rotary<B> {
@@ -214,6 +226,17 @@ impl<B: Backend> Rotary<B> {
         let Some(w) = &self.log_factors else { return tables };
         let angles = Tensor::from_data(TensorData::new(angles, [rows, 1, tokens.seq, pairs]), device);
         stretched(tables, angles, w.val())
+    }
+
+    /// Zero inside the window, and so low outside that a cell has no weight.
+    fn hidden(&self, pass: &Pass<'_>, device: &B::Device) -> ScoreBias<B> {
+        let Some(window) = self.config.window else { return ScoreBias::None };
+        let heads = self.shape.n_heads;
+        Relative::of(pass).bias(|distances| {
+            let cell = |d: &f64| if d.abs() < window as f64 { 0.0 } else { HIDDEN_SCORE };
+            let row: Vec<f32> = distances.iter().map(cell).collect();
+            Tensor::<B, 2>::from_data(TensorData::new(row, [1, distances.len()]), device).repeat_dim(0, heads)
+        })
     }
 
     fn turn(&self, x: Tensor<B, 4>, tables: &Tables<B>) -> Tensor<B, 4> {
@@ -252,7 +275,25 @@ impl<B: Backend> Scheme<B> for Rotary<B> {
         let lengths: Vec<f64> = spans(pass.keys).into_iter().map(|(_, last)| last + 1.0).collect();
         let q = self.tables(pass.queries, &lengths, device);
         let k = if self.follows_length() { self.tables(pass.keys, &lengths, device) } else { q.clone() };
-        Prepared::new(Turns { q, k })
+        Prepared::new(Turns { q, k, hidden: self.hidden(pass, device) })
+    }
+
+    fn bias(&self, at: &LayerPass<'_, B>) -> ScoreBias<B> {
+        at.prepared.get::<Turns<B>>().hidden.clone()
+    }
+
+    fn retained(&self, cached: &Tokens) -> Option<Vec<usize>> {
+        let window = self.config.window? as f64;
+        let spans = spans(cached);
+        // A column stays where a later query of any row may see it.
+        let needed = |row: usize, column: usize| {
+            let cell = row * cached.seq + column;
+            cached.keep[cell] && spans[row].1 + 1.0 - cached.positions[cell] < window
+        };
+        let columns = (0..cached.seq).filter(|column| (0..cached.batch).any(|row| needed(row, *column)));
+        let columns: Vec<usize> = columns.collect();
+        // Tensors cannot be empty.
+        Some(if columns.is_empty() { vec![cached.seq.saturating_sub(1)] } else { columns })
     }
 
     fn rotate(&self, q: Tensor<B, 4>, k: Tensor<B, 4>, at: &LayerPass<'_, B>) -> Views<B> {

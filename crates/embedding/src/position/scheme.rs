@@ -2,18 +2,22 @@
 
 use std::any::Any;
 
+use burn::module::Param;
 use burn::tensor::{Tensor, backend::Backend};
 use locus_backend::mask::AttentionMask;
 use locus_backend::ops::ScoreBias;
 use locus_backend::reference::softmax;
 use locus_backend::rng::Key;
+use serde::{Deserialize, Serialize};
 
 use crate::Tokens;
 
 /// Where attention happens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Form {
     /// Every token sees every token (encoders).
+    #[default]
     Bidirectional,
     /// A token sees itself and what came before it (decoders).
     Causal,
@@ -73,6 +77,17 @@ pub struct LayerPass<'a, B: Backend> {
     pub state: Option<&'a Tensor<B, 3>>,
     /// The factor of the dot products.
     pub scale: f64,
+    /// The layer's projections of queries and keys; none where a scheme is looked at by itself.
+    pub projections: Option<Projections<'a, B>>,
+}
+
+/// A layer's projections, for schemes that send vectors of their own through them.
+#[derive(Clone, Copy, Debug)]
+pub struct Projections<'a, B: Backend> {
+    /// Weight `[d_model, n_heads · d_head]` and bias of queries.
+    pub q: (&'a Param<Tensor<B, 2>>, Option<&'a Param<Tensor<B, 1>>>),
+    /// Weight `[d_model, n_kv_heads · d_head]` and bias of keys.
+    pub k: (&'a Param<Tensor<B, 2>>, Option<&'a Param<Tensor<B, 1>>>),
 }
 
 /// Queries and keys after rotation; more than one view where the scheme compares them in more than one way.

@@ -139,6 +139,7 @@ mod tests {
                     hidden: &hidden,
                     state: None,
                     scale: 1.0,
+                    projections: None,
                 };
                 let visible = scheme.visible(&pass);
                 let spec = MaskSpec { batch: 1, q_len: 5, k_len: 5, causal: true, keep: None, visible };

@@ -171,8 +171,15 @@ fn turned<B: AutodiffBackend>(config: RotaryConfig, q: Tensor<B, 4>, positions: 
     let scheme = position.scheme();
     let prepared = scheme.prepare(&pass, &device);
     let hidden = Tensor::zeros([1, seq, 3], &device);
-    let at =
-        LayerPass { pass: &pass, prepared: &prepared, layer: 0, hidden: &hidden, state: None, scale: 1.0 };
+    let at = LayerPass {
+        pass: &pass,
+        prepared: &prepared,
+        layer: 0,
+        hidden: &hidden,
+        state: None,
+        scale: 1.0,
+        projections: None,
+    };
     scheme.rotate(q.clone(), q, &at).views.swap_remove(0).0
 }
 

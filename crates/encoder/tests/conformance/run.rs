@@ -89,7 +89,7 @@ pub(crate) fn try_pass<B: Backend, P: PositionScheme<B>>(
     tokens: &Tokens,
     cache: Option<&mut KvCache<B>>,
 ) -> Result<Vectors, EmbeddingError> {
-    let device = stack.embeddings.tokens.val().device();
+    let device = stack.embeddings.tokens.as_ref().unwrap().val().device();
     let batch = TokenBatch::from_host(tokens.clone(), VOCAB_SIZE, &device)?;
     Ok(vectors(&stack.forward(&batch, None, cache, None)?, tokens))
 }

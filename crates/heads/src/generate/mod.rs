@@ -38,7 +38,7 @@ pub use sampler::Sampling;
 /// use locus_heads::{HeadConfig, TaskModel};
 /// # fn main() -> Result<(), locus_heads::HeadError> {
 /// let stack = StackConfig { d_model: 8, n_heads: 2, ..StackConfig::default() };
-/// let head = HeadConfig::CausalLm { tied: true };
+/// let head = HeadConfig::CausalLm { tied: true, output: Default::default() };
 /// let model = TaskModel::<NdArray>::new(&head, &stack, 9, Key::new(1), &Default::default());
 /// let TaskModel::CausalLm(model) = model else { unreachable!() };
 /// let options = GenerateOptions { max_new_tokens: 5, ..GenerateOptions::default() };

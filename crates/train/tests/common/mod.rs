@@ -83,7 +83,11 @@ pub(crate) fn model(dropout: f64) -> Model {
         init_std: 0.1,
         ..StackConfig::default()
     };
-    let head = HeadConfig::TokenClassification { n_labels: N_LABELS as usize, decoding: Default::default() };
+    let head = HeadConfig::TokenClassification {
+        n_labels: N_LABELS as usize,
+        decoding: Default::default(),
+        layers: Default::default(),
+    };
     assert_eq!(head.check(&config), []);
     TaskModel::new(&head, &config, VOCAB as usize, Key::new(1), &Default::default())
 }

@@ -202,6 +202,7 @@ fn gates_add_up<B: AutodiffBackend>(device: &B::Device) {
         hidden: &hidden,
         state: Some(&state),
         scale: 1.0,
+        projections: None,
     };
     let ScoreBias::Dense(bias) = scheme.bias(&layer) else { panic!("not dense") };
     let gates: Vec<f32> = state.to_data().iter::<f32>().collect();

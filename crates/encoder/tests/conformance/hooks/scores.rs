@@ -179,8 +179,15 @@ fn sticks_are_broken_as_written<B: AutodiffBackend>(device: &B::Device) {
     let tokens = text(&[".##.#"]);
     let (prepared, hidden) = (Prepared::default(), Tensor::<B, 3>::zeros([1, 5, 10], device));
     let pass = Pass { queries: &tokens, keys: &tokens, form: CAUSAL, longest_seen: 5, key: None };
-    let at =
-        LayerPass { pass: &pass, prepared: &prepared, layer: 0, hidden: &hidden, state: None, scale: 1.0 };
+    let at = LayerPass {
+        pass: &pass,
+        prepared: &prepared,
+        layer: 0,
+        hidden: &hidden,
+        state: None,
+        scale: 1.0,
+        projections: None,
+    };
     let spec = MaskSpec {
         batch: 1,
         q_len: 5,

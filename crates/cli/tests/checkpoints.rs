@@ -1,0 +1,98 @@
+//! Checkpoints of Hugging Face through the program: written, looked at, run, trained on.
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use common::{Place, Run};
+
+const TRAIN: &str = "Mira B-PER\nsaw O\nLisbon B-LOC\n\nBern B-LOC\nsleeps O\n\n";
+
+/// What a run that succeeded printed.
+#[track_caller]
+fn done(run: &Run) -> String {
+    run.succeeds().stdout()
+}
+
+/// A tagger as BERT configures it, written as a checkpoint `bert`.
+fn place() -> Place {
+    let place = Place::new();
+    place.write("train.conll", TRAIN).write("dev.conll", TRAIN);
+    let sets = [
+        "data.train=train.conll",
+        "data.dev=dev.conll",
+        "tokenizer.kind=word",
+        "model.position=learned",
+        "model.residual=post",
+        "model.embedding_norm=true",
+        "model.n_segments=2",
+    ];
+    let args: Vec<&str> =
+        ["ner", "--out", "run"].into_iter().chain(sets.iter().flat_map(|set| ["--set", *set])).collect();
+    place.train(&args).succeeds();
+    let export = place.run(&["hub", "export", "--model", "run/model", "--out", "bert"]);
+    assert!(done(&export).contains("wrote bert as bert"), "{}", export.stdout());
+    place
+}
+
+#[test]
+fn a_checkpoint_goes_out_and_in() {
+    let place = place();
+    let shown = done(&place.run(&["hub", "inspect", "bert"]));
+    for part in ["BERT", "token_classification", "B-LOC", "F32", "residual = \"post\""] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+    let found = done(&place.run(&["hub", "inspect", "bert", "--json"]));
+    let found: serde_json::Value = serde_json::from_str(&found).unwrap();
+    assert_eq!(found["family"], "BERT");
+    // The same answers as the model that it was made of.
+    place.write("text.txt", "Mira saw Bern\n");
+    let answer =
+        |model: &str| done(&place.run(&["predict", "--model", model, "--input", "text.txt", "--json"]));
+    assert_eq!(answer("bert"), answer("run/model"));
+    // The same numbers, to the bit.
+    place.write(
+        "ids.json",
+        r#"{"input_ids": [[1, 2, 3], [2, 3, 0]], "attention_mask": [[1, 1, 1], [1, 1, 0]]}"#,
+    );
+    for model in ["bert", "run/model"] {
+        let args = ["forward", "--model", model, "--ids", "ids.json", "--hidden", "--out", "out.safetensors"];
+        let said = done(&place.run(&args));
+        assert!(said.contains("logits [2, 3, 3]") && said.contains("last_hidden_state [2, 3, 16]"), "{said}");
+        std::fs::rename(place.path("out.safetensors"), place.path(&format!("{}.out", &model[..3]))).unwrap();
+    }
+    assert_eq!(std::fs::read(place.path("ber.out")).unwrap(), std::fs::read(place.path("run.out")).unwrap());
+}
+
+#[test]
+fn a_checkpoint_is_trained_on_with_the_same_labels_or_others() {
+    let place = place();
+    let train = |out: &str, labels: &str| {
+        place.write("more.conll", labels);
+        let sets = ["data.train=more.conll", "data.dev=more.conll", "model.from=bert", "train.epochs=1"];
+        let args: Vec<&str> = ["train", "ner", "--out", out]
+            .into_iter()
+            .chain(sets.iter().flat_map(|set| ["--set", *set]))
+            .collect();
+        let run = place.run(&args);
+        run.succeeds();
+        run.stderr()
+    };
+    let said = train("same", TRAIN);
+    assert!(!said.contains("checkpoint new"), "{said}");
+    let said = train("other", &TRAIN.replace("B-PER", "B-ORG"));
+    assert!(said.contains("checkpoint new: classifier.bias, classifier.weight"), "{said}");
+    assert!(place.path("other/model/model.safetensors").exists());
+}
+
+#[test]
+fn what_cannot_be_done_is_said() {
+    let place = place();
+    place.write("ids.json", "[[1, 2], [3]]");
+    let run = place.run(&["forward", "--model", "bert", "--ids", "ids.json", "--out", "o"]);
+    assert_eq!(run.code(), Some(2), "{}", run.stderr());
+    assert!(run.stderr().contains("row 1 of input_ids has 1 ids"), "{}", run.stderr());
+    let run = place.run(&["hub", "export", "--model", "run/model", "--out", "g", "--as", "gpt2"]);
+    assert!(run.stderr().contains("gpt2") && run.stderr().contains("no such model"), "{}", run.stderr());
+    let run = place.run(&["hub", "inspect", "run"]);
+    assert!(run.stderr().contains("config.json"), "{}", run.stderr());
+}

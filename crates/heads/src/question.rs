@@ -1,0 +1,121 @@
+//! Extractive question answering: where in a text an answer starts and ends (Devlin et al. 2018, arXiv:1810.04805, §4.2).
+
+use burn::module::Module;
+use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use locus_backend::ops;
+use locus_backend::rng::Key;
+use locus_embedding::position::{Position, PositionScheme};
+use locus_embedding::{TokenBatch, Tokens};
+use locus_encoder::{Linear, Stack};
+
+use crate::backward::through_stack;
+use crate::batch::classification_loss;
+use crate::tag::count_tokens;
+use crate::transform::Transform;
+use crate::{GradientCheckpointing, HeadError, Labels, LossOptions, LossSum, TaskBatch, Trainable};
+
+/// An encoder with two scores for every token: that an answer starts there, and that it ends there.
+#[derive(Module, Debug)]
+pub struct QuestionAnswerer<B: Backend, P = Position<B>> {
+    /// The encoder.
+    pub encoder: Stack<B, P>,
+    /// What stands between the encoder and the scores.
+    pub transform: Option<Transform<B>>,
+    /// `[d_model, 2]`.
+    pub classifier: Linear<B>,
+    pub(crate) vocab_size: usize,
+    #[module(skip)]
+    pub(crate) loss: LossOptions,
+}
+
+impl<B: Backend, P: PositionScheme<B>> QuestionAnswerer<B, P> {
+    /// The scores of a start and of an end at every token.
+    ///
+    /// # Shapes
+    /// - tokens: `[batch, seq]`; output: `[batch, seq, 2]`
+    ///
+    /// # Errors
+    /// If an id or a position is out of range.
+    ///
+    /// # Example
+    /// ```
+    /// # use locus_testkit::device::NdArray;
+    /// # use locus_backend::rng::Key;
+    /// use locus_embedding::Tokens;
+    /// use locus_encoder::StackConfig;
+    /// use locus_heads::{HeadConfig, TaskModel};
+    /// # fn main() -> Result<(), locus_heads::HeadError> {
+    /// let stack = StackConfig { d_model: 8, n_heads: 2, ..StackConfig::default() };
+    /// let head = HeadConfig::QuestionAnswering { layers: Default::default() };
+    /// let model = TaskModel::<NdArray>::new(&head, &stack, 9, Key::new(1), &Default::default());
+    /// let TaskModel::QuestionAnswerer(model) = model else { unreachable!() };
+    /// let tokens = Tokens::new([1, 3], vec![1, 8, 2], vec![true; 3], None)?;
+    /// assert_eq!(model.logits(&tokens, None)?.dims(), [1, 3, 2]);
+    /// # Ok(()) }
+    /// ```
+    pub fn logits(&self, tokens: &Tokens, key: Option<Key>) -> Result<Tensor<B, 3>, HeadError> {
+        let x = self.encoder.forward(&self.batch(tokens)?, None, None, key)?; // [batch, seq, d_model]
+        Ok(self.classify(x))
+    }
+
+    pub(crate) fn batch(&self, tokens: &Tokens) -> Result<TokenBatch<B>, HeadError> {
+        let device = self.classifier.weight.device();
+        Ok(TokenBatch::from_host(tokens.clone(), self.vocab_size, &device)?)
+    }
+
+    /// `[batch, seq, d_model]` → `[batch, seq, 2]`.
+    pub(crate) fn classify(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let x = match &self.transform {
+            Some(transform) => transform.forward(x),
+            None => x,
+        };
+        self.classifier.forward(x)
+    }
+
+    /// The mean of the losses of starts and ends, each over the places of its row.
+    fn loss_of(&self, x: Tensor<B, 3>, labels: &Labels, key: Option<Key>) -> Result<LossSum<B>, HeadError> {
+        let Labels::Spans(spans) = labels else {
+            let (expected, found) = (Labels::Spans(Vec::new()).kind(), labels.kind());
+            return Err(HeadError::WrongLabels { head: "question answering", expected, found });
+        };
+        let [batch, seq, _] = x.dims();
+        let logits = self.classify(x);
+        let side = |side: usize| {
+            let scores = ops::reshape(logits.clone().narrow(2, side, 1), [batch, seq]);
+            let labels: Vec<i32> = spans.iter().map(|span| span[side]).collect();
+            classification_loss(scores, &labels, self.loss.with(key))
+        };
+        let (start, end) = (side(0)?, side(1)?);
+        Ok(LossSum { sum: (start.sum + end.sum) * 0.5, weight: (start.weight + end.weight) * 0.5 })
+    }
+}
+
+impl<B: Backend, P: PositionScheme<B>> Trainable<B> for QuestionAnswerer<B, P> {
+    type Batch = TaskBatch;
+
+    fn loss(&self, batch: &TaskBatch, key: Option<Key>) -> Result<LossSum<B>, HeadError> {
+        let x = self.encoder.forward(&self.batch(&batch.tokens)?, None, None, key)?;
+        self.loss_of(x, &batch.labels, key)
+    }
+
+    fn backward(
+        &self,
+        batch: &TaskBatch,
+        key: Option<Key>,
+        checkpointing: GradientCheckpointing,
+        sums: &mut GradientsParams,
+    ) -> Result<LossSum<B::InnerBackend>, HeadError>
+    where
+        B: AutodiffBackend,
+    {
+        let tokens = self.batch(&batch.tokens)?;
+        let loss_of = |x| self.loss_of(x, &batch.labels, key);
+        through_stack(self, &self.encoder, &tokens, key, checkpointing, sums, loss_of)
+    }
+
+    fn n_tokens(batch: &TaskBatch) -> usize {
+        count_tokens(batch)
+    }
+}

@@ -1,0 +1,371 @@
+//! `config.json` of a checkpoint: what all families have in common.
+
+use std::fs;
+use std::path::Path;
+
+use locus_embedding::position::Form;
+use locus_encoder::StackConfig;
+use locus_heads::{ClassifierConfig, HeadConfig, OutputConfig, Pooling, TagDecoding, TransformConfig};
+use locus_model::ModelConfig;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::HubError;
+use crate::families::{Family, family, family_names};
+
+pub(crate) const CONFIG_FILE: &str = "config.json";
+
+/// The heads of `transformers`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeadKind {
+    /// None.
+    Bare,
+    /// The token behind a mask.
+    MaskedLm,
+    /// The next token.
+    CausalLm,
+    /// A label, labels or a number per row.
+    SequenceClassification,
+    /// A label per token.
+    TokenClassification,
+    /// Where an answer starts and ends.
+    QuestionAnswering,
+    /// A target text.
+    Seq2SeqLm,
+}
+
+impl HeadKind {
+    /// The kind of a head.
+    pub fn of(head: &HeadConfig) -> Self {
+        match head {
+            HeadConfig::TokenClassification { .. } => Self::TokenClassification,
+            HeadConfig::SequenceClassification { .. }
+            | HeadConfig::MultiLabelClassification { .. }
+            | HeadConfig::Regression { .. } => Self::SequenceClassification,
+            HeadConfig::QuestionAnswering { .. } => Self::QuestionAnswering,
+            HeadConfig::MaskedLm { .. } => Self::MaskedLm,
+            HeadConfig::CausalLm { .. } => Self::CausalLm,
+            HeadConfig::Seq2Seq { .. } => Self::Seq2SeqLm,
+            HeadConfig::Bare { .. } => Self::Bare,
+        }
+    }
+}
+
+/// The head to load a checkpoint with, instead of its own. Labels that differ from the checkpoint's make the head new.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Request {
+    /// A label per token.
+    Tokens {
+        /// Their names.
+        labels: Vec<String>,
+        /// How they are decoded.
+        decoding: TagDecoding,
+    },
+    /// One label per row.
+    Label(Vec<String>),
+    /// Any number of labels per row.
+    Labels(Vec<String>),
+    /// A number per row.
+    Number {
+        /// The mean of the training numbers.
+        mean: f64,
+        /// Their standard deviation.
+        std: f64,
+    },
+    /// Where an answer starts and ends.
+    Answer,
+    /// The token behind a mask.
+    MaskedLm,
+    /// The next token.
+    CausalLm,
+    /// A target text.
+    Seq2SeqLm,
+    /// None.
+    Bare,
+}
+
+impl Request {
+    fn kind(&self) -> HeadKind {
+        match self {
+            Self::Tokens { .. } => HeadKind::TokenClassification,
+            Self::Label(_) | Self::Labels(_) | Self::Number { .. } => HeadKind::SequenceClassification,
+            Self::Answer => HeadKind::QuestionAnswering,
+            Self::MaskedLm => HeadKind::MaskedLm,
+            Self::CausalLm => HeadKind::CausalLm,
+            Self::Seq2SeqLm => HeadKind::Seq2SeqLm,
+            Self::Bare => HeadKind::Bare,
+        }
+    }
+}
+
+/// What a family's file says of a model: the stack, and what heads on it look like.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Body {
+    pub(crate) vocab_size: usize,
+    pub(crate) stack: StackConfig,
+    pub(crate) form: Form,
+    /// Whether the token table serves as output.
+    pub(crate) tied: bool,
+    pub(crate) output: OutputConfig,
+    /// Of a masked language model, and whether tokens have a bias.
+    pub(crate) masked: (TransformConfig, bool),
+    pub(crate) pooling: Pooling,
+    /// Below the scores of a row.
+    pub(crate) rows: Layers,
+    /// Below the scores of tokens.
+    pub(crate) tokens: Layers,
+    /// On a model without a head.
+    pub(crate) pooler: Option<TransformConfig>,
+}
+
+/// What stands between a stack and scores.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Layers {
+    pub(crate) transform: Option<TransformConfig>,
+    pub(crate) bias: bool,
+}
+
+impl Default for Layers {
+    fn default() -> Self {
+        Self { transform: None, bias: true }
+    }
+}
+
+impl Body {
+    /// An encoder whose heads are plain.
+    pub(crate) fn encoder(vocab_size: usize, stack: StackConfig) -> Self {
+        Self {
+            vocab_size,
+            stack,
+            form: Form::Bidirectional,
+            tied: true,
+            output: OutputConfig::default(),
+            masked: (TransformConfig { norm: true, ..TransformConfig::default() }, true),
+            pooling: Pooling::First,
+            rows: Layers::default(),
+            tokens: Layers::default(),
+            pooler: None,
+        }
+    }
+
+    /// A decoder: a row is scored at its last token, without a bias.
+    pub(crate) fn decoder(vocab_size: usize, stack: StackConfig, tied: bool) -> Self {
+        Self {
+            form: Form::Causal,
+            tied,
+            pooling: Pooling::Last,
+            rows: Layers { transform: None, bias: false },
+            ..Self::encoder(vocab_size, stack)
+        }
+    }
+
+    fn layers(&self, layers: &Layers) -> ClassifierConfig {
+        let Layers { transform, bias } = layers.clone();
+        ClassifierConfig { form: self.form, transform, bias }
+    }
+
+    pub(crate) fn head(&self, kind: HeadKind, labels: &[String], problem: Problem) -> HeadConfig {
+        let (n_labels, pooling) = (labels.len(), self.pooling);
+        let (rows, tokens) = (self.layers(&self.rows), self.layers(&self.tokens));
+        match (kind, problem) {
+            (HeadKind::TokenClassification, _) => {
+                HeadConfig::TokenClassification { n_labels, decoding: TagDecoding::default(), layers: tokens }
+            }
+            (HeadKind::SequenceClassification, Problem::Regression) => {
+                HeadConfig::Regression { pooling, mean: 0.0, std: 1.0, layers: rows }
+            }
+            (HeadKind::SequenceClassification, Problem::MultiLabelClassification) => {
+                HeadConfig::MultiLabelClassification { n_labels, pooling, layers: rows }
+            }
+            (HeadKind::SequenceClassification, Problem::SingleLabelClassification) => {
+                HeadConfig::SequenceClassification { n_labels, pooling, layers: rows }
+            }
+            (HeadKind::QuestionAnswering, _) => HeadConfig::QuestionAnswering { layers: tokens },
+            (HeadKind::MaskedLm, _) => {
+                let (transform, bias) = self.masked.clone();
+                HeadConfig::MaskedLm { tied: self.tied, bias, transform }
+            }
+            (HeadKind::CausalLm, _) => HeadConfig::CausalLm { tied: self.tied, output: self.output },
+            (HeadKind::Seq2SeqLm, _) => HeadConfig::Seq2Seq { tied: self.tied, output: self.output },
+            (HeadKind::Bare, _) => HeadConfig::Bare { form: self.form, pooler: self.pooler.clone() },
+        }
+    }
+}
+
+/// What the scores of a row mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Problem {
+    Regression,
+    SingleLabelClassification,
+    MultiLabelClassification,
+}
+
+/// What all families write.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Common {
+    architectures: Option<Vec<String>>,
+    id2label: Option<Map<String, Value>>,
+    num_labels: Option<usize>,
+    problem_type: Option<Problem>,
+}
+
+impl Common {
+    /// The names of labels by number; two of none in particular where nothing is said, as in `transformers`.
+    fn labels(&self, problems: &mut Vec<String>) -> Vec<String> {
+        let Some(names) = &self.id2label else {
+            return (0..self.num_labels.unwrap_or(2)).map(|idx| format!("LABEL_{idx}")).collect();
+        };
+        let name = |idx: usize| names.get(&idx.to_string()).and_then(Value::as_str).map(str::to_owned);
+        let labels: Option<Vec<String>> = (0..names.len()).map(name).collect();
+        labels.unwrap_or_else(|| {
+            problems.push(format!("id2label: expected a name for each number from 0 to {}", names.len() - 1));
+            Vec::new()
+        })
+    }
+}
+
+/// A checkpoint's configuration, read and understood.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// Ours, with the head that was asked for.
+    pub config: ModelConfig,
+    /// The family's name.
+    pub family: &'static str,
+    /// The head that the checkpoint was saved with.
+    pub saved_head: HeadKind,
+    /// Whether the head is another than the saved one, or has other labels.
+    pub other_head: bool,
+    /// `config.json` as it was.
+    pub json: Map<String, Value>,
+}
+
+impl Checkpoint {
+    /// Reads `config.json`; with a `request` for another head than the checkpoint's.
+    ///
+    /// # Errors
+    /// If the family is not known, or the configuration asks for something that cannot be done; everything at once.
+    pub fn read(dir: &Path, request: Option<&Request>) -> Result<Self, HubError> {
+        let path = dir.join(CONFIG_FILE);
+        if !path.is_file() {
+            let reason = format!("expected a folder with {CONFIG_FILE}");
+            return Err(HubError::NotACheckpoint { path: dir.to_owned(), reason });
+        }
+        let text = fs::read_to_string(&path).map_err(HubError::io("read", &path))?;
+        let json: Map<String, Value> = serde_json::from_str(&text)
+            .map_err(|error| HubError::Config { path: path.clone(), problems: vec![error.to_string()] })?;
+        let found = json.get("model_type").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let Some(family) = family(&found) else {
+            return Err(HubError::UnknownFamily { path, found, known: family_names() });
+        };
+        Self::from_json(family, json, request).map_err(|problems| HubError::Config { path, problems })
+    }
+
+    pub(crate) fn from_json(
+        family: &'static Family,
+        json: Map<String, Value>,
+        request: Option<&Request>,
+    ) -> Result<Self, Vec<String>> {
+        let mut problems = Vec::new();
+        let common: Common = parse(&json, &mut problems).unwrap_or_default();
+        let labels = common.labels(&mut problems);
+        let architecture = common.architectures.as_ref().and_then(|names| names.first().cloned());
+        let saved_head = match &architecture {
+            None => HeadKind::Bare,
+            Some(name) => family.head_of(name).unwrap_or_else(|| {
+                let known: Vec<&str> = family.architectures.iter().map(|(_, name)| *name).collect();
+                problems.push(format!("architectures = {name:?}: expected one of {}", known.join(", ")));
+                HeadKind::Bare
+            }),
+        };
+        let body = (family.read)(&json, &mut problems);
+        let Some(body) = body.filter(|_| problems.is_empty()) else { return Err(problems) };
+        let regression = labels.len() == 1;
+        let problem = common.problem_type.unwrap_or(if regression {
+            Problem::Regression
+        } else {
+            Problem::SingleLabelClassification
+        });
+        let named = matches!(saved_head, HeadKind::TokenClassification | HeadKind::SequenceClassification);
+        let saved_labels = if named { labels } else { Vec::new() };
+        let (kind, mut labels, problem) = match request {
+            None => (saved_head, saved_labels.clone(), problem),
+            Some(request) => {
+                let (labels, problem) = match request {
+                    Request::Tokens { labels, .. } | Request::Label(labels) => {
+                        (labels.clone(), Problem::SingleLabelClassification)
+                    }
+                    Request::Labels(labels) => (labels.clone(), Problem::MultiLabelClassification),
+                    Request::Number { .. } => (saved_labels.clone(), Problem::Regression),
+                    _ => (Vec::new(), problem),
+                };
+                (request.kind(), labels, problem)
+            }
+        };
+        if family.head_name(kind).is_none() {
+            let known: Vec<String> =
+                family.architectures.iter().map(|(kind, _)| format!("{kind:?}")).collect();
+            return Err(vec![format!("head {kind:?}: {} has {}", family.name, known.join(", "))]);
+        }
+        let mut head = body.head(kind, &labels, problem);
+        match (&mut head, request) {
+            (
+                HeadConfig::TokenClassification { decoding, .. },
+                Some(Request::Tokens { decoding: asked, .. }),
+            ) => {
+                *decoding = *asked;
+            }
+            (HeadConfig::Regression { mean, std, .. }, Some(Request::Number { mean: m, std: s })) => {
+                (*mean, *std) = (*m, *s);
+            }
+            _ => {}
+        }
+        let new_number = matches!(request, Some(Request::Number { .. })) && saved_labels.len() != 1;
+        let other_head = kind != saved_head || labels != saved_labels || new_number;
+        if head.n_labels().is_none() {
+            labels.clear();
+        }
+        let config = ModelConfig::new(head, labels, body.vocab_size, body.stack);
+        let wrong = config.check();
+        if wrong.is_empty() {
+            return Ok(Self { config, family: family.name, saved_head, other_head, json });
+        }
+        Err(wrong.iter().map(|p| format!("{} = {}: expected {}", p.key, p.found, p.allowed)).collect())
+    }
+}
+
+/// Reads the part of a configuration that a struct describes.
+pub(crate) fn parse<T: DeserializeOwned>(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<T> {
+    // A key that is null is one that is not set.
+    let set: Map<String, Value> = json
+        .iter()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    match serde_json::from_value(Value::Object(set)) {
+        Ok(config) => Some(config),
+        Err(error) => {
+            problems.push(error.to_string());
+            None
+        }
+    }
+}
+
+/// A value that must be one of those that are understood.
+pub(crate) fn only<T: PartialEq + std::fmt::Debug>(
+    problems: &mut Vec<String>,
+    key: &str,
+    found: &T,
+    allowed: &[T],
+) {
+    if !allowed.contains(found) {
+        let allowed: Vec<String> = allowed.iter().map(|value| format!("{value:?}")).collect();
+        problems.push(format!(
+            "{key} = {found:?}: expected {}; anything else is another computation",
+            allowed.join(" or ")
+        ));
+    }
+}

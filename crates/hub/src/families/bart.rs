@@ -1,0 +1,237 @@
+//! BART (Lewis et al. 2019, arXiv:1910.13461) and Marian (Junczys-Dowmunt et al. 2018, arXiv:1804.00344; the OPUS-MT models):
+//! encoder–decoders with norms after each layer and one token table.
+
+use locus_embedding::position::{Layout, LearnedConfig, PositionConfig, SinusoidalConfig};
+use locus_encoder::{DecoderSizes, EmbeddingScale, Residual, StackConfig, TokenTables};
+use locus_heads::OutputConfig;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{Family, activation, activation_name, table, with};
+use crate::config::HeadKind::Seq2SeqLm;
+use crate::config::{Body, only, parse};
+use crate::keys::{How, Key, fused, linear, same};
+
+pub(crate) const BART: Family = Family {
+    name: "BART",
+    model_type: "bart",
+    prefix: "model.",
+    architectures: &[(Seq2SeqLm, "BartForConditionalGeneration")],
+    read: |json, problems| read(json, false, problems),
+    write: |body| write(body, false),
+    body: KEYS,
+    heads: &[(
+        &[Seq2SeqLm],
+        &[
+            fused("final_logits_bias", &["output_bias"], How::Row),
+            fused("final_logits_bias", &["lm_head.bias"], How::Row),
+            linear("lm_head.weight", &["lm_head.weight"]),
+        ],
+    )],
+    dropped: &["encoder.embed_tokens.weight", "decoder.embed_tokens.weight"],
+};
+
+pub(crate) const MARIAN: Family = Family {
+    name: "Marian",
+    model_type: "marian",
+    architectures: &[(Seq2SeqLm, "MarianMTModel")],
+    read: |json, problems| read(json, true, problems),
+    write: |body| write(body, true),
+    dropped: &[
+        "encoder.embed_tokens.weight",
+        "decoder.embed_tokens.weight",
+        "encoder.embed_positions.weight",
+        "decoder.embed_positions.weight",
+    ],
+    ..BART
+};
+
+#[derive(Serialize, Deserialize)]
+#[serde(default)]
+struct Config {
+    vocab_size: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decoder_vocab_size: Option<usize>,
+    max_position_embeddings: usize,
+    encoder_layers: usize,
+    encoder_ffn_dim: usize,
+    encoder_attention_heads: usize,
+    decoder_layers: usize,
+    decoder_ffn_dim: usize,
+    decoder_attention_heads: usize,
+    activation_function: String,
+    d_model: usize,
+    dropout: f64,
+    attention_dropout: f64,
+    init_std: f64,
+    scale_embedding: bool,
+    share_encoder_decoder_embeddings: bool,
+    tie_word_embeddings: bool,
+    is_encoder_decoder: bool,
+    pad_token_id: usize,
+    decoder_start_token_id: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            vocab_size: 50265,
+            decoder_vocab_size: None,
+            max_position_embeddings: 1024,
+            encoder_layers: 12,
+            encoder_ffn_dim: 4096,
+            encoder_attention_heads: 16,
+            decoder_layers: 12,
+            decoder_ffn_dim: 4096,
+            decoder_attention_heads: 16,
+            activation_function: "gelu".to_owned(),
+            d_model: 1024,
+            dropout: 0.1,
+            attention_dropout: 0.0,
+            init_std: 0.02,
+            scale_embedding: false,
+            share_encoder_decoder_embeddings: true,
+            tie_word_embeddings: true,
+            is_encoder_decoder: true,
+            pad_token_id: 1,
+            decoder_start_token_id: 2,
+        }
+    }
+}
+
+/// Rows before that of position 0.
+const OFFSET: usize = 2;
+
+fn read(json: &Map<String, Value>, marian: bool, problems: &mut Vec<String>) -> Option<Body> {
+    let json = if marian { with(json, &[("vocab_size", 58101.into())]) } else { json.clone() };
+    let config: Config = parse(&json, problems)?;
+    only(problems, "is_encoder_decoder", &config.is_encoder_decoder, &[true]);
+    only(problems, "share_encoder_decoder_embeddings", &config.share_encoder_decoder_embeddings, &[true]);
+    let of_decoder = config.decoder_vocab_size.unwrap_or(config.vocab_size);
+    only(problems, "decoder_vocab_size", &of_decoder, &[config.vocab_size]);
+    let other = |of_decoder: usize, of_encoder: usize| (of_decoder != of_encoder).then_some(of_decoder);
+    let position = if marian {
+        PositionConfig::Sinusoidal(SinusoidalConfig { layout: Layout::Concatenated, ..Default::default() })
+    } else {
+        PositionConfig::Learned(LearnedConfig { offset: OFFSET, ..LearnedConfig::default() })
+    };
+    let stack = StackConfig {
+        d_model: config.d_model,
+        n_layers: config.encoder_layers,
+        n_heads: config.encoder_attention_heads,
+        d_ff: Some(config.encoder_ffn_dim),
+        decoder: DecoderSizes {
+            n_layers: other(config.decoder_layers, config.encoder_layers),
+            n_heads: other(config.decoder_attention_heads, config.encoder_attention_heads),
+            d_ff: other(config.decoder_ffn_dim, config.encoder_ffn_dim),
+        },
+        max_seq_len: config.max_position_embeddings,
+        activation: activation("activation_function", &config.activation_function, problems),
+        residual: Residual::Post,
+        embedding_norm: !marian,
+        embedding_scale: if config.scale_embedding {
+            EmbeddingScale::SqrtDModel
+        } else {
+            EmbeddingScale::One
+        },
+        token_tables: TokenTables::Shared,
+        dropout: config.dropout,
+        attention_dropout: config.attention_dropout,
+        init_std: config.init_std,
+        position,
+        ..StackConfig::default()
+    };
+    let output = OutputConfig { bias: true, ..OutputConfig::default() };
+    Some(Body { tied: config.tie_word_embeddings, output, ..Body::encoder(config.vocab_size, stack) })
+}
+
+fn write(body: &Body, marian: bool) -> Option<Map<String, Value>> {
+    let stack = &body.stack;
+    let decoder = stack.of_decoder();
+    table(&Config {
+        vocab_size: body.vocab_size,
+        decoder_vocab_size: marian.then_some(body.vocab_size),
+        max_position_embeddings: stack.max_seq_len,
+        encoder_layers: stack.n_layers,
+        encoder_ffn_dim: stack.d_ff(),
+        encoder_attention_heads: stack.n_heads,
+        decoder_layers: decoder.n_layers,
+        decoder_ffn_dim: decoder.d_ff(),
+        decoder_attention_heads: decoder.n_heads,
+        activation_function: activation_name(stack.activation)?.to_owned(),
+        d_model: stack.d_model,
+        dropout: stack.dropout,
+        attention_dropout: stack.attention_dropout,
+        init_std: stack.init_std,
+        scale_embedding: stack.embedding_scale == EmbeddingScale::SqrtDModel,
+        tie_word_embeddings: body.tied,
+        ..Config::default()
+    })
+}
+
+const KEYS: &[Key] = &[
+    same("*.shared.weight", &["stack.encoder.embeddings.tokens"]),
+    same("*.encoder.embed_positions.weight", &["stack.encoder.schemes.0.table"]),
+    same("*.encoder.layernorm_embedding.weight", &["stack.encoder.embedding_norm.gamma"]),
+    same("*.encoder.layernorm_embedding.bias", &["stack.encoder.embedding_norm.beta"]),
+    linear("*.encoder.layers.{}.self_attn.q_proj.weight", &["stack.encoder.layers.{}.attn.q_proj.weight"]),
+    same("*.encoder.layers.{}.self_attn.q_proj.bias", &["stack.encoder.layers.{}.attn.q_proj.bias"]),
+    linear("*.encoder.layers.{}.self_attn.k_proj.weight", &["stack.encoder.layers.{}.attn.k_proj.weight"]),
+    same("*.encoder.layers.{}.self_attn.k_proj.bias", &["stack.encoder.layers.{}.attn.k_proj.bias"]),
+    linear("*.encoder.layers.{}.self_attn.v_proj.weight", &["stack.encoder.layers.{}.attn.v_proj.weight"]),
+    same("*.encoder.layers.{}.self_attn.v_proj.bias", &["stack.encoder.layers.{}.attn.v_proj.bias"]),
+    linear("*.encoder.layers.{}.self_attn.out_proj.weight", &["stack.encoder.layers.{}.attn.o_proj.weight"]),
+    same("*.encoder.layers.{}.self_attn.out_proj.bias", &["stack.encoder.layers.{}.attn.o_proj.bias"]),
+    same("*.encoder.layers.{}.self_attn_layer_norm.weight", &["stack.encoder.layers.{}.attn_norm.gamma"]),
+    same("*.encoder.layers.{}.self_attn_layer_norm.bias", &["stack.encoder.layers.{}.attn_norm.beta"]),
+    linear("*.encoder.layers.{}.fc1.weight", &["stack.encoder.layers.{}.ffn.up_proj.weight"]),
+    same("*.encoder.layers.{}.fc1.bias", &["stack.encoder.layers.{}.ffn.up_proj.bias"]),
+    linear("*.encoder.layers.{}.fc2.weight", &["stack.encoder.layers.{}.ffn.down_proj.weight"]),
+    same("*.encoder.layers.{}.fc2.bias", &["stack.encoder.layers.{}.ffn.down_proj.bias"]),
+    same("*.encoder.layers.{}.final_layer_norm.weight", &["stack.encoder.layers.{}.ffn_norm.gamma"]),
+    same("*.encoder.layers.{}.final_layer_norm.bias", &["stack.encoder.layers.{}.ffn_norm.beta"]),
+    same("*.decoder.embed_positions.weight", &["stack.decoder.schemes.0.table"]),
+    same("*.decoder.layernorm_embedding.weight", &["stack.decoder.embedding_norm.gamma"]),
+    same("*.decoder.layernorm_embedding.bias", &["stack.decoder.embedding_norm.beta"]),
+    linear("*.decoder.layers.{}.self_attn.q_proj.weight", &["stack.decoder.layers.{}.attn.q_proj.weight"]),
+    same("*.decoder.layers.{}.self_attn.q_proj.bias", &["stack.decoder.layers.{}.attn.q_proj.bias"]),
+    linear("*.decoder.layers.{}.self_attn.k_proj.weight", &["stack.decoder.layers.{}.attn.k_proj.weight"]),
+    same("*.decoder.layers.{}.self_attn.k_proj.bias", &["stack.decoder.layers.{}.attn.k_proj.bias"]),
+    linear("*.decoder.layers.{}.self_attn.v_proj.weight", &["stack.decoder.layers.{}.attn.v_proj.weight"]),
+    same("*.decoder.layers.{}.self_attn.v_proj.bias", &["stack.decoder.layers.{}.attn.v_proj.bias"]),
+    linear("*.decoder.layers.{}.self_attn.out_proj.weight", &["stack.decoder.layers.{}.attn.o_proj.weight"]),
+    same("*.decoder.layers.{}.self_attn.out_proj.bias", &["stack.decoder.layers.{}.attn.o_proj.bias"]),
+    same("*.decoder.layers.{}.self_attn_layer_norm.weight", &["stack.decoder.layers.{}.attn_norm.gamma"]),
+    same("*.decoder.layers.{}.self_attn_layer_norm.bias", &["stack.decoder.layers.{}.attn_norm.beta"]),
+    linear(
+        "*.decoder.layers.{}.encoder_attn.q_proj.weight",
+        &["stack.decoder.layers.{}.cross_attn.q_proj.weight"],
+    ),
+    same("*.decoder.layers.{}.encoder_attn.q_proj.bias", &["stack.decoder.layers.{}.cross_attn.q_proj.bias"]),
+    linear(
+        "*.decoder.layers.{}.encoder_attn.k_proj.weight",
+        &["stack.decoder.layers.{}.cross_attn.k_proj.weight"],
+    ),
+    same("*.decoder.layers.{}.encoder_attn.k_proj.bias", &["stack.decoder.layers.{}.cross_attn.k_proj.bias"]),
+    linear(
+        "*.decoder.layers.{}.encoder_attn.v_proj.weight",
+        &["stack.decoder.layers.{}.cross_attn.v_proj.weight"],
+    ),
+    same("*.decoder.layers.{}.encoder_attn.v_proj.bias", &["stack.decoder.layers.{}.cross_attn.v_proj.bias"]),
+    linear(
+        "*.decoder.layers.{}.encoder_attn.out_proj.weight",
+        &["stack.decoder.layers.{}.cross_attn.o_proj.weight"],
+    ),
+    same(
+        "*.decoder.layers.{}.encoder_attn.out_proj.bias",
+        &["stack.decoder.layers.{}.cross_attn.o_proj.bias"],
+    ),
+    same("*.decoder.layers.{}.encoder_attn_layer_norm.weight", &["stack.decoder.layers.{}.cross_norm.gamma"]),
+    same("*.decoder.layers.{}.encoder_attn_layer_norm.bias", &["stack.decoder.layers.{}.cross_norm.beta"]),
+    linear("*.decoder.layers.{}.fc1.weight", &["stack.decoder.layers.{}.ffn.up_proj.weight"]),
+    same("*.decoder.layers.{}.fc1.bias", &["stack.decoder.layers.{}.ffn.up_proj.bias"]),
+    linear("*.decoder.layers.{}.fc2.weight", &["stack.decoder.layers.{}.ffn.down_proj.weight"]),
+    same("*.decoder.layers.{}.fc2.bias", &["stack.decoder.layers.{}.ffn.down_proj.bias"]),
+    same("*.decoder.layers.{}.final_layer_norm.weight", &["stack.decoder.layers.{}.ffn_norm.gamma"]),
+    same("*.decoder.layers.{}.final_layer_norm.bias", &["stack.decoder.layers.{}.ffn_norm.beta"]),
+];

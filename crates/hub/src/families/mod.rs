@@ -1,0 +1,198 @@
+//! The families: one file each, with a mapping of the configuration and a map of keys.
+
+mod albert;
+mod bart;
+mod bert;
+mod bloom;
+mod deberta;
+mod distilbert;
+mod electra;
+mod gemma;
+mod gpt2;
+mod llama;
+mod modernbert;
+mod mpnet;
+mod mpt;
+mod neox;
+mod opt;
+mod phi;
+mod roberta;
+mod t5;
+
+use locus_encoder::Activation;
+use locus_heads::HeadActivation;
+use serde_json::{Map, Value};
+
+use crate::config::{Body, HeadKind};
+use crate::keys::Key;
+
+/// A family of `transformers`.
+pub(crate) struct Family {
+    /// Its name in our pages.
+    pub(crate) name: &'static str,
+    /// `model_type`.
+    pub(crate) model_type: &'static str,
+    /// What names of the body begin with where there is a head (`bert.`).
+    pub(crate) prefix: &'static str,
+    /// The class of each head.
+    pub(crate) architectures: &'static [(HeadKind, &'static str)],
+    /// The model that a configuration describes; none where something is wrong.
+    pub(crate) read: fn(&Map<String, Value>, &mut Vec<String>) -> Option<Body>,
+    /// The configuration of a model; none where the family has no such model. What comes back is read again and compared, so
+    /// it may promise too much.
+    pub(crate) write: fn(&Body) -> Option<Map<String, Value>>,
+    /// The parameters of the body.
+    pub(crate) body: &'static [Key],
+    /// The parameters of heads.
+    pub(crate) heads: &'static [(&'static [HeadKind], &'static [Key])],
+    /// Ends of names that are no parameters: buffers of earlier versions, heads of pre-training.
+    pub(crate) dropped: &'static [&'static str],
+}
+
+impl Family {
+    /// The head of a class.
+    pub(crate) fn head_of(&self, architecture: &str) -> Option<HeadKind> {
+        self.architectures.iter().find(|(_, name)| *name == architecture).map(|(kind, _)| *kind)
+    }
+
+    /// The class of a head; the first where there are several.
+    pub(crate) fn head_name(&self, kind: HeadKind) -> Option<&'static str> {
+        self.architectures.iter().find(|(own, _)| *own == kind).map(|(_, name)| *name)
+    }
+}
+
+/// All families, in the order of our pages.
+pub(crate) const FAMILIES: &[&Family] = &[
+    &bert::BERT,
+    &roberta::ROBERTA,
+    &roberta::XLM_ROBERTA,
+    &distilbert::DISTILBERT,
+    &electra::ELECTRA,
+    &albert::ALBERT,
+    &mpnet::MPNET,
+    &deberta::DEBERTA_V2,
+    &modernbert::MODERNBERT,
+    &gpt2::GPT2,
+    &llama::LLAMA,
+    &llama::MISTRAL,
+    &llama::QWEN2,
+    &llama::QWEN3,
+    &llama::SMOLLM3,
+    &gemma::GEMMA,
+    &gemma::GEMMA2,
+    &gemma::GEMMA3,
+    &phi::PHI,
+    &neox::GPT_NEOX,
+    &opt::OPT,
+    &bloom::BLOOM,
+    &mpt::MPT,
+    &t5::T5,
+    &t5::MT5,
+    &bart::BART,
+    &bart::MARIAN,
+];
+
+/// The `model_type` of every family that can be read.
+pub fn family_names() -> Vec<&'static str> {
+    FAMILIES.iter().map(|family| family.model_type).collect()
+}
+
+/// The family of a `model_type`.
+pub(crate) fn family(model_type: &str) -> Option<&'static Family> {
+    FAMILIES.iter().copied().find(|family| family.model_type == model_type)
+}
+
+/// An activation by the name that `transformers` has for it.
+pub(crate) fn activation(key: &str, name: &str, problems: &mut Vec<String>) -> Activation {
+    match ACTIVATIONS.iter().find(|(known, _, _)| *known == name) {
+        Some((_, activation, _)) => *activation,
+        None => {
+            let known: Vec<&str> = ACTIVATIONS.iter().map(|(name, _, _)| *name).collect();
+            problems.push(format!("{key} = {name:?}: expected one of {}", known.join(", ")));
+            Activation::Gelu
+        }
+    }
+}
+
+/// As [`activation`], of a layer of a head.
+pub(crate) fn head_activation(name: &str) -> HeadActivation {
+    let known = ACTIVATIONS.iter().find(|(known, _, _)| *known == name);
+    known.map_or(HeadActivation::Gelu, |(_, _, activation)| *activation)
+}
+
+/// The first name of an activation.
+pub(crate) fn activation_name(activation: Activation) -> Option<&'static str> {
+    ACTIVATIONS.iter().find(|(_, known, _)| *known == activation).map(|(name, _, _)| *name)
+}
+
+const ACTIVATIONS: [(&str, Activation, HeadActivation); 7] = [
+    ("gelu", Activation::Gelu, HeadActivation::Gelu),
+    ("gelu_new", Activation::GeluTanh, HeadActivation::GeluTanh),
+    ("gelu_pytorch_tanh", Activation::GeluTanh, HeadActivation::GeluTanh),
+    ("gelu_fast", Activation::GeluTanh, HeadActivation::GeluTanh),
+    ("relu", Activation::Relu, HeadActivation::Relu),
+    ("silu", Activation::Silu, HeadActivation::Silu),
+    ("swish", Activation::Silu, HeadActivation::Silu),
+];
+
+/// The gated form of an activation.
+pub(crate) fn gated(activation: Activation) -> Activation {
+    match activation {
+        Activation::Gelu => Activation::Geglu,
+        Activation::GeluTanh => Activation::GegluTanh,
+        Activation::Relu => Activation::Reglu,
+        Activation::Silu => Activation::Swiglu,
+        gated => gated,
+    }
+}
+
+/// The plain form of a gated activation; none of one that is not gated.
+pub(crate) fn ungated(activation: Activation) -> Option<Activation> {
+    match activation {
+        Activation::Geglu => Some(Activation::Gelu),
+        Activation::GegluTanh => Some(Activation::GeluTanh),
+        Activation::Reglu => Some(Activation::Relu),
+        Activation::Swiglu => Some(Activation::Silu),
+        _ => None,
+    }
+}
+
+/// A configuration with these values where it says nothing.
+pub(crate) fn with(json: &Map<String, Value>, defaults: &[(&str, Value)]) -> Map<String, Value> {
+    let mut all = json.clone();
+    for (key, value) in defaults {
+        if all.get(*key).is_none_or(Value::is_null) {
+            all.insert((*key).to_owned(), value.clone());
+        }
+    }
+    all
+}
+
+/// A whole number of a configuration.
+pub(crate) fn number(
+    json: &Map<String, Value>,
+    key: &str,
+    default: usize,
+    problems: &mut Vec<String>,
+) -> usize {
+    match json.get(key) {
+        None | Some(Value::Null) => default,
+        Some(value) => value.as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or_else(|| {
+            problems.push(format!("{key} = {value}: expected a whole number"));
+            default
+        }),
+    }
+}
+
+/// The id of padding.
+pub(crate) fn pad_token(json: &Map<String, Value>, default: usize, problems: &mut Vec<String>) -> usize {
+    number(json, "pad_token_id", default, problems).min(1 << 20)
+}
+
+/// A configuration as a table.
+pub(crate) fn table(config: &impl serde::Serialize) -> Option<Map<String, Value>> {
+    match serde_json::to_value(config) {
+        Ok(Value::Object(table)) => Some(table),
+        _ => None,
+    }
+}

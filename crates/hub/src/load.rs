@@ -1,0 +1,289 @@
+//! From a folder to a model.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Tensor, TensorData, backend::Backend};
+use locus_backend::rng::Key;
+use locus_embedding::position::PositionConfig;
+use locus_heads::TaskModel;
+use locus_model::ModelConfig;
+
+use crate::config::{CONFIG_FILE, Checkpoint, HeadKind, Request};
+use crate::families::{Family, family};
+use crate::keys::{Link, Links, stack_of};
+use crate::permute::Parts;
+use crate::{HubError, Weights};
+
+/// A loaded checkpoint.
+#[derive(Debug)]
+pub struct Loaded<B: Backend> {
+    /// Its configuration.
+    pub checkpoint: Checkpoint,
+    /// The model.
+    pub model: TaskModel<B>,
+    /// Tensors of the file that the model has no place for: of another head, or written twice.
+    pub dropped: Vec<String>,
+    /// Parameters of a head that the checkpoint does not have; they were drawn anew.
+    pub new: Vec<String>,
+}
+
+/// Whether a folder looks like a checkpoint of `transformers` rather than a model folder of Locus: it has a `config.json` whose
+/// `model_type` is not `locus`.
+pub fn is_checkpoint(dir: &Path) -> bool {
+    let json = std::fs::read_to_string(dir.join(CONFIG_FILE)).ok();
+    let json = json.and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+    json.is_some_and(|json| json["model_type"] != "locus")
+}
+
+/// Loads a checkpoint as it was saved.
+///
+/// # Errors
+/// If the folder is not a checkpoint of a known family, or its weights are not exactly those of its configuration.
+pub fn load<B: Backend>(dir: &Path, device: &B::Device) -> Result<Loaded<B>, HubError> {
+    load_with(dir, None, Key::new(0), device)
+}
+
+/// Loads a checkpoint; with a `request` with another head, whose weights are drawn from the key where the checkpoint does not
+/// have them.
+///
+/// # Errors
+/// As [`load`], and if the family does not have the head.
+pub fn load_with<B: Backend>(
+    dir: &Path,
+    request: Option<&Request>,
+    key: Key,
+    device: &B::Device,
+) -> Result<Loaded<B>, HubError> {
+    load_checkpoint(dir, Checkpoint::read(dir, request)?, key, device)
+}
+
+/// Loads the weights of a configuration that was read before, and perhaps changed in what has no weights, such as dropout.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_checkpoint<B: Backend>(
+    dir: &Path,
+    checkpoint: Checkpoint,
+    key: Key,
+    device: &B::Device,
+) -> Result<Loaded<B>, HubError> {
+    let weights = Weights::open(dir)?;
+    let wrong = |problems| HubError::Weights { path: dir.to_owned(), problems };
+    let config = &checkpoint.config;
+    if let Some(problem) = too_large(config, &weights) {
+        return Err(wrong(vec![problem]));
+    }
+    let model = TaskModel::<B>::new(&config.head, &config.stack, config.vocab_size, key, device);
+    let plan = Plan::new(&checkpoint, &weights, parameters(&model)).map_err(wrong)?;
+    let mut fill = Fill { path: Names::default(), plan: &plan, weights: &weights, problems: Vec::new() };
+    let model = model.map(&mut fill);
+    if !fill.problems.is_empty() {
+        return Err(wrong(fill.problems));
+    }
+    let Plan { dropped, new, .. } = plan;
+    Ok(Loaded { checkpoint, model, dropped, new })
+}
+
+/// What to say where a configuration describes far more numbers than there are: a slip, or a folder that means harm. It is found
+/// before anything is allocated.
+fn too_large(config: &ModelConfig, weights: &Weights) -> Option<String> {
+    let stack = &config.stack;
+    let (d_model, d_ff) = (stack.d_model as f64, stack.d_ff() as f64);
+    let of_attention = 2.0 * d_model * ((stack.n_heads + stack.n_kv_heads()) * stack.d_head()) as f64;
+    let of_tokens = config.vocab_size as f64 * stack.embedding_width() as f64;
+    let of_positions = |scheme: &PositionConfig| match scheme {
+        PositionConfig::Learned(_) => stack.max_seq_len as f64 * stack.embedding_width() as f64,
+        PositionConfig::Deberta(config) => 2.0 * config.span as f64 * d_model,
+        _ => 0.0,
+    };
+    let of_positions: f64 = stack.schemes().0.iter().map(of_positions).sum();
+    let blocks = stack.n_blocks() as f64 * (of_attention + 2.0 * d_model * d_ff);
+    let (described, found) = (of_tokens + of_positions + blocks, weights.n_numbers() as f64);
+    // A new head may add a second table of tokens; tiny models do not matter.
+    (described > 2.0 * found + 1e7).then(|| {
+        format!("config.json describes a model of at least {described:.0} numbers, the files have {found:.0}")
+    })
+}
+
+/// Where a parameter stands, as model files name it: without the variants of enums.
+#[derive(Debug, Default)]
+pub(crate) struct Names(Vec<String>);
+
+impl Names {
+    pub(crate) fn enter(&mut self, name: &str, container: &str) {
+        if !container.starts_with("Enum:") {
+            self.0.push(name.to_owned());
+        }
+    }
+
+    pub(crate) fn leave(&mut self, container: &str) {
+        if !container.starts_with("Enum:") {
+            self.0.pop();
+        }
+    }
+
+    pub(crate) fn here(&self) -> String {
+        self.0.join(".")
+    }
+}
+
+/// The names and shapes of a model's parameters.
+pub(crate) fn parameters<B: Backend>(model: &TaskModel<B>) -> BTreeMap<String, Vec<usize>> {
+    struct Shapes(Names, BTreeMap<String, Vec<usize>>);
+    impl<B: Backend> ModuleVisitor<B> for Shapes {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.0.enter(name, container);
+        }
+        fn exit_module(&mut self, _: &str, container: &str) {
+            self.0.leave(container);
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+            self.1.insert(self.0.here(), param.dims().to_vec());
+        }
+    }
+    let mut shapes = Shapes(Names::default(), BTreeMap::new());
+    model.visit(&mut shapes);
+    shapes.1
+}
+
+/// The links of a model of a family.
+pub(crate) fn links(
+    family: &Family,
+    checkpoint: &Checkpoint,
+    prefix: &str,
+    ours: &BTreeMap<String, Vec<usize>>,
+) -> Links {
+    let kind = HeadKind::of(&checkpoint.config.head);
+    let stack = &checkpoint.config.stack;
+    let n_layers = stack.n_layers.max(stack.of_decoder().n_layers);
+    Links::new(family, kind, prefix, ours, n_layers)
+}
+
+/// Which tensor each parameter is read from.
+struct Plan {
+    ours: BTreeMap<String, Vec<usize>>,
+    links: Vec<Link>,
+    /// For each parameter a link and which part of it.
+    sources: BTreeMap<String, (usize, usize)>,
+    n_heads: usize,
+    dropped: Vec<String>,
+    new: Vec<String>,
+}
+
+impl Plan {
+    fn new(
+        checkpoint: &Checkpoint,
+        weights: &Weights,
+        ours: BTreeMap<String, Vec<usize>>,
+    ) -> Result<Self, Vec<String>> {
+        let Some(family) = family_of(checkpoint) else { return Err(vec!["an unknown family".to_owned()]) };
+        // A stack that was saved alone has no prefix, whatever head it gets; some files of stacks alone have it.
+        let has_prefix = weights.names().any(|name| name.starts_with(family.prefix));
+        let prefix = if has_prefix { family.prefix } else { "" };
+        let all = links(family, checkpoint, prefix, &ours);
+        let links = &all.links;
+        let head = format!("{}.", stack_of(HeadKind::of(&checkpoint.config.head)));
+        let mut plan = Self {
+            ours,
+            links: links.clone(),
+            sources: BTreeMap::new(),
+            n_heads: checkpoint.config.stack.n_heads,
+            dropped: Vec::new(),
+            new: Vec::new(),
+        };
+        let (mut used, mut problems) = (BTreeSet::new(), Vec::new());
+        for (idx, link) in links.iter().enumerate() {
+            let (Some(found), Some(want)) = (weights.shape(&link.theirs), plan.parts(link).whole()) else {
+                continue;
+            };
+            let of_head = !link.ours.iter().any(|name| name.starts_with(&head));
+            used.insert(link.theirs.clone());
+            if found != want && checkpoint.other_head && of_head {
+                plan.dropped.push(link.theirs.clone());
+                continue;
+            }
+            if found != want {
+                problems.push(format!("{} is {found:?}, expected {want:?}", link.theirs));
+            }
+            problems.extend(weights.wrong_type(&link.theirs));
+            for (part, name) in link.ours.iter().enumerate() {
+                plan.sources.entry(name.clone()).or_insert((idx, part));
+            }
+        }
+        for name in weights.names().filter(|name| !used.contains(*name)) {
+            if all.may_drop(name) {
+                plan.dropped.push(name.to_owned());
+            } else {
+                problems.push(format!("{name} is not a tensor of this model"));
+            }
+        }
+        for name in plan.ours.keys().filter(|name| !plan.sources.contains_key(*name)) {
+            // No family has learned steps between labels.
+            let is_new = name.starts_with("crf.") || (checkpoint.other_head && !name.starts_with(&head));
+            if is_new {
+                plan.new.push(name.clone());
+                continue;
+            }
+            let theirs = links.iter().find(|link| link.ours.contains(name)).map(|link| link.theirs.as_str());
+            problems.push(format!("{} is missing", theirs.unwrap_or(name)));
+        }
+        plan.dropped.sort();
+        problems.sort();
+        problems.dedup();
+        if problems.is_empty() { Ok(plan) } else { Err(problems) }
+    }
+
+    fn parts(&self, link: &Link) -> Parts<'_> {
+        parts(link, &self.ours, self.n_heads)
+    }
+}
+
+/// The parts of a link.
+pub(crate) fn parts<'a>(link: &Link, ours: &'a BTreeMap<String, Vec<usize>>, n_heads: usize) -> Parts<'a> {
+    let shapes = link.ours.iter().filter_map(|name| ours.get(name).map(Vec::as_slice)).collect();
+    Parts { shapes, how: link.how, n_heads }
+}
+
+pub(crate) fn family_of(checkpoint: &Checkpoint) -> Option<&'static Family> {
+    checkpoint.json.get("model_type").and_then(serde_json::Value::as_str).and_then(family)
+}
+
+/// Replaces the parameters of a new model by those of the file.
+struct Fill<'a> {
+    path: Names,
+    plan: &'a Plan,
+    weights: &'a Weights,
+    problems: Vec<String>,
+}
+
+impl<B: Backend> ModuleMapper<B> for Fill<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.path.leave(container);
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        let Some(&(idx, part)) = self.plan.sources.get(&self.path.here()) else { return param };
+        let link = &self.plan.links[idx];
+        let (id, old, mapper) = param.consume();
+        let (device, dims, trained) = (old.device(), old.dims(), old.is_require_grad());
+        // Before the new one is made.
+        drop(old);
+        let values = match self.weights.read(&link.theirs) {
+            Ok(values) => self.plan.parts(link).take(values, part),
+            Err(problem) => {
+                if !self.problems.contains(&problem) {
+                    self.problems.push(problem);
+                }
+                vec![0.0; dims.iter().product()]
+            }
+        };
+        let tensor = Tensor::from_data(TensorData::new(values, dims), &device);
+        Param::from_mapped_value(id, tensor.set_require_grad(trained), mapper)
+    }
+}

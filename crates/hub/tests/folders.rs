@@ -1,0 +1,143 @@
+//! Shards, element types, other heads, names of labels, models that no family has.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use half::{bf16, f16};
+use locus_backend::rng::Key;
+use locus_encoder::StackConfig;
+use locus_heads::{HeadConfig, TagDecoding, TaskModel};
+use locus_hub::{Request, Saved, inspect, load, load_with, save};
+use locus_model::ModelConfig;
+use safetensors::tensor::{Dtype, TensorView};
+
+use crate::B;
+use crate::parity::case::{Case, cases};
+use crate::parity::run::output;
+
+fn case(name: &str) -> Case {
+    cases().into_iter().find(|case| case.name == name).unwrap()
+}
+
+fn labels(names: &[&str]) -> Vec<String> {
+    names.iter().map(|&name| name.to_owned()).collect()
+}
+
+/// Writes the tensors that `chosen` names, with these bytes per number.
+fn write(
+    case: &Case,
+    path: &Path,
+    dtype: Dtype,
+    bytes: impl Fn(f32) -> Vec<u8>,
+    chosen: impl Fn(usize) -> bool,
+) {
+    let chosen: Vec<_> =
+        case.params.iter().enumerate().filter(|(idx, _)| chosen(*idx)).map(|(_, p)| p).collect();
+    let data: BTreeMap<&String, Vec<u8>> = chosen
+        .iter()
+        .map(|(name, param)| (*name, param.draw(name).into_iter().flat_map(&bytes).collect()))
+        .collect();
+    let views = chosen.iter().map(|(name, param)| {
+        ((*name).clone(), TensorView::new(dtype, param.shape.clone(), &data[*name]).unwrap())
+    });
+    fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+#[test]
+fn shards_are_read_as_one_file() {
+    let (case, folder) = (case("llama-causal_lm"), tempfile::tempdir().unwrap());
+    case.write(folder.path());
+    let whole = load::<B>(folder.path(), &Default::default()).unwrap();
+    fs::remove_file(folder.path().join("model.safetensors")).unwrap();
+    let file = |shard: usize| format!("model-0000{}-of-00002.safetensors", shard + 1);
+    for shard in 0..2 {
+        let path = folder.path().join(file(shard));
+        write(&case, &path, Dtype::F32, |x| x.to_le_bytes().to_vec(), |idx| idx % 2 == shard);
+    }
+    let map: BTreeMap<&String, String> =
+        case.params.keys().enumerate().map(|(idx, name)| (name, file(idx % 2))).collect();
+    let index = serde_json::json!({ "metadata": { "total_size": 1 }, "weight_map": map });
+    fs::write(folder.path().join("model.safetensors.index.json"), index.to_string()).unwrap();
+    let sharded = load::<B>(folder.path(), &Default::default()).unwrap();
+    assert_eq!(output(&case, &sharded.model).unwrap().1, output(&case, &whole.model).unwrap().1);
+    fs::remove_file(folder.path().join(file(1))).unwrap();
+    let error = load::<B>(folder.path(), &Default::default()).unwrap_err().to_string();
+    assert!(error.contains("model-00002-of-00002.safetensors is missing"), "{error}");
+}
+
+#[test]
+fn half_precision_is_read_exactly() {
+    let (case, folder) = (case("bert-masked_lm"), tempfile::tempdir().unwrap());
+    case.write(folder.path());
+    let path = folder.path().join("model.safetensors");
+    let name = "bert.embeddings.word_embeddings.weight";
+    let drawn = case.params[name].draw(name);
+    let table = |model: &TaskModel<B>| {
+        let TaskModel::MaskedLm(model) = model else { panic!("another head") };
+        let tokens = model.encoder.embeddings.tokens.as_ref().unwrap();
+        tokens.val().to_data().iter::<f32>().collect::<Vec<_>>()
+    };
+    write(&case, &path, Dtype::F16, |x| f16::from_f32(x).to_le_bytes().to_vec(), |_| true);
+    let want: Vec<f32> = drawn.iter().map(|&x| f16::from_f32(x).to_f32()).collect();
+    assert_eq!(table(&load::<B>(folder.path(), &Default::default()).unwrap().model), want);
+    write(&case, &path, Dtype::BF16, |x| bf16::from_f32(x).to_le_bytes().to_vec(), |_| true);
+    let want: Vec<f32> = drawn.iter().map(|&x| bf16::from_f32(x).to_f32()).collect();
+    assert_eq!(table(&load::<B>(folder.path(), &Default::default()).unwrap().model), want);
+    let found = inspect(folder.path()).unwrap();
+    assert_eq!((found.family, found.n_tensors), ("BERT", case.params.len()));
+    assert!(found.bytes.contains_key("BF16"));
+}
+
+#[test]
+fn another_head_begins_anew_and_is_named() {
+    let (case, folder) = (case("bert-masked_lm"), tempfile::tempdir().unwrap());
+    case.write(folder.path());
+    let request = Request::Tokens { labels: labels(&["O", "B-X"]), decoding: TagDecoding::WellFormed };
+    let loaded = load_with::<B>(folder.path(), Some(&request), Key::new(3), &Default::default()).unwrap();
+    assert_eq!(loaded.new, ["classifier.bias", "classifier.weight"]);
+    assert!(loaded.dropped.iter().all(|name| name.starts_with("cls.predictions.")), "{:?}", loaded.dropped);
+    assert_eq!(loaded.checkpoint.config.labels, ["O", "B-X"]);
+    // A decoder as a classifier, and a head that the family does not have.
+    let request = Request::Label(labels(&["a", "b", "c"]));
+    let folder = tempfile::tempdir().unwrap();
+    self::case("gpt2-causal_lm").write(folder.path());
+    let loaded = load_with::<B>(folder.path(), Some(&request), Key::new(3), &Default::default()).unwrap();
+    assert_eq!(loaded.new, ["classifier.weight"]);
+    let error = load_with::<B>(folder.path(), Some(&Request::MaskedLm), Key::new(3), &Default::default());
+    assert!(error.unwrap_err().to_string().contains("MaskedLm"));
+}
+
+#[test]
+fn the_same_labels_keep_the_head_and_others_do_not() {
+    let (case, folder) = (case("bert-sequence_classification"), tempfile::tempdir().unwrap());
+    case.write(folder.path());
+    let with = |names: &[&str]| {
+        let request = Request::Label(labels(names));
+        load_with::<B>(folder.path(), Some(&request), Key::new(3), &Default::default()).unwrap()
+    };
+    let kept = with(&["LABEL_0", "LABEL_1", "LABEL_2"]);
+    assert!(kept.new.is_empty() && kept.dropped.is_empty());
+    let other = with(&["yes", "no"]);
+    assert_eq!(other.dropped, ["classifier.bias", "classifier.weight"]);
+    assert_eq!(other.new, ["classifier.bias", "classifier.weight"]);
+}
+
+#[test]
+fn a_model_that_no_family_has_is_saved_as_ours() {
+    let folder = tempfile::tempdir().unwrap();
+    let stack = StackConfig { d_model: 8, n_heads: 2, ..StackConfig::default() };
+    let head = HeadConfig::TokenClassification {
+        n_labels: 2,
+        decoding: TagDecoding::default(),
+        layers: Default::default(),
+    };
+    let config = ModelConfig::new(head, labels(&["O", "B-X"]), 11, stack);
+    let model = TaskModel::<B>::new(&config.head, &config.stack, 11, Key::new(1), &Default::default());
+    let dir = folder.path().join("m");
+    let files = [("tokenizer.json", "{}".to_owned())];
+    assert_eq!(save(&dir, &config, &model, None, &files).unwrap(), Saved::Locus);
+    assert_eq!(locus_model::load_config(&dir).unwrap(), config);
+    let error = save(&dir, &config, &model, Some("bert"), &files).unwrap_err().to_string();
+    assert!(error.contains("bert") && error.contains("no such model"), "{error}");
+}

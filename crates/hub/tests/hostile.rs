@@ -1,0 +1,166 @@
+//! Folders that are damaged, or made to do harm: an error that says what is wrong, no crash, no large allocation.
+
+use std::fs;
+use std::path::Path;
+
+use locus_hub::load;
+
+use crate::B;
+use crate::parity::case::cases;
+
+const WEIGHTS: &str = "model.safetensors";
+
+/// The error of a small BERT's folder after `harm` was done to it.
+fn error_after(harm: impl FnOnce(&Path)) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let all = cases();
+    all.iter().find(|case| case.name == "bert-sequence_classification").unwrap().write(folder.path());
+    harm(folder.path());
+    load::<B>(folder.path(), &Default::default()).unwrap_err().to_string()
+}
+
+#[track_caller]
+fn assert_says(error: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(error.contains(part), "{part} in {error}");
+    }
+}
+
+fn edit(dir: &Path, file: &str, change: impl FnOnce(&mut serde_json::Value)) {
+    let path = dir.join(file);
+    let mut json = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    change(&mut json);
+    fs::write(path, json.to_string()).unwrap();
+}
+
+/// Rewrites the header of the weights.
+fn edit_header(dir: &Path, change: impl FnOnce(&mut serde_json::Value)) {
+    let bytes = fs::read(dir.join(WEIGHTS)).unwrap();
+    let len = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let mut header = serde_json::from_slice(&bytes[8..8 + len]).unwrap();
+    change(&mut header);
+    let header = header.to_string().into_bytes();
+    let parts = [&(header.len() as u64).to_le_bytes(), &header[..], &bytes[8 + len..]];
+    fs::write(dir.join(WEIGHTS), parts.concat()).unwrap();
+}
+
+#[test]
+fn a_truncated_file() {
+    let error = error_after(|dir| {
+        let bytes = fs::read(dir.join(WEIGHTS)).unwrap();
+        fs::write(dir.join(WEIGHTS), &bytes[..bytes.len() - 100]).unwrap();
+    });
+    assert_says(&error, &[WEIGHTS, "no whole safetensors file", "download it again"]);
+    for n in [0, 5] {
+        let error = error_after(|dir| fs::write(dir.join(WEIGHTS), vec![7; n]).unwrap());
+        assert_says(&error, &[WEIGHTS]);
+    }
+}
+
+#[test]
+fn a_header_of_2_to_the_60_bytes() {
+    let error = error_after(|dir| {
+        let mut bytes = fs::read(dir.join(WEIGHTS)).unwrap();
+        bytes[..8].copy_from_slice(&(1_u64 << 60).to_le_bytes());
+        fs::write(dir.join(WEIGHTS), bytes).unwrap();
+    });
+    assert_says(&error, &[WEIGHTS, "no whole safetensors file"]);
+}
+
+#[test]
+fn overlapping_tensors() {
+    let error = error_after(|dir| {
+        edit_header(dir, |header| {
+            let first = header["classifier.bias"]["data_offsets"].clone();
+            header["bert.pooler.dense.bias"]["data_offsets"] = first;
+        });
+    });
+    assert_says(&error, &[WEIGHTS, "no whole safetensors file"]);
+}
+
+#[test]
+fn a_wrong_type() {
+    let error =
+        error_after(|dir| edit_header(dir, |header| header["classifier.bias"]["dtype"] = "I32".into()));
+    assert_says(&error, &["classifier.bias", "I32", "expected F32, F16 or BF16"]);
+}
+
+#[test]
+fn weights_that_are_no_numbers() {
+    let error = error_after(|dir| {
+        let mut bytes = fs::read(dir.join(WEIGHTS)).unwrap();
+        let n = bytes.len();
+        bytes[n - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+        fs::write(dir.join(WEIGHTS), bytes).unwrap();
+    });
+    assert_says(&error, &["NaN at element", "damaged"]);
+}
+
+#[test]
+fn an_index_that_leads_outside() {
+    for path in ["../secret.safetensors", "/etc/passwd", "a/b.safetensors", ".."] {
+        let error = error_after(|dir| {
+            fs::remove_file(dir.join(WEIGHTS)).unwrap();
+            let index = serde_json::json!({ "weight_map": { "classifier.bias": path } });
+            fs::write(dir.join("model.safetensors.index.json"), index.to_string()).unwrap();
+        });
+        assert_says(&error, &[path, "not the name of a file in the folder"]);
+    }
+}
+
+#[test]
+fn an_unknown_family_or_none() {
+    let error = error_after(|dir| edit(dir, "config.json", |json| json["model_type"] = "mamba".into()));
+    assert_says(&error, &["mamba", "bert", "llama", "t5"]);
+    let error = error_after(|dir| fs::write(dir.join("config.json"), "{").unwrap());
+    assert_says(&error, &["config.json"]);
+    let error = error_after(|dir| fs::remove_file(dir.join("config.json")).unwrap());
+    assert_says(&error, &["config.json"]);
+}
+
+#[test]
+fn a_pickle() {
+    let error = error_after(|dir| {
+        fs::rename(dir.join(WEIGHTS), dir.join("pytorch_model.bin")).unwrap();
+    });
+    assert_says(&error, &["pytorch_model.bin", "can run code", "save_pretrained"]);
+}
+
+#[test]
+fn sizes_far_above_any_model() {
+    for key in ["hidden_size", "num_hidden_layers", "vocab_size", "max_position_embeddings"] {
+        let error = error_after(|dir| edit(dir, "config.json", |json| json[key] = (1_u64 << 60).into()));
+        assert_says(&error, &["config.json", "1152921504606846976"]);
+    }
+    // Possible one by one, but not with this file.
+    let error = error_after(|dir| {
+        edit(dir, "config.json", |json| {
+            json["hidden_size"] = (3 << 18).into();
+            json["intermediate_size"] = (1 << 20).into();
+        });
+    });
+    assert_says(&error, &["config.json describes a model of at least", "numbers, the files have"]);
+}
+
+#[test]
+fn all_that_does_not_fit_is_one_error() {
+    let error = error_after(|dir| {
+        edit(dir, "config.json", |json| {
+            json["intermediate_size"] = 31.into();
+            json["num_hidden_layers"] = 3.into();
+        });
+        edit_header(dir, |header| {
+            let entry = header.as_object_mut().unwrap().remove("classifier.bias").unwrap();
+            header["classifier.extra"] = entry;
+        });
+    });
+    assert_says(
+        &error,
+        &[
+            "bert.encoder.layer.0.intermediate.dense.weight is [29, 18], expected [31, 18]",
+            "bert.encoder.layer.2.attention.self.query.weight is missing",
+            "classifier.bias is missing",
+            "classifier.extra is not a tensor of this model",
+        ],
+    );
+}

@@ -1,0 +1,154 @@
+//! A golden file.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use locus_embedding::Tokens;
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::Value;
+
+use super::draw::unit;
+
+/// A tensor of the checkpoint.
+pub(crate) struct Param {
+    pub(crate) shape: Vec<usize>,
+    mean: f64,
+    std: f64,
+    /// Norm of its gradient, and its products with three drawn vectors; none of a buffer.
+    pub(crate) grad: Option<(f64, [f64; 3])>,
+}
+
+impl Param {
+    pub(crate) fn draw(&self, name: &str) -> Vec<f32> {
+        let n: usize = self.shape.iter().product();
+        let value = |i| (self.mean + self.std * 3.0_f64.sqrt() * unit(name, i)) as f32;
+        (0..n as u64).map(value).collect()
+    }
+}
+
+/// One family, variant and head.
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) config: Value,
+    pub(crate) params: BTreeMap<String, Param>,
+    pub(crate) inputs: Value,
+    pub(crate) head: String,
+    variant: String,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) values: Vec<f64>,
+}
+
+pub(crate) fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+/// All golden files, by name; of one family where `LOCUS_CHECKPOINTS` names it.
+pub(crate) fn cases() -> Vec<Case> {
+    let mut paths: Vec<PathBuf> = golden().read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|end| end == "json") && !path.ends_with("hash.json"));
+    if let Ok(only) = std::env::var("LOCUS_CHECKPOINTS") {
+        paths.retain(|path| path.file_stem().unwrap().to_string_lossy().starts_with(&only));
+    }
+    paths.sort();
+    paths.iter().map(|path| Case::read(path)).collect()
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
+}
+
+impl Case {
+    fn read(path: &Path) -> Self {
+        let json: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let sizes = |value: &Value| numbers(value).iter().map(|x| *x as usize).collect::<Vec<_>>();
+        let param = |(name, param): (&String, &Value)| {
+            let grad = param
+                .get("grad")
+                .map(|grad| (grad["norm"].as_f64().unwrap(), numbers(&grad["dots"]).try_into().unwrap()));
+            let number = |key: &str| param[key].as_f64().unwrap();
+            let shape = sizes(&param["shape"]);
+            (name.clone(), Param { shape, mean: number("mean"), std: number("std"), grad })
+        };
+        let (_, output) = json["outputs"].as_object().unwrap().iter().next().unwrap();
+        Self {
+            name: path.file_stem().unwrap().to_string_lossy().into_owned(),
+            config: json["config"].clone(),
+            params: json["params"].as_object().unwrap().iter().map(param).collect(),
+            inputs: json["inputs"].clone(),
+            head: json["head"].as_str().unwrap().to_owned(),
+            variant: json["variant"].as_str().unwrap_or_default().to_owned(),
+            shape: sizes(&output["shape"]),
+            values: numbers(&output["values"]),
+        }
+    }
+
+    pub(crate) fn head_and_variant(&self) -> String {
+        let head = self.head.replace('_', " ");
+        if self.variant.is_empty() { head } else { format!("{head} ({})", self.variant.replace('_', " ")) }
+    }
+
+    /// Writes the folder as `transformers` would.
+    pub(crate) fn write(&self, dir: &Path) {
+        std::fs::create_dir_all(dir).unwrap();
+        std::fs::write(dir.join("config.json"), self.config.to_string()).unwrap();
+        let bytes: BTreeMap<&String, Vec<u8>> = self
+            .params
+            .iter()
+            .map(|(name, param)| (name, param.draw(name).iter().flat_map(|x| x.to_le_bytes()).collect()))
+            .collect();
+        let views = self.params.iter().map(|(name, param)| {
+            (name.clone(), TensorView::new(Dtype::F32, param.shape.clone(), &bytes[name]).unwrap())
+        });
+        std::fs::write(dir.join("model.safetensors"), safetensors::serialize(views, None).unwrap()).unwrap();
+    }
+
+    fn rows(&self, key: &str) -> Option<(usize, Vec<f64>)> {
+        let rows = self.inputs.get(key)?.as_array()?;
+        Some((rows.len(), rows.iter().flat_map(numbers).collect()))
+    }
+
+    /// What the encoder or the decoder alone reads.
+    pub(crate) fn tokens(&self) -> Tokens {
+        let (batch, ids) = self.rows("input_ids").unwrap();
+        let seq = ids.len() / batch;
+        let keep = match self.rows("attention_mask") {
+            Some((_, mask)) => mask.iter().map(|keep| *keep == 1.0).collect(),
+            None => vec![true; ids.len()],
+        };
+        let integers = |values: Vec<f64>| values.iter().map(|x| *x as u32).collect::<Vec<_>>();
+        let segments = self.rows("token_type_ids").map(|(_, ids)| integers(ids));
+        let tokens = Tokens::new([batch, seq], integers(ids), keep, segments).unwrap();
+        if let Some((_, positions)) = self.rows("position_ids") {
+            assert_eq!(tokens.positions, positions, "{}: the same positions", self.name);
+        }
+        tokens
+    }
+
+    /// What the decoder of an encoder–decoder reads.
+    pub(crate) fn target(&self) -> Option<Tokens> {
+        let (batch, ids) = self.rows("decoder_input_ids")?;
+        let n = ids.len();
+        let ids = ids.iter().map(|x| *x as u32).collect();
+        Some(Tokens::new([batch, n / batch], ids, vec![true; n], None).unwrap())
+    }
+
+    /// Frequencies that follow the length of a text: with us of each row, in transformers of the longest in the batch. So only the
+    /// longest can be compared.
+    pub(crate) fn counts_by_row(&self) -> bool {
+        ["llama-dynamic-causal_lm", "llama-longrope-causal_lm"].contains(&self.name.as_str())
+    }
+
+    /// For each value of the output whether it counts: not at padding.
+    pub(crate) fn keep(&self) -> Vec<bool> {
+        let n: usize = self.shape.iter().product();
+        if self.shape.len() < 3 || self.inputs.get("decoder_input_ids").is_some() {
+            return vec![true; n];
+        }
+        let mut keep = self.tokens().keep;
+        if self.counts_by_row() {
+            keep[self.tokens().seq..].fill(false);
+        }
+        let width = n / keep.len();
+        keep.iter().flat_map(|&keep| std::iter::repeat_n(keep, width)).collect()
+    }
+}

@@ -1,0 +1,112 @@
+"""The cases of oracle/checkpoints.py: families, variants, and which heads each has.
+
+Every length differs where the architecture lets it, and norms have an epsilon that shows in the output. Settings that act
+only on longer texts (windows, buckets of distances, scalings of angles) are small enough to act on seven tokens.
+"""
+
+ENCODER = ("bare", "masked_lm", "sequence_classification", "token_classification", "question_answering")
+DECODER = ("bare", "causal_lm", "sequence_classification")
+LM = ("causal_lm",)
+
+SPECIAL = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+PAD_IS_1 = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+SIZES = {"vocab_size": 41, "hidden_size": 18, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 29}
+BERT = SIZES | {"max_position_embeddings": 13, "layer_norm_eps": 1e-3}
+ALBERT = BERT | {"embedding_size": 11, "num_hidden_groups": 1, "inner_group_num": 1}
+DEBERTA = BERT | {"relative_attention": True, "position_buckets": 6, "share_att_key": True, "norm_rel_ebd": "layer_norm"}
+DEBERTA |= {"pos_att_type": ["p2c", "c2p"], "position_biased_input": False, "type_vocab_size": 0}
+DISTILBERT = {"vocab_size": 41, "dim": 18, "n_layers": 2, "n_heads": 3, "hidden_dim": 29, "max_position_embeddings": 13}
+MODERNBERT = SIZES | {"hidden_size": 24, "num_hidden_layers": 4, "max_position_embeddings": 13, "norm_eps": 1e-3}
+MODERNBERT |= {"global_attn_every_n_layers": 3, "local_attention": 4, "reference_compile": False}
+MODERNBERT |= SPECIAL | {"cls_token_id": 1, "sep_token_id": 2}
+
+GPT2 = SPECIAL | {"vocab_size": 43, "n_embd": 18, "n_layer": 2, "n_head": 3, "n_inner": 29, "n_positions": 11}
+GPT2 |= {"layer_norm_epsilon": 1e-3}
+NEOX = SPECIAL | SIZES | {"hidden_size": 24, "rotary_pct": 0.5, "layer_norm_eps": 1e-3, "max_position_embeddings": 11}
+OPT = {"vocab_size": 43, "hidden_size": 18, "num_hidden_layers": 2, "num_attention_heads": 3, "ffn_dim": 29}
+OPT |= {"max_position_embeddings": 11, "pad_token_id": 1, "bos_token_id": 2, "eos_token_id": 2}
+BLOOM = SPECIAL | {"vocab_size": 43, "hidden_size": 18, "n_layer": 2, "n_head": 6, "layer_norm_epsilon": 1e-3}
+MPT = SPECIAL | {"vocab_size": 43, "d_model": 18, "n_layers": 2, "n_heads": 6, "max_seq_len": 11, "layer_norm_epsilon": 1e-3}
+LLAMA = SPECIAL | SIZES | {"hidden_size": 24, "num_attention_heads": 6, "num_key_value_heads": 3, "rms_norm_eps": 1e-3}
+LLAMA |= {"max_position_embeddings": 11, "rope_theta": 100.0, "tie_word_embeddings": False}
+ROPE = {"head_dim": 12, "rope_theta": 10_000.0}  # enough frequencies for a scaling to treat them differently
+LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 48}
+GEMMA = LLAMA | {"head_dim": 6, "tie_word_embeddings": True}
+GEMMA2 = GEMMA | {"sliding_window": 3, "query_pre_attn_scalar": 5, "attn_logit_softcapping": 2.0}
+GEMMA2 |= {"final_logit_softcapping": 3.0}
+GEMMA3 = GEMMA | {"sliding_window": 3, "query_pre_attn_scalar": 5, "rope_local_base_freq": 10.0}
+GEMMA3 |= {"layer_types": ["sliding_attention", "full_attention"]}
+PHI = SPECIAL | SIZES | {"hidden_size": 24, "partial_rotary_factor": 0.5, "layer_norm_eps": 1e-3}
+
+T5 = {"vocab_size": 37, "d_model": 18, "d_kv": 4, "num_heads": 5, "d_ff": 29, "num_layers": 2, "num_decoder_layers": 3}
+T5 |= {"relative_attention_num_buckets": 8, "relative_attention_max_distance": 12, "layer_norm_epsilon": 1e-3}
+T5 |= {"pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}
+BART = {"vocab_size": 37, "d_model": 18, "encoder_layers": 2, "decoder_layers": 3, "encoder_attention_heads": 3}
+BART |= {"decoder_attention_heads": 2, "encoder_ffn_dim": 29, "decoder_ffn_dim": 31, "max_position_embeddings": 13}
+BART |= PAD_IS_1 | {"decoder_start_token_id": 2, "forced_eos_token_id": 2}
+MARIAN = BART | {"decoder_attention_heads": 3, "pad_token_id": 36, "decoder_start_token_id": 36, "bos_token_id": 1}
+MARIAN |= {"scale_embedding": True, "activation_function": "swish", "static_position_embeddings": True}
+
+
+def scaled(rope_type, **options):
+    return LLAMA | ROPE | {"rope_scaling": {"rope_type": rope_type, **options}}
+
+
+def longrope(original):
+    """Long factors beyond `original` tokens: transformers looks for that number beside the scaling, not in it."""
+    factors = {"short_factor": [1.0, 1.1, 1.3, 1.7, 2.3, 2.9], "long_factor": [1.5, 2.0, 2.5, 3.5, 4.0, 5.5]}
+    return scaled("longrope", **factors) | {"original_max_position_embeddings": original}
+
+
+CASES = [  # model_type, variant, heads, configuration
+    ("bert", "", ENCODER, BERT),
+    ("bert", "untied", ("masked_lm",), BERT | {"tie_word_embeddings": False}),
+    ("bert", "regression", ("sequence_classification",), BERT | {"num_labels": 1}),
+    ("bert", "relative_key", ("masked_lm",), BERT | {"position_embedding_type": "relative_key"}),
+    ("bert", "relu", ("masked_lm",), BERT | {"hidden_act": "relu"}),
+    ("roberta", "", ENCODER, BERT | PAD_IS_1 | {"type_vocab_size": 1}),
+    ("xlm-roberta", "", ENCODER, BERT | PAD_IS_1 | {"type_vocab_size": 1}),
+    ("distilbert", "", ENCODER, DISTILBERT),
+    ("albert", "", ENCODER, ALBERT | SPECIAL),
+    ("electra", "", ENCODER, BERT | {"embedding_size": 11}),
+    ("deberta-v2", "", ENCODER, DEBERTA),
+    # Its logits come from the embeddings all the same; tied, transformers replaces the wrong layer and fails.
+    ("deberta-v2", "new_head", ("masked_lm",), DEBERTA | {"legacy": False, "tie_word_embeddings": False}),
+    ("mpnet", "", ENCODER, BERT | PAD_IS_1 | {"max_position_embeddings": 17}),
+    ("modernbert", "", ENCODER, MODERNBERT),
+    ("modernbert", "mean", ("sequence_classification",), MODERNBERT | {"classifier_pooling": "mean"}),
+    ("gpt2", "", DECODER, GPT2),
+    ("gpt2", "scaled_by_layer", LM, GPT2 | {"scale_attn_by_inverse_layer_idx": True}),
+    ("gpt_neox", "", DECODER, NEOX),
+    ("gpt_neox", "sequential", LM, NEOX | {"use_parallel_residual": False}),
+    ("opt", "", DECODER, OPT),
+    ("opt", "post_norm", LM, OPT | {"do_layer_norm_before": False, "word_embed_proj_dim": 10}),
+    ("bloom", "", DECODER, BLOOM),
+    ("bloom", "residual_after_norm", LM, BLOOM | {"apply_residual_connection_post_layernorm": True}),
+    ("mpt", "", DECODER, MPT),
+    ("llama", "", DECODER, LLAMA),
+    ("llama", "tied", LM, LLAMA | {"tie_word_embeddings": True}),
+    ("llama", "attention_bias", LM, LLAMA | {"attention_bias": True, "mlp_bias": True}),
+    ("llama", "head_dim", LM, LLAMA | {"head_dim": 6}),
+    ("llama", "linear", LM, scaled("linear", factor=2.5)),
+    ("llama", "dynamic", LM, scaled("dynamic", factor=2.5) | {"max_position_embeddings": 5}),
+    ("llama", "yarn", LM, scaled("yarn", factor=4.0, original_max_position_embeddings=256) | {"max_position_embeddings": 1024}),
+    ("llama", "longrope", LM, longrope(5)),
+    ("llama", "longrope_short", LM, longrope(7)),
+    ("llama", "llama3", LM, scaled("llama3", **LLAMA3) | {"max_position_embeddings": 384}),
+    ("mistral", "", DECODER, LLAMA | {"sliding_window": 3}),
+    ("qwen2", "", DECODER, LLAMA),
+    ("qwen2", "window", LM, LLAMA | {"use_sliding_window": True, "sliding_window": 3, "max_window_layers": 1}),
+    ("qwen3", "", DECODER, LLAMA | {"head_dim": 6}),
+    ("gemma", "", DECODER, GEMMA),
+    ("gemma2", "", DECODER, GEMMA2),
+    ("gemma3_text", "", DECODER, GEMMA3),
+    ("phi", "", DECODER, PHI),
+    ("smollm3", "", DECODER, LLAMA | {"no_rope_layer_interval": 2, "tie_word_embeddings": True}),
+    ("t5", "", ("bare", "seq2seq_lm"), T5),
+    ("t5", "v1_1", ("seq2seq_lm",), T5 | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}),
+    ("mt5", "", ("seq2seq_lm",), T5 | {"tie_word_embeddings": False}),
+    ("bart", "", ("bare", "seq2seq_lm", "sequence_classification"), BART),
+    ("bart", "scaled", ("seq2seq_lm",), BART | {"scale_embedding": True}),
+    ("marian", "", ("seq2seq_lm",), MARIAN),
+]
