@@ -65,7 +65,7 @@ fn focal_of_certain_rows<B: AutodiffBackend>(device: &B::Device) {
             let logits =
                 Tensor::<B, 2>::from_floats([[200.0, 0.0, -3.0], [200.0, 0.0, 0.0]], device).require_grad();
             let loss = f(logits.clone());
-            let grad = common::values(&logits.grad(&loss.backward()).unwrap());
+            let grad = crate::common::values(&logits.grad(&loss.backward()).unwrap());
             (loss.into_scalar().elem::<f32>(), grad)
         };
         let fast = of(&|logits| ops::cross_entropy(logits, targets.clone()));
@@ -125,7 +125,7 @@ fn cells_that_do_not_count_have_no_influence<B: AutodiffBackend>(device: &B::Dev
         let of = |targets: &BinaryTargets| {
             let logits = Tensor::<B, 2>::from_floats([[bad, 0.0], [1e4, -1e4]], device).require_grad();
             let loss = ops::binary_cross_entropy(logits.clone(), targets);
-            let grad = common::values(&logits.grad(&loss.backward()).unwrap());
+            let grad = crate::common::values(&logits.grad(&loss.backward()).unwrap());
             (loss.into_scalar().elem::<f32>(), grad)
         };
         // The large ones are right (and cost nothing), or wrong and cost what they are.

@@ -283,7 +283,8 @@ impl<B: Backend> Scheme<B> for Deberta<B> {
             let projected = || self.project(rows.clone(), weight.val(), bias.map(Param::val));
             wanted.then(|| of_pass.of_columns(projected()))
         };
-        let of_layer = at.projections.filter(|_| self.key_weight.is_none() && self.query_weight.is_none());
+        let of_layer =
+            at.projections.as_ref().filter(|_| self.key_weight.is_none() && self.query_weight.is_none());
         let (of_keys, of_queries) = of_layer.map_or((None, None), |layer| {
             (
                 through(self.terms.content_to_position(), layer.k),
