@@ -455,7 +455,8 @@ pub fn linear_cross_entropy<B: Backend>(
     targets: Targets,
     products: Products,
 ) -> Tensor<B, 1> {
-    // 32 MB of logits, or as many as there are weights: each part rearranges all of those for its products.
+    // 32 MB of logits, or up to four times that where there are more weights: each part rearranges all of those for its
+    // products.
     const LOGITS: usize = 1 << 23;
     let ([rows, d_in], [_, classes]) = (x.dims(), weight.dims());
     targets.check(rows, classes);
@@ -463,7 +464,7 @@ pub fn linear_cross_entropy<B: Backend>(
     let op = kernels::LinearCrossEntropy {
         targets: Arc::new(targets),
         products,
-        rows_at_a_time: (LOGITS / classes.max(1)).max(d_in).max(1),
+        rows_at_a_time: (LOGITS / classes.max(1)).max(d_in.min(4 * LOGITS / classes.max(1))).max(1),
         with_gradients: B::ad_enabled(&x.device()),
     };
     let (x, weight) = (primitive(x), primitive(weight));
