@@ -17,7 +17,7 @@ use locus_data::{
 use locus_embedding::position::PositionConfig;
 use locus_encoder::StackConfig;
 use locus_heads::{HeadConfig, LossOptions, TaskBatch, TaskModel};
-use locus_hub::{Checkpoint, Request, is_checkpoint, load_checkpoint};
+use locus_hub::{Request, is_checkpoint, load_checkpoint, read_config};
 use locus_model::{ModelConfig, load, load_config, save};
 use locus_pipeline::{Codec, Evaluation, Thresholds, TrainingSet, evaluate, in_units};
 use locus_train::{BatchSource, BoxError, FitReport, Interrupter, Resume, Stopped, Trainer};
@@ -222,9 +222,11 @@ impl Experiment {
             (*mean, *std) = mean_and_std(rows)?;
         }
         if let Some(from) = self.run.model.from.as_ref().filter(|from| is_checkpoint(from)) {
-            let checkpoint = Checkpoint::read(from, Some(&self.request(labels, &head)))?;
-            let tokenizer = Tokenizer::from_file(&from.join(locus_model::TOKENIZER_FILE))?;
-            return Ok((self.with_own_dropout(checkpoint.config), tokenizer));
+            let checkpoint = read_config(from, Some(&self.request(labels, &head)))?;
+            let tokenizer = Tokenizer::from_file(from)?;
+            let mut config = self.with_own_dropout(checkpoint.config);
+            config.n_spare_tokens = config.vocab_size.saturating_sub(tokenizer.vocab_size());
+            return Ok((config, tokenizer));
         }
         if let Some(from) = &self.run.model.from {
             let config = load_config(from)?;
@@ -236,7 +238,7 @@ impl Experiment {
                 );
                 return Err(UsageError(message).into());
             }
-            let tokenizer = Tokenizer::from_file(&from.join(locus_model::TOKENIZER_FILE))?;
+            let tokenizer = Tokenizer::from_file(from)?;
             let head = match config.head.clone() {
                 // How tags are decoded is a matter of this run.
                 HeadConfig::TokenClassification { .. } => head,
@@ -248,7 +250,11 @@ impl Experiment {
             .with_layers_of(&config.head);
             let mut stack = config.stack;
             self.find_tokens(&mut stack, &tokenizer)?;
-            let config = ModelConfig::new(head, labels, config.vocab_size, stack);
+            let config = ModelConfig {
+                n_spare_tokens: config.n_spare_tokens,
+                token_ids: config.token_ids,
+                ..ModelConfig::new(head, labels, config.vocab_size, stack)
+            };
             return Ok((self.with_own_dropout(config), tokenizer));
         }
         let section = &self.run.tokenizer;
@@ -314,7 +320,7 @@ impl Experiment {
         device: &B::Device,
     ) -> anyhow::Result<TaskModel<B>> {
         let request = self.request(config.labels.clone(), &config.head);
-        let mut checkpoint = Checkpoint::read(from, Some(&request))?;
+        let mut checkpoint = read_config(from, Some(&request))?;
         checkpoint.config = config.clone();
         let loaded = load_checkpoint::<B>(from, checkpoint, key, device)?;
         for (what, names) in [("new", &loaded.new), ("left out", &loaded.dropped)] {

@@ -91,6 +91,22 @@ fn what_cannot_be_done_is_said() {
     let run = place.run(&["forward", "--model", "bert", "--ids", "ids.json", "--out", "o"]);
     assert_eq!(run.code(), Some(2), "{}", run.stderr());
     assert!(run.stderr().contains("row 1 of input_ids has 1 ids"), "{}", run.stderr());
+    for (ids, said) in [
+        (
+            r#"{"input_ids": [[1, 2], [3, 4]], "attention_mask": [[1, 1], [1]]}"#,
+            "row 1 of attention_mask has 1 numbers, expected 2",
+        ),
+        // As many numbers, in other rows.
+        (
+            r#"{"input_ids": [[1, 2], [3, 4]], "token_type_ids": [[0, 0, 0, 0]]}"#,
+            "token_type_ids has 1 rows, expected 2",
+        ),
+    ] {
+        place.write("ids.json", ids);
+        let run = place.run(&["forward", "--model", "bert", "--ids", "ids.json", "--out", "o"]);
+        assert_eq!(run.code(), Some(2), "{}", run.stderr());
+        assert!(run.stderr().contains(said), "{}", run.stderr());
+    }
     let run = place.run(&["hub", "export", "--model", "run/model", "--out", "g", "--as", "gpt2"]);
     assert!(run.stderr().contains("gpt2") && run.stderr().contains("no such model"), "{}", run.stderr());
     let run = place.run(&["hub", "inspect", "run"]);

@@ -104,10 +104,7 @@ impl<B: Backend> Attention<B> {
             hidden: &x,
             state: None,
             scale,
-            projections: Some(Projections {
-                q: (&self.q_proj.weight, self.q_proj.bias.as_ref()),
-                k: (&self.k_proj.weight, self.k_proj.bias.as_ref()),
-            }),
+            projections: Some(Projections { q: &self.q_proj, k: &self.k_proj }),
         };
         // Keys, values and state of all tokens up to now, [batch, kv_heads, k, d_head].
         let (views, v, state) = match scheme.cache() {

@@ -1,6 +1,6 @@
 //! The configuration of a stack: as written, checked, and with its defaults derived.
 
-use locus_embedding::position::{Form, PositionConfig, PositionProblem, PositionShape};
+use locus_embedding::position::{Form, PositionConfig, PositionProblem, PositionShape, T5Config, T5Scale};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -242,11 +242,13 @@ impl StackConfig {
             ("d_head", self.d_head.unwrap_or(1)),
             ("d_ff", self.d_ff()),
             ("max_seq_len", self.max_seq_len),
+            // 0 is none.
+            ("n_segments", self.n_segments.max(1)),
         ] {
             let allowed = format!("1 to {LARGEST}");
             unless((1..=LARGEST).contains(&size), key, size.to_string(), &allowed);
         }
-        if self.n_layers > LARGEST {
+        if self.n_layers.max(self.decoder.n_layers.unwrap_or(1)) > LARGEST {
             return problems;
         }
         if self.n_heads > 0 && self.d_head.is_none() {
@@ -312,6 +314,30 @@ impl StackConfig {
             self.embedding_position.iter().map(|position| ("embedding_position".to_owned(), position)),
         );
         for (key, position) in all {
+            if key == "embedding_position" && !position.acts_on_embedding() {
+                problems.push(ConfigProblem {
+                    key: key.clone(),
+                    found: position.name().to_owned(),
+                    allowed: "a scheme that acts on the embedding, such as learned".to_owned(),
+                });
+            }
+            if let Some(value) = self.attention_scale.value().filter(|value| replaces_scale(position, *value))
+            {
+                problems.push(ConfigProblem {
+                    key: "attention_scale.value".to_owned(),
+                    found: value.to_string(),
+                    allowed: format!("scheme: {key} = {} has a factor of its own", position.name()),
+                });
+            }
+            if let PositionConfig::T5(T5Config { n_buckets, .. }) = position
+                && *n_buckets > LARGEST
+            {
+                problems.push(ConfigProblem {
+                    key: format!("{key}.t5.n_buckets"),
+                    found: n_buckets.to_string(),
+                    allowed: format!("at most {LARGEST}"),
+                });
+            }
             let wrong = position.check(&self.shape_of(position, form));
             problems.extend(wrong.into_iter().map(|problem| below(&key, position.name(), problem)));
         }
@@ -360,9 +386,50 @@ impl StackConfig {
     }
 }
 
+/// Whether a scheme has a factor of the scores of its own that this number would take the place of.
+fn replaces_scale(position: &PositionConfig, value: f64) -> bool {
+    match position {
+        PositionConfig::Deberta(_) | PositionConfig::Temperature(_) | PositionConfig::Tupe(_) => true,
+        PositionConfig::ReRope(config) => config.log_length.is_some(),
+        // The same factor, in cross-attention too.
+        PositionConfig::T5(config) => config.score_scale == T5Scale::One && value != 1.0,
+        _ => false,
+    }
+}
+
 /// A problem of the scheme that stands at a key.
 fn below(key: &str, scheme: &str, problem: PositionProblem) -> ConfigProblem {
     let PositionProblem { key: own, found, allowed } = problem;
     let key = if own.is_empty() { format!("{key}.{scheme}") } else { format!("{key}.{scheme}.{own}") };
     ConfigProblem { key, found, allowed }
+}
+
+#[cfg(test)]
+mod tests {
+    use locus_embedding::position::{Form, PositionConfig};
+
+    use super::{AttentionScale, LARGEST, StackConfig};
+
+    #[track_caller]
+    fn assert_problem(config: &StackConfig, key: &str) {
+        let problems = config.check(Form::Bidirectional);
+        assert!(problems.len() == 1 && problems[0].key == key, "{problems:?}");
+    }
+
+    #[test]
+    fn what_would_have_no_effect_is_refused() {
+        let embedding_position = Some(PositionConfig::Rotary(Default::default()));
+        assert_problem(&StackConfig { embedding_position, ..StackConfig::default() }, "embedding_position");
+        let attention_scale = AttentionScale::Value(0.5);
+        assert_eq!(StackConfig { attention_scale, ..StackConfig::default() }.check(Form::Bidirectional), []);
+        let position = PositionConfig::Deberta(Default::default());
+        let config = StackConfig { attention_scale, position, ..StackConfig::default() };
+        assert_problem(&config, "attention_scale.value");
+    }
+
+    #[test]
+    fn segments_are_counted() {
+        let config = StackConfig { n_segments: LARGEST + 1, ..StackConfig::default() };
+        assert_problem(&config, "n_segments");
+    }
 }

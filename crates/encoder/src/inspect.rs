@@ -12,10 +12,12 @@ use locus_backend::params::ParamPath;
 use locus_backend::reference;
 use locus_backend::rng::Key;
 use locus_embedding::position::{
-    CachePolicy, LayerPass, Pass, PositionScheme, PositionShape, Prepared, Scheme, ScoreScale, Views,
+    CachePolicy, LayerPass, Pass, PositionScheme, PositionShape, Prepared, Projections, Scheme, ScoreScale,
+    Views,
 };
 use locus_embedding::{EmbeddingError, Tokens};
 
+use crate::Linear;
 use crate::attention::{Step, mix, scale_queries, weigh};
 use crate::stack::{mask, within_limit};
 
@@ -139,12 +141,19 @@ struct Input<B: Backend> {
     k: Tensor<B, 4>,
     /// `[1, heads, k, d_head]`.
     v: Tensor<B, 4>,
+    /// Of queries and keys, `[d_model, heads · d_head]`, for schemes that send vectors of their own through them. These
+    /// come back in what such a scheme makes of them only.
+    projections: [Linear<B>; 2],
 }
 
 impl<B: Backend> Input<B> {
     fn new(look: &Look, extra_width: usize, device: &B::Device) -> Self {
         let PositionShape { d_model, n_heads, d_head, .. } = look.shape;
         let (normal, key) = (Init::Normal { std: 1.0 }, Key::new(look.seed).named("input"));
+        let projection = |name: &str| {
+            let std = 1.0 / (d_model as f64).sqrt();
+            Linear::new([d_model, n_heads * d_head], false, std, key.named(name), device)
+        };
         let heads = |seq, name: &str| normal.tensor([1, n_heads, seq, d_head], key.named(name), device);
         let width = d_model - extra_width;
         Self {
@@ -153,11 +162,12 @@ impl<B: Backend> Input<B> {
             q: heads(look.q, "q"),
             k: heads(look.k, "k"),
             v: heads(look.k, "v"),
+            projections: ["q_proj", "k_proj"].map(projection),
         }
     }
 
     fn parts(&self) -> Vec<Part> {
-        let Self { embedding, hidden, q, k, v } = self;
+        let Self { embedding, hidden, q, k, v, .. } = self;
         vec![
             part("embedding", "token vectors", rows(embedding.clone())),
             part("hidden", "the input of attention", rows(hidden.clone())),
@@ -210,7 +220,7 @@ impl<B: Backend> Subject<'_, B> {
         let prepared = scheme.prepare(pass, self.device);
         let views = self.rotated(scaled.clone(), k.clone(), &last, &prepared, state.as_ref(), scale);
         parts.extend(self.units(&views, (&scaled, k)));
-        let at = layer_pass(pass, &prepared, &last, state.as_ref(), scale);
+        let at = layer_pass(pass, &prepared, &last, state.as_ref(), scale, &self.input.projections);
         let mask: AttentionMask<B> = mask(scheme, pass, self.device);
         let whole = |bias: &ScoreBias<B>| {
             reference::add_bias(Tensor::zeros([1, heads, q_len, k_len], self.device), bias) // [1, heads, q, k]
@@ -292,17 +302,18 @@ impl<B: Backend> Subject<'_, B> {
         scale: f64,
     ) -> Views<B> {
         let [_, _, q_len, _] = q.dims();
-        let k_len = self.pass.keys.seq;
+        let (k_len, projections) = (self.pass.keys.seq, &self.input.projections);
         match self.scheme.cache() {
             CachePolicy::RawKey => {
-                self.scheme.rotate(q, k, &layer_pass(self.pass, prepared, hidden, state, scale))
+                let at = layer_pass(self.pass, prepared, hidden, state, scale, projections);
+                self.scheme.rotate(q, k, &at)
             }
             CachePolicy::FinalKey => {
                 let of_last = k.clone().narrow(2, k_len - q_len, q_len);
-                let at = layer_pass(self.pass, prepared, hidden, None, scale);
+                let at = layer_pass(self.pass, prepared, hidden, None, scale, projections);
                 let last = self.scheme.rotate(q, of_last, &at);
                 let prepared = self.scheme.prepare(self.whole, self.device);
-                let at = layer_pass(self.whole, &prepared, &self.input.hidden, None, scale);
+                let at = layer_pass(self.whole, &prepared, &self.input.hidden, None, scale, projections);
                 let whole = self.scheme.rotate(k.clone(), k, &at);
                 let views = last.views.into_iter().zip(whole.views).map(|((q, _), (_, k))| (q, k));
                 Views { views: views.collect(), select: last.select }
@@ -322,7 +333,8 @@ impl<B: Backend> Subject<'_, B> {
         let (k_len, n_views) = (self.whole.keys.seq, views.views.len());
         let prepared = self.scheme.prepare(self.whole, self.device);
         let state = self.scheme.state(&self.input.hidden);
-        let at = layer_pass(self.whole, &prepared, &self.input.hidden, state.as_ref(), 1.0);
+        let Input { hidden, projections, .. } = &self.input;
+        let at = layer_pass(self.whole, &prepared, hidden, state.as_ref(), 1.0, projections);
         // By unit: for each view the turned queries and keys, [heads, k, width].
         let by_unit: Vec<Vec<[Vec<f32>; 2]>> = (0..d_head)
             .map(|unit| {
@@ -374,8 +386,10 @@ fn layer_pass<'a, B: Backend>(
     hidden: &'a Tensor<B, 3>,
     state: Option<&'a Tensor<B, 3>>,
     scale: f64,
+    projections: &'a [Linear<B>; 2],
 ) -> LayerPass<'a, B> {
-    LayerPass { pass, prepared, layer: 0, hidden, state, scale, projections: None }
+    let projections = Some(Projections { q: &projections[0], k: &projections[1] });
+    LayerPass { pass, prepared, layer: 0, hidden, state, scale, projections }
 }
 
 /// The cells of a bias per key `[1, heads, k]`, whose rows a softmax sees up to a constant: the one that makes a query's own

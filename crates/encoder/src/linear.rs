@@ -6,6 +6,7 @@ use locus_backend::init::Init;
 use locus_backend::ops::{self, Activation, Products, Targets};
 use locus_backend::packed::{PackError, Packed, Precision};
 use locus_backend::rng::Key;
+use locus_embedding::position::Projection;
 
 /// `y = x · weight + bias`.
 #[derive(Module, Debug)]
@@ -108,5 +109,11 @@ impl<B: Backend> Linear<B> {
         }
         let bias = self.bias.as_ref().map(Param::val);
         ops::linear_cross_entropy(x, self.weight.val(), bias, targets, self.products())
+    }
+}
+
+impl<B: Backend> Projection<B> for Linear<B> {
+    fn project(&self, rows: Tensor<B, 2>) -> Tensor<B, 2> {
+        self.forward(rows)
     }
 }

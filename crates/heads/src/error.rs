@@ -38,6 +38,12 @@ pub enum HeadError {
         /// How many there are.
         found: usize,
     },
+    /// Gradient checkpointing of an encoder–decoder whose stacks read one token table.
+    #[error(
+        "train.gradient_checkpointing = \"block\": expected \"none\", since encoder and decoder share their token table \
+         (token_tables = \"shared\")"
+    )]
+    SharedTable,
     /// Generation options out of range: everything that is wrong.
     #[error("{}", .0.join("; "))]
     Options(Vec<String>),

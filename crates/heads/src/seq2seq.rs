@@ -130,10 +130,12 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for Seq2Seq<B, P> {
     where
         B: AutodiffBackend,
     {
-        // The gradients of a table that both stacks read are summed in one graph.
-        let shares_table = self.body.decoder.embeddings.tokens.is_none();
-        if checkpointing == GradientCheckpointing::None || shares_table {
+        if checkpointing == GradientCheckpointing::None {
             return Ok(whole(self, self.loss(batch, key)?, sums));
+        }
+        // The gradients of a table that both stacks read are summed in one graph.
+        if self.body.decoder.embeddings.tokens.is_none() {
+            return Err(HeadError::SharedTable);
         }
         let (target, labels) = target(batch)?;
         let (source, target) = (self.batch(&batch.tokens)?, self.batch(target)?);

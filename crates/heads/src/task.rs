@@ -131,6 +131,9 @@ pub enum HeadConfig {
     },
 }
 
+/// No head has more labels: far above any, and small enough that a slip of the pen does not exhaust the memory.
+const LARGEST: usize = 1 << 20;
+
 /// The forms of a stack alone.
 fn one(form: Form) -> &'static [Form] {
     match form {
@@ -195,7 +198,11 @@ impl HeadConfig {
     /// Everything that is wrong with a stack under this head.
     pub fn check(&self, stack: &StackConfig) -> Vec<ConfigProblem> {
         let mut problems: Vec<ConfigProblem> = Vec::new();
-        for problem in self.forms().iter().flat_map(|&form| stack.check(form)) {
+        let of_form = |&form: &Form| match self {
+            Self::Seq2Seq { .. } if form == Form::Causal => stack.of_decoder().check(form),
+            _ => stack.check(form),
+        };
+        for problem in self.forms().iter().flat_map(of_form) {
             if !problems.contains(&problem) {
                 problems.push(problem);
             }
@@ -203,8 +210,8 @@ impl HeadConfig {
         let mut problem = |key: &str, found: String, allowed: &str| {
             problems.push(ConfigProblem { key: key.to_owned(), found, allowed: allowed.to_owned() });
         };
-        if self.n_labels() == Some(0) {
-            problem("n_labels", "0".to_owned(), "at least 1");
+        if let Some(n_labels) = self.n_labels().filter(|n| !(1..=LARGEST).contains(n)) {
+            problem("n_labels", n_labels.to_string(), &format!("1 to {LARGEST}"));
         }
         if let Self::Regression { mean, std, .. } = self {
             if !mean.is_finite() {
@@ -285,16 +292,20 @@ impl<B: Backend> TaskModel<B> {
             Stack::new(stack, shape, key.named("stack"), device)
         };
         let (dropout, loss) = (stack.dropout, LossOptions::default());
+        // An output that is projected back is as wide as token vectors.
+        let out_width = match stack.embedding_projection {
+            EmbeddingProjection::InAndOut { width } => width,
+            _ => stack.d_model,
+        };
         let linear = |[d_in, d_out]: [usize; 2], bias| {
             Linear::new([d_in, d_out], bias, stack.init_std, key.named("head"), device)
         };
-        let scores = |n_labels, layers: &ClassifierConfig| linear([stack.d_model, n_labels], layers.bias);
+        let scores = |n_labels, layers: &ClassifierConfig| linear([out_width, n_labels], layers.bias);
         let transform = |config: &TransformConfig, d_out| {
-            Transform::new(config, stack, d_out, key.named("transform"), device)
+            Transform::new(config, stack, [out_width, d_out], key.named("transform"), device)
         };
-        let below = |layers: &ClassifierConfig| {
-            layers.transform.as_ref().map(|config| transform(config, stack.d_model))
-        };
+        let below =
+            |layers: &ClassifierConfig| layers.transform.as_ref().map(|config| transform(config, out_width));
         let bias = |exists: bool| exists.then(|| Init::Zeros.param([vocab_size], key, device));
         let of_rows = |objective, d_out, pooling: Pooling, layers: &ClassifierConfig| {
             Self::SequenceClassifier(SequenceClassifier {
@@ -307,11 +318,6 @@ impl<B: Backend> TaskModel<B> {
                 dropout,
                 loss: LossOptions::default(),
             })
-        };
-        // An output that is projected back is as wide as token vectors.
-        let out_width = match stack.embedding_projection {
-            EmbeddingProjection::InAndOut { width } => width,
-            _ => stack.d_model,
         };
         match head {
             HeadConfig::TokenClassification { n_labels, decoding, layers } => {
@@ -372,7 +378,7 @@ impl<B: Backend> TaskModel<B> {
             }),
             HeadConfig::Bare { form, pooler } => Self::Bare(Bare {
                 encoder: body(*form),
-                transform: pooler.as_ref().map(|config| transform(config, stack.d_model)),
+                transform: pooler.as_ref().map(|config| transform(config, out_width)),
                 vocab_size,
             }),
         }
@@ -474,5 +480,25 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for TaskModel<B, P> {
 
     fn n_tokens(batch: &TaskBatch) -> usize {
         crate::tag::count_tokens(batch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use locus_encoder::{DecoderSizes, StackConfig};
+
+    use super::HeadConfig;
+
+    #[test]
+    fn a_decoders_scheme_sees_its_own_heads() {
+        let head = HeadConfig::Seq2Seq { tied: true, output: Default::default() };
+        let with = |n_heads| {
+            let decoder = DecoderSizes { n_heads: Some(n_heads), ..DecoderSizes::default() };
+            let stack = StackConfig { d_model: 12, n_heads: 2, decoder, ..StackConfig::default() };
+            head.check(&stack)
+        };
+        assert_eq!(with(3), []);
+        // Heads of 3 dimensions do not turn in pairs.
+        assert!(with(4).iter().any(|problem| problem.key.starts_with("position.rotary")), "{:?}", with(4));
     }
 }

@@ -59,12 +59,12 @@ impl<B: Backend> Transform<B> {
     pub fn new(
         config: &TransformConfig,
         stack: &StackConfig,
-        d_out: usize,
+        [d_in, d_out]: [usize; 2],
         key: Key,
         device: &B::Device,
     ) -> Self {
         Self {
-            dense: Linear::new([stack.d_model, d_out], config.bias, stack.init_std, key, device),
+            dense: Linear::new([d_in, d_out], config.bias, stack.init_std, key, device),
             norm: config.norm.then(|| Norm::of(stack, d_out, device)),
             activation: config.activation,
         }

@@ -7,6 +7,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use locus_backend::packed::{PackError, Packed, Precision};
 use locus_backend::rng::Key;
 use locus_embedding::Tokens;
+use locus_embedding::position::{DebertaConfig, DebertaProjections, PositionConfig};
 use locus_encoder::{Activation, StackConfig};
 use locus_heads::{HeadConfig, Pooling, TagDecoding, TaskModel};
 use locus_testkit::on_backends;
@@ -107,6 +108,29 @@ fn scores_are_nearly_those_of_f32<B: AutodiffBackend>(device: &B::Device) {
     }
 }
 
+/// DeBERTa sends vectors of distances through the layer's projections.
+fn positions_pass_through_packed_projections<B: AutodiffBackend>(device: &B::Device) {
+    if !packs::<B::InnerBackend>(device) {
+        return;
+    }
+    let position = PositionConfig::Deberta(DebertaConfig {
+        span: 4,
+        projections: DebertaProjections::Layer,
+        ..DebertaConfig::default()
+    });
+    let stack = StackConfig { d_model: 20, n_heads: 2, init_std: 0.2, position, ..StackConfig::default() };
+    let [head, ..] = heads();
+    assert_eq!(head.check(&stack), []);
+    let plain = TaskModel::<B>::new(&head, &stack, VOCAB, Key::new(3), device).valid();
+    let mut packed = plain.clone();
+    packed.pack(Precision::Int8).unwrap();
+    let want = scores(&plain);
+    let largest = want.iter().fold(0.0_f32, |max, x| max.max(x.abs()));
+    for (got, want) in scores(&packed).iter().zip(&want) {
+        assert!((got - want).abs() < 0.1 * largest, "{got}, expected {want}");
+    }
+}
+
 fn token_by_token_is_all_at_once<B: AutodiffBackend>(device: &B::Device) {
     for (precision, _) in PRECISIONS.into_iter().filter(|_| packs::<B::InnerBackend>(device)) {
         let mut model =
@@ -136,6 +160,7 @@ fn a_model_that_is_trained_cannot_be_packed<B: AutodiffBackend>(device: &B::Devi
 
 on_backends!(
     scores_are_nearly_those_of_f32,
+    positions_pass_through_packed_projections,
     token_by_token_is_all_at_once,
     a_model_that_is_trained_cannot_be_packed
 );

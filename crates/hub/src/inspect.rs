@@ -6,8 +6,8 @@ use std::path::Path;
 use locus_model::ModelConfig;
 use serde::Serialize;
 
-use crate::config::{Checkpoint, HeadKind};
-use crate::{HubError, Weights};
+use crate::config::HeadKind;
+use crate::{HubError, Weights, read_config};
 
 /// What a folder holds.
 #[derive(Clone, Debug, Serialize)]
@@ -31,7 +31,7 @@ pub struct Inspection {
 /// # Errors
 /// If the configuration is not understood or the files are damaged.
 pub fn inspect(dir: &Path) -> Result<Inspection, HubError> {
-    let checkpoint = Checkpoint::read(dir, None)?;
+    let checkpoint = read_config(dir, None)?;
     let weights = Weights::open(dir)?;
     let facts: Vec<_> = weights.names().filter_map(|name| weights.facts(name)).collect();
     let mut bytes = BTreeMap::new();

@@ -23,6 +23,6 @@ pub use config::{Checkpoint, HeadKind, Request};
 pub use error::HubError;
 pub use families::family_names;
 pub use inspect::{Inspection, inspect};
-pub use load::{Loaded, is_checkpoint, load, load_checkpoint, load_with};
+pub use load::{Loaded, is_checkpoint, load, load_checkpoint, load_with, read_config};
 pub use save::{Saved, save};
 pub use weights::{TensorFacts, Weights};

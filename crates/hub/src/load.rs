@@ -5,10 +5,13 @@ use std::path::Path;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData, backend::Backend};
+use locus_backend::params::ParamPath;
 use locus_backend::rng::Key;
 use locus_embedding::position::PositionConfig;
-use locus_heads::TaskModel;
-use locus_model::ModelConfig;
+use locus_encoder::StackConfig;
+use locus_heads::{HeadConfig, TaskModel};
+use locus_model::{ModelConfig, TokenIds};
+use serde_json::{Map, Value};
 
 use crate::config::{CONFIG_FILE, Checkpoint, HeadKind, Request};
 use crate::families::{Family, family};
@@ -33,7 +36,7 @@ pub struct Loaded<B: Backend> {
 /// `model_type` is not `locus`.
 pub fn is_checkpoint(dir: &Path) -> bool {
     let json = std::fs::read_to_string(dir.join(CONFIG_FILE)).ok();
-    let json = json.and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+    let json = json.and_then(|text| serde_json::from_str::<Value>(&text).ok());
     json.is_some_and(|json| json["model_type"] != "locus")
 }
 
@@ -56,7 +59,57 @@ pub fn load_with<B: Backend>(
     key: Key,
     device: &B::Device,
 ) -> Result<Loaded<B>, HubError> {
-    load_checkpoint(dir, Checkpoint::read(dir, request)?, key, device)
+    load_checkpoint(dir, read_config(dir, request)?, key, device)
+}
+
+/// Reads the configuration of a checkpoint, with a `request` with another head. A head for numbers that is kept gives them as
+/// they are, whatever scale the request has.
+///
+/// # Errors
+/// As [`Checkpoint::read`].
+pub fn read_config(dir: &Path, request: Option<&Request>) -> Result<Checkpoint, HubError> {
+    check_n_labels(dir)?;
+    let mut checkpoint = Checkpoint::read(dir, request)?;
+    checkpoint.config.token_ids = token_ids(&checkpoint.json, checkpoint.config.vocab_size);
+    if let (HeadConfig::Regression { mean, std, .. }, false) =
+        (&mut checkpoint.config.head, checkpoint.other_head)
+    {
+        (*mean, *std) = (0.0, 1.0);
+    }
+    Ok(checkpoint)
+}
+
+/// A number of labels far above any is an error before a name is made for each. What else is wrong is found later.
+fn check_n_labels(dir: &Path) -> Result<(), HubError> {
+    const LARGEST: u64 = 1 << 20;
+    let path = dir.join(CONFIG_FILE);
+    let json = std::fs::read_to_string(&path).ok();
+    let json = json.and_then(|text| serde_json::from_str::<Value>(&text).ok()).unwrap_or_default();
+    let n_labels = json["num_labels"].as_u64().unwrap_or(0);
+    if n_labels <= LARGEST {
+        return Ok(());
+    }
+    Err(HubError::Config {
+        path,
+        problems: vec![format!("num_labels = {n_labels}: expected at most {LARGEST}")],
+    })
+}
+
+/// The ids of tokens that a configuration names. Where several end a text, the first.
+fn token_ids(json: &Map<String, Value>, vocab_size: usize) -> TokenIds {
+    let id = |key: &str| {
+        let value = json.get(key)?;
+        let value = value.as_array().map_or(Some(value), |list| list.first())?;
+        value.as_u64().and_then(|id| u32::try_from(id).ok()).filter(|&id| (id as usize) < vocab_size)
+    };
+    TokenIds {
+        pad: id("pad_token_id"),
+        bos: id("bos_token_id"),
+        eos: id("eos_token_id"),
+        decoder_start: id("decoder_start_token_id"),
+        forced_bos: id("forced_bos_token_id"),
+        forced_eos: id("forced_eos_token_id"),
+    }
 }
 
 /// Loads the weights of a configuration that was read before, and perhaps changed in what has no weights, such as dropout.
@@ -77,7 +130,7 @@ pub fn load_checkpoint<B: Backend>(
     }
     let model = TaskModel::<B>::new(&config.head, &config.stack, config.vocab_size, key, device);
     let plan = Plan::new(&checkpoint, &weights, parameters(&model)).map_err(wrong)?;
-    let mut fill = Fill { path: Names::default(), plan: &plan, weights: &weights, problems: Vec::new() };
+    let mut fill = Fill { path: ParamPath::default(), plan: &plan, weights: &weights, problems: Vec::new() };
     let model = model.map(&mut fill);
     if !fill.problems.is_empty() {
         return Err(wrong(fill.problems));
@@ -90,48 +143,44 @@ pub fn load_checkpoint<B: Backend>(
 /// before anything is allocated.
 fn too_large(config: &ModelConfig, weights: &Weights) -> Option<String> {
     let stack = &config.stack;
-    let (d_model, d_ff) = (stack.d_model as f64, stack.d_ff() as f64);
-    let of_attention = 2.0 * d_model * ((stack.n_heads + stack.n_kv_heads()) * stack.d_head()) as f64;
+    let mut stacks = vec![stack.clone()];
+    if matches!(config.head, HeadConfig::Seq2Seq { .. }) {
+        stacks.push(stack.of_decoder());
+    }
+    // Each block has tensors of its own, however small.
+    let (n_blocks, n_tensors) =
+        (stacks.iter().map(StackConfig::n_blocks).sum::<usize>(), weights.names().count());
+    if n_blocks > n_tensors {
+        return Some(format!("config.json describes {n_blocks} blocks, the files have {n_tensors} tensors"));
+    }
     let of_tokens = config.vocab_size as f64 * stack.embedding_width() as f64;
-    let of_positions = |scheme: &PositionConfig| match scheme {
-        PositionConfig::Learned(_) => stack.max_seq_len as f64 * stack.embedding_width() as f64,
-        PositionConfig::Deberta(config) => 2.0 * config.span as f64 * d_model,
-        _ => 0.0,
-    };
-    let of_positions: f64 = stack.schemes().0.iter().map(of_positions).sum();
-    let blocks = stack.n_blocks() as f64 * (of_attention + 2.0 * d_model * d_ff);
-    let (described, found) = (of_tokens + of_positions + blocks, weights.n_numbers() as f64);
+    let of_labels = config.head.n_labels().unwrap_or(1) as f64 * stack.d_model as f64;
+    let described = of_tokens + of_labels + stacks.iter().map(n_numbers).sum::<f64>();
+    let found = weights.n_numbers() as f64;
     // A new head may add a second table of tokens; tiny models do not matter.
     (described > 2.0 * found + 1e7).then(|| {
         format!("config.json describes a model of at least {described:.0} numbers, the files have {found:.0}")
     })
 }
 
-/// Where a parameter stands, as model files name it: without the variants of enums.
-#[derive(Debug, Default)]
-pub(crate) struct Names(Vec<String>);
-
-impl Names {
-    pub(crate) fn enter(&mut self, name: &str, container: &str) {
-        if !container.starts_with("Enum:") {
-            self.0.push(name.to_owned());
-        }
-    }
-
-    pub(crate) fn leave(&mut self, container: &str) {
-        if !container.starts_with("Enum:") {
-            self.0.pop();
-        }
-    }
-
-    pub(crate) fn here(&self) -> String {
-        self.0.join(".")
-    }
+/// How many numbers a stack has at least, without its tokens.
+fn n_numbers(stack: &StackConfig) -> f64 {
+    let (d_model, d_ff, width) = (stack.d_model as f64, stack.d_ff() as f64, stack.embedding_width() as f64);
+    let of_attention = 2.0 * d_model * ((stack.n_heads + stack.n_kv_heads()) * stack.d_head()) as f64;
+    let of_positions = |scheme: &PositionConfig| match scheme {
+        PositionConfig::Learned(_) => stack.max_seq_len as f64 * width,
+        PositionConfig::Deberta(config) => 2.0 * config.span as f64 * d_model,
+        PositionConfig::T5(config) => config.n_buckets as f64 * stack.n_heads as f64,
+        _ => 0.0,
+    };
+    let of_positions: f64 = stack.schemes().0.iter().map(of_positions).sum();
+    let of_segments = stack.n_segments as f64 * width;
+    of_segments + of_positions + stack.n_blocks() as f64 * (of_attention + 2.0 * d_model * d_ff)
 }
 
 /// The names and shapes of a model's parameters.
 pub(crate) fn parameters<B: Backend>(model: &TaskModel<B>) -> BTreeMap<String, Vec<usize>> {
-    struct Shapes(Names, BTreeMap<String, Vec<usize>>);
+    struct Shapes(ParamPath, BTreeMap<String, Vec<usize>>);
     impl<B: Backend> ModuleVisitor<B> for Shapes {
         fn enter_module(&mut self, name: &str, container: &str) {
             self.0.enter(name, container);
@@ -140,10 +189,10 @@ pub(crate) fn parameters<B: Backend>(model: &TaskModel<B>) -> BTreeMap<String, V
             self.0.leave(container);
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-            self.1.insert(self.0.here(), param.dims().to_vec());
+            self.1.insert(self.0.name(), param.dims().to_vec());
         }
     }
-    let mut shapes = Shapes(Names::default(), BTreeMap::new());
+    let mut shapes = Shapes(ParamPath::default(), BTreeMap::new());
     model.visit(&mut shapes);
     shapes.1
 }
@@ -200,7 +249,9 @@ impl Plan {
             };
             let of_head = !link.ours.iter().any(|name| name.starts_with(&head));
             used.insert(link.theirs.clone());
-            if found != want && checkpoint.other_head && of_head {
+            // Scores of other labels, or of another task, are of no use, whatever their shape.
+            let of_scores = link.ours.iter().any(|name| name.starts_with("classifier."));
+            if checkpoint.other_head && (of_scores || (of_head && found != want)) {
                 plan.dropped.push(link.theirs.clone());
                 continue;
             }
@@ -247,12 +298,12 @@ pub(crate) fn parts<'a>(link: &Link, ours: &'a BTreeMap<String, Vec<usize>>, n_h
 }
 
 pub(crate) fn family_of(checkpoint: &Checkpoint) -> Option<&'static Family> {
-    checkpoint.json.get("model_type").and_then(serde_json::Value::as_str).and_then(family)
+    checkpoint.json.get("model_type").and_then(Value::as_str).and_then(family)
 }
 
 /// Replaces the parameters of a new model by those of the file.
 struct Fill<'a> {
-    path: Names,
+    path: ParamPath,
     plan: &'a Plan,
     weights: &'a Weights,
     problems: Vec<String>,
@@ -268,7 +319,7 @@ impl<B: Backend> ModuleMapper<B> for Fill<'_> {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        let Some(&(idx, part)) = self.plan.sources.get(&self.path.here()) else { return param };
+        let Some(&(idx, part)) = self.plan.sources.get(&self.path.name()) else { return param };
         let link = &self.plan.links[idx];
         let (id, old, mapper) = param.consume();
         let (device, dims, trained) = (old.device(), old.dims(), old.is_require_grad());

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Tensor, backend::Backend};
+use locus_backend::params::ParamPath;
 use locus_encoder::StackConfig;
 use locus_heads::{HeadConfig, TaskModel};
 use locus_model::{ModelConfig, WEIGHTS_FILE, replace_dir, write_file};
@@ -14,7 +15,7 @@ use serde_json::{Map, Value, json};
 use crate::HubError;
 use crate::config::{Body, CONFIG_FILE, Checkpoint, HeadKind, Layers, Problem};
 use crate::families::{FAMILIES, Family};
-use crate::load::{Names, links, parts};
+use crate::load::{links, parts};
 
 /// What a model was written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +27,8 @@ pub enum Saved {
 }
 
 /// Writes a model so that `transformers` loads it, as the first family that has such a model, or as `model_type` says; else as
-/// a model folder of Locus. `files` are the tokenizer's.
+/// a model folder of Locus. `files` are the tokenizer's. Mean and standard deviation of a regressor become part of its last
+/// layer. The weights are held in memory several times meanwhile.
 ///
 /// # Errors
 /// If the disk is full, or the asked family does not have such a model.
@@ -37,21 +39,37 @@ pub fn save<B: Backend>(
     model_type: Option<&str>,
     files: &[(&str, String)],
 ) -> Result<Saved, HubError> {
-    let mut candidates =
-        FAMILIES.iter().filter(|family| model_type.is_none_or(|asked| asked == family.model_type));
+    let beyond = beyond_families(config);
+    let mut candidates = FAMILIES
+        .iter()
+        .filter(|family| beyond.is_none() && model_type.is_none_or(|asked| asked == family.model_type));
     let Some(checkpoint) = candidates.find_map(|family| written(family, config)) else {
         if let Some(asked) = model_type {
             let path = dir.join(CONFIG_FILE);
-            let problem = format!("model_type = {asked:?}: this family has no such model");
+            let why = beyond.map(|why| format!(": {why}")).unwrap_or_default();
+            let problem = format!("model_type = {asked:?}: this family has no such model{why}");
             return Err(HubError::Config { path, problems: vec![problem] });
         }
         locus_model::save(dir, config, model, files)?;
         return Ok(Saved::Locus);
     };
     let (family, checkpoint) = checkpoint;
-    let weights = tensors(family, &checkpoint, model);
+    let weights = tensors(family, &checkpoint, config, model);
     write(dir, &checkpoint.json, &weights, files)?;
     Ok(Saved::Family(family.model_type))
+}
+
+/// Why no family can hold a model, where that is no matter of its stack.
+fn beyond_families(config: &ModelConfig) -> Option<&'static str> {
+    match &config.head {
+        HeadConfig::Regression { mean, layers, .. } if *mean != 0.0 && !layers.bias => {
+            Some("the mean of its numbers is not 0, and its last layer has no bias to hold it")
+        }
+        _ if config.thresholds.iter().any(|threshold| *threshold != 0.5) => {
+            Some("its labels have thresholds of their own")
+        }
+        _ => None,
+    }
 }
 
 /// The configuration of a model in a family, and the same read again; none where the family does not have it.
@@ -81,8 +99,35 @@ fn written(family: &'static Family, config: &ModelConfig) -> Option<(&'static Fa
     if let Some(problem) = problem {
         json.insert("problem_type".to_owned(), json!(problem));
     }
-    let again = Checkpoint::from_json(family, json, None).ok()?;
-    (computation(&again.config) == computation(config)).then_some((family, again))
+    // Where positions count from the id of padding, the family's file has written it, and another would be another model.
+    [true, false].into_iter().find_map(|replaces| {
+        let again = Checkpoint::from_json(family, with_ids(json.clone(), config, replaces), None).ok()?;
+        (computation(&again.config) == computation(config)).then_some((family, again))
+    })
+}
+
+/// A configuration with the ids of tokens; those that it has already are replaced if asked for.
+fn with_ids(mut json: Map<String, Value>, config: &ModelConfig, replaces: bool) -> Map<String, Value> {
+    let ids = &config.token_ids;
+    for (key, id) in [
+        ("pad_token_id", ids.pad),
+        ("bos_token_id", ids.bos),
+        ("eos_token_id", ids.eos),
+        ("decoder_start_token_id", ids.decoder_start),
+        ("forced_bos_token_id", ids.forced_bos),
+        ("forced_eos_token_id", ids.forced_eos),
+    ] {
+        let is_free = replaces || !json.contains_key(key);
+        match id.filter(|&id| (id as usize) < config.vocab_size) {
+            Some(id) if is_free => drop(json.insert(key.to_owned(), id.into())),
+            // The id that a class has where a file says nothing may lie past the vocabulary.
+            None if key == "pad_token_id" && !json.contains_key(key) => {
+                json.insert(key.to_owned(), Value::Null);
+            }
+            _ => {}
+        }
+    }
+    json
 }
 
 /// What a family's file reads of a model.
@@ -136,7 +181,7 @@ fn computation(config: &ModelConfig) -> Value {
         ..stack.clone()
     };
     let head = match &config.head {
-        // Without scores over the vocabulary it does not matter.
+        // They become part of the last layer.
         HeadConfig::Regression { pooling, layers, .. } => {
             HeadConfig::Regression { pooling: *pooling, mean: 0.0, std: 1.0, layers: layers.clone() }
         }
@@ -151,8 +196,13 @@ fn computation(config: &ModelConfig) -> Value {
 /// The tensors of a checkpoint: name, shape and values.
 pub(crate) type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
-fn tensors<B: Backend>(family: &Family, checkpoint: &Checkpoint, model: &TaskModel<B>) -> Tensors {
-    struct Values(Names, BTreeMap<String, (Vec<usize>, Vec<f32>)>);
+fn tensors<B: Backend>(
+    family: &Family,
+    checkpoint: &Checkpoint,
+    config: &ModelConfig,
+    model: &TaskModel<B>,
+) -> Tensors {
+    struct Values(ParamPath, BTreeMap<String, (Vec<usize>, Vec<f32>)>);
     impl<B: Backend> ModuleVisitor<B> for Values {
         fn enter_module(&mut self, name: &str, container: &str) {
             self.0.enter(name, container);
@@ -162,12 +212,13 @@ fn tensors<B: Backend>(family: &Family, checkpoint: &Checkpoint, model: &TaskMod
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
             let values = param.val().into_data().convert::<f32>().iter().collect();
-            self.1.insert(self.0.here(), (param.dims().to_vec(), values));
+            self.1.insert(self.0.name(), (param.dims().to_vec(), values));
         }
     }
-    let mut values = Values(Names::default(), BTreeMap::new());
+    let mut values = Values(ParamPath::default(), BTreeMap::new());
     model.visit(&mut values);
-    let values = values.1;
+    let mut values = values.1;
+    scale_numbers(&config.head, &mut values);
     let shapes = values.iter().map(|(name, (shape, _))| (name.clone(), shape.clone())).collect();
     let prefix = if HeadKind::of(&checkpoint.config.head) == HeadKind::Bare { "" } else { family.prefix };
     let mut written = Tensors::new();
@@ -183,6 +234,16 @@ fn tensors<B: Backend>(family: &Family, checkpoint: &Checkpoint, model: &TaskMod
         done.insert(link.ours);
     }
     written
+}
+
+/// Makes the last layer of a regressor give the numbers themselves: `mean + std · (x·w + b) = x·(std·w) + (std·b + mean)`.
+fn scale_numbers(head: &HeadConfig, values: &mut Tensors) {
+    let HeadConfig::Regression { mean, std, .. } = *head else { return };
+    for (name, shift) in [("classifier.weight", 0.0), ("classifier.bias", mean)] {
+        for value in values.get_mut(name).into_iter().flat_map(|(_, values)| values) {
+            *value = (std * f64::from(*value) + shift) as f32;
+        }
+    }
 }
 
 fn write(

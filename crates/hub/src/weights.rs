@@ -1,7 +1,8 @@
 //! The tensors of a folder: `model.safetensors`, or shards with `model.safetensors.index.json`.
 //!
-//! Files are mapped into memory and read piece by piece; what has been read is given back to the system at once, so that not even
-//! one tensor lies in memory twice.
+//! Files are mapped into memory and read piece by piece; what has been read is given back to the system at once, so that a file
+//! does not stay in memory beside the values that were read of it. What takes a part of a tensor, or turns it, copies that
+//! tensor's values; no more than one tensor is in hand at a time.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -106,7 +107,7 @@ impl Weights {
             }
         }
         let weight_map: BTreeMap<String, String> =
-            weight_map.into_iter().map(|(tensor, file)| (today(&tensor), file)).collect();
+            weight_map.into_iter().map(|(tensor, file)| (current_name(&tensor), file)).collect();
         for (tensor, file) in &weight_map {
             let found = self.tensors.get(tensor).map(|place| &self.files[place.file].0);
             if problems.is_empty() && found != Some(&self.dir.join(file)) {
@@ -147,7 +148,7 @@ impl Weights {
                 dtype: info.dtype,
                 shape: info.shape.clone(),
             };
-            if self.tensors.insert(today(&tensor), place).is_some() {
+            if self.tensors.insert(current_name(&tensor), place).is_some() {
                 problems.push(format!("{tensor} is in {name} and in another file"));
             }
         }
@@ -217,8 +218,8 @@ impl Weights {
     }
 }
 
-/// The name of today of a tensor: early checkpoints called the parameters of norms gamma and beta.
-fn today(name: &str) -> String {
+/// The current name of a tensor: early checkpoints called the parameters of norms gamma and beta.
+fn current_name(name: &str) -> String {
     let renamed = |old, new| name.strip_suffix(old).map(|start| format!("{start}{new}"));
     let gamma = renamed("LayerNorm.gamma", "LayerNorm.weight");
     gamma.or_else(|| renamed("LayerNorm.beta", "LayerNorm.bias")).unwrap_or_else(|| name.to_owned())

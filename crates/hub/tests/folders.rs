@@ -118,9 +118,105 @@ fn the_same_labels_keep_the_head_and_others_do_not() {
     };
     let kept = with(&["LABEL_0", "LABEL_1", "LABEL_2"]);
     assert!(kept.new.is_empty() && kept.dropped.is_empty());
-    let other = with(&["yes", "no"]);
-    assert_eq!(other.dropped, ["classifier.bias", "classifier.weight"]);
-    assert_eq!(other.new, ["classifier.bias", "classifier.weight"]);
+    // As many are no less other ones.
+    for names in [&["yes", "no"][..], &["yes", "no", "LABEL_2"][..]] {
+        let other = with(names);
+        assert_eq!(other.dropped, ["classifier.bias", "classifier.weight"]);
+        assert_eq!(other.new, ["classifier.bias", "classifier.weight"]);
+    }
+}
+
+#[test]
+fn a_head_for_numbers_that_is_kept_keeps_its_scale() {
+    let (case, folder) = (case("bert-regression-sequence_classification"), tempfile::tempdir().unwrap());
+    case.write(folder.path());
+    let request = Request::Number { mean: 3.0, std: 2.0 };
+    let kept = load_with::<B>(folder.path(), Some(&request), Key::new(3), &Default::default()).unwrap();
+    assert!(kept.new.is_empty() && kept.dropped.is_empty());
+    let HeadConfig::Regression { mean, std, .. } = kept.checkpoint.config.head else {
+        panic!("another head")
+    };
+    assert_eq!((mean, std), (0.0, 1.0));
+}
+
+#[test]
+fn a_regressor_is_written_with_its_scale() {
+    let (case, folder) = (case("bert-regression-sequence_classification"), tempfile::tempdir().unwrap());
+    let (from, out) = (folder.path().join("from"), folder.path().join("out"));
+    case.write(&from);
+    let loaded = load::<B>(&from, &Default::default()).unwrap();
+    let mut config = loaded.checkpoint.config;
+    if let HeadConfig::Regression { mean, std, .. } = &mut config.head {
+        (*mean, *std) = (3.0, 2.0);
+    }
+    assert_eq!(save(&out, &config, &loaded.model, None, &[]).unwrap(), Saved::Family("bert"));
+    let again = load::<B>(&out, &Default::default()).unwrap();
+    let numbers = |model: &TaskModel<B>| output(&case, model).unwrap().1;
+    for (got, raw) in numbers(&again.model).into_iter().zip(numbers(&loaded.model)) {
+        let want = 3.0 + 2.0 * raw;
+        assert!((got - want).abs() <= 1e-5 * want.abs().max(1.0), "{got}, expected {want}");
+    }
+}
+
+#[test]
+fn what_no_config_json_can_say_is_saved_as_ours() {
+    let folder = tempfile::tempdir().unwrap();
+    // A decoder's scores have no bias that could hold the mean.
+    let from = folder.path().join("gpt2");
+    case("gpt2-sequence_classification").write(&from);
+    let request = Request::Number { mean: 3.0, std: 2.0 };
+    let loaded = load_with::<B>(&from, Some(&request), Key::new(3), &Default::default()).unwrap();
+    let out = folder.path().join("numbers");
+    assert_eq!(save(&out, &loaded.checkpoint.config, &loaded.model, None, &[]).unwrap(), Saved::Locus);
+    let error = save(&out, &loaded.checkpoint.config, &loaded.model, Some("gpt2"), &[]).unwrap_err();
+    assert!(error.to_string().contains("no bias"), "{error}");
+    let from = folder.path().join("bert");
+    case("bert-sequence_classification").write(&from);
+    let request = Request::Labels(labels(&["a", "b"]));
+    let loaded = load_with::<B>(&from, Some(&request), Key::new(3), &Default::default()).unwrap();
+    let mut config = loaded.checkpoint.config;
+    for (threshold, saved) in [(0.5, Saved::Family("bert")), (0.25, Saved::Locus)] {
+        config.thresholds = vec![threshold; 2];
+        let out = folder.path().join(format!("labels-{threshold}"));
+        assert_eq!(save(&out, &config, &loaded.model, None, &[]).unwrap(), saved);
+    }
+}
+
+#[test]
+fn ids_of_tokens_are_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let written = |name: &str, pad: Option<u32>| {
+        let (from, out) = (folder.path().join(name), folder.path().join(format!("{name}-{pad:?}")));
+        case(name).write(&from);
+        let loaded = load::<B>(&from, &Default::default()).unwrap();
+        let mut config = loaded.checkpoint.config;
+        config.token_ids.pad = pad;
+        let family = case(name).config["model_type"].as_str().unwrap().to_owned();
+        save(&out, &config, &loaded.model, Some(&family), &[]).unwrap();
+        let json = fs::read_to_string(out.join("config.json")).unwrap();
+        serde_json::from_str::<serde_json::Value>(&json).unwrap()
+    };
+    let json = written("gpt2-sequence_classification", Some(7));
+    for (key, id) in [("pad_token_id", 7), ("bos_token_id", 1), ("eos_token_id", 2)] {
+        assert_eq!(json[key], id, "{key}");
+    }
+    // ModernBERT's own id of padding is past the vocabulary.
+    let json = written("modernbert-masked_lm", None);
+    assert!(json.get("pad_token_id").is_some_and(serde_json::Value::is_null), "{json}");
+    let json = written("t5-seq2seq_lm", Some(3));
+    for (key, id) in [("pad_token_id", 3), ("decoder_start_token_id", 0), ("eos_token_id", 1)] {
+        assert_eq!(json[key], id, "{key}");
+    }
+}
+
+#[test]
+fn a_head_on_a_projected_output_is_as_wide_as_that() {
+    let (case, folder) = (case("opt-post_norm-causal_lm"), tempfile::tempdir().unwrap());
+    case.write(folder.path());
+    let request = Request::Label(labels(&["a", "b", "c"]));
+    let loaded = load_with::<B>(folder.path(), Some(&request), Key::new(3), &Default::default()).unwrap();
+    let scores = output(&case, &loaded.model).unwrap().1;
+    assert!(!scores.is_empty() && scores.len().is_multiple_of(3));
 }
 
 #[test]

@@ -12,9 +12,13 @@ const WEIGHTS: &str = "model.safetensors";
 
 /// The error of a small BERT's folder after `harm` was done to it.
 fn error_after(harm: impl FnOnce(&Path)) -> String {
+    error_of("bert-sequence_classification", harm)
+}
+
+fn error_of(name: &str, harm: impl FnOnce(&Path)) -> String {
     let folder = tempfile::tempdir().unwrap();
     let all = cases();
-    all.iter().find(|case| case.name == "bert-sequence_classification").unwrap().write(folder.path());
+    all.iter().find(|case| case.name == name).unwrap().write(folder.path());
     harm(folder.path());
     load::<B>(folder.path(), &Default::default()).unwrap_err().to_string()
 }
@@ -132,7 +136,21 @@ fn sizes_far_above_any_model() {
         let error = error_after(|dir| edit(dir, "config.json", |json| json[key] = (1_u64 << 60).into()));
         assert_says(&error, &["config.json", "1152921504606846976"]);
     }
+    let set = |key: &'static str, value: u64| {
+        move |dir: &Path| edit(dir, "config.json", |json| json[key] = value.into())
+    };
+    for key in ["num_labels", "type_vocab_size"] {
+        assert_says(&error_after(set(key, 1 << 60)), &["config.json", "1152921504606846976"]);
+    }
+    for key in ["relative_attention_num_buckets", "num_decoder_layers"] {
+        let error = error_of("t5-seq2seq_lm", set(key, 1 << 60));
+        assert_says(&error, &["config.json", "1152921504606846976"]);
+    }
+    let error = error_of("t5-seq2seq_lm", set("num_decoder_layers", 1 << 19));
+    assert_says(&error, &["config.json describes 524290 blocks, the files have"]);
     // Possible one by one, but not with this file.
+    let error = error_after(set("type_vocab_size", 1 << 20));
+    assert_says(&error, &["config.json describes a model of at least", "numbers, the files have"]);
     let error = error_after(|dir| {
         edit(dir, "config.json", |json| {
             json["hidden_size"] = (3 << 18).into();

@@ -28,8 +28,44 @@ pub struct ModelConfig {
     pub thresholds: Vec<f64>,
     /// Number of tokens.
     pub vocab_size: usize,
+    /// How many of them, the last, the tokenizer does not have: tables of checkpoints have rows to spare, so that their size is
+    /// a round number.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub n_spare_tokens: usize,
+    /// Ids of tokens with a part of their own, where the checkpoint that the model comes from names them; else they are the
+    /// tokenizer's.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub token_ids: TokenIds,
     /// The stack.
     pub stack: StackConfig,
+}
+
+/// Ids of tokens with a part of their own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TokenIds {
+    /// Padding.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pad: Option<u32>,
+    /// Start of a text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bos: Option<u32>,
+    /// End of a text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eos: Option<u32>,
+    /// What the decoder of an encoder–decoder reads first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decoder_start: Option<u32>,
+    /// What generation in `transformers` says first; carried for it only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forced_bos: Option<u32>,
+    /// What generation in `transformers` says last where a text is cut; carried for it only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forced_eos: Option<u32>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl ModelConfig {
@@ -42,6 +78,8 @@ impl ModelConfig {
             labels,
             thresholds: Vec::new(),
             vocab_size,
+            n_spare_tokens: 0,
+            token_ids: TokenIds::default(),
             stack,
         }
     }

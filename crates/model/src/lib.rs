@@ -11,7 +11,7 @@ mod folder;
 mod tables;
 
 pub use atomic::{replace_dir, write_file};
-pub use config::{FORMAT_VERSION, ModelConfig};
+pub use config::{FORMAT_VERSION, ModelConfig, TokenIds};
 pub use convert::{Conversion, Rule, Step, convert};
 pub use error::ModelError;
 pub use folder::{CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE, load, load_config, save};

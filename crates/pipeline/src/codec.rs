@@ -6,7 +6,7 @@ use locus_data::{
 use locus_data::{collate, lm_blocks, windows};
 use locus_embedding::Tokens;
 use locus_heads::{HeadConfig, Labels, TaskBatch};
-use locus_model::ModelConfig;
+use locus_model::{ModelConfig, TokenIds};
 
 use crate::{PipelineError, Thresholds, in_units};
 
@@ -20,6 +20,7 @@ pub struct Codec {
     /// From which probability on a label is given, where a text may have several.
     pub thresholds: Thresholds,
     head: HeadConfig,
+    token_ids: TokenIds,
     max_seq_len: usize,
 }
 
@@ -47,8 +48,7 @@ impl Codec {
     /// # Errors
     /// If the tokenizer does not fit the model, the model is too short for a token of text, or labels are doubled.
     pub fn new(config: &ModelConfig, tokenizer: Tokenizer) -> Result<Self, PipelineError> {
-        // Some tables have rows to spare, so that their size is a round number.
-        if tokenizer.vocab_size() > config.vocab_size {
+        if config.vocab_size.checked_sub(config.n_spare_tokens) != Some(tokenizer.vocab_size()) {
             let (tokenizer, model) = (tokenizer.vocab_size(), config.vocab_size);
             return Err(PipelineError::WrongTokenizer { tokenizer, model });
         }
@@ -66,6 +66,7 @@ impl Codec {
                 thresholds => thresholds.to_vec(),
             }),
             head: config.head.clone(),
+            token_ids: config.token_ids.clone(),
             max_seq_len: config.stack.max_seq_len,
         })
     }
@@ -277,8 +278,9 @@ impl Codec {
     /// The token that starts a target.
     pub(crate) fn start_id(&self) -> Result<u32, PipelineError> {
         let specials = self.tokenizer.specials();
-        specials
-            .bos
+        let named = self.token_ids.decoder_start;
+        named
+            .or(specials.bos)
             .or(specials.cls)
             .ok_or(PipelineError::NoToken { token: "begin-of-text", task: self.task() })
     }
@@ -286,8 +288,9 @@ impl Codec {
     /// The token that ends a target.
     pub(crate) fn end_id(&self) -> Result<u32, PipelineError> {
         let specials = self.tokenizer.specials();
-        specials
-            .eos
+        let named = self.token_ids.eos;
+        named
+            .or(specials.eos)
             .or(specials.sep)
             .ok_or(PipelineError::NoToken { token: "end-of-text", task: self.task() })
     }

@@ -83,6 +83,8 @@ impl Ids {
             }
         };
         let [batch, seq] = shape("input_ids", &self.input_ids)?;
+        check_shape(&path, "attention_mask", self.attention_mask.as_deref(), [batch, seq])?;
+        check_shape(&path, "token_type_ids", self.token_type_ids.as_deref(), [batch, seq])?;
         let keep = match self.attention_mask {
             Some(mask) => mask.concat().into_iter().map(|keep| keep != 0).collect(),
             None => vec![true; batch * seq],
@@ -96,6 +98,29 @@ impl Ids {
             Ok::<_, anyhow::Error>(Tokens::new(shape, rows.concat(), keep, None)?)
         });
         Ok((tokens, target.transpose()?))
+    }
+}
+
+/// That there is a number for each id.
+fn check_shape<T>(
+    path: &std::path::Display<'_>,
+    name: &str,
+    rows: Option<&[Vec<T>]>,
+    [batch, seq]: [usize; 2],
+) -> Result<(), UsageError> {
+    let Some(rows) = rows else { return Ok(()) };
+    if rows.len() != batch {
+        let found = rows.len();
+        return Err(UsageError(format!("{path}: {name} has {found} rows, expected {batch}, as input_ids")));
+    }
+    match rows.iter().position(|row| row.len() != seq) {
+        None => Ok(()),
+        Some(row) => {
+            let found = rows[row].len();
+            let problem =
+                format!("row {row} of {name} has {found} numbers, expected {seq}, as row {row} of input_ids");
+            Err(UsageError(format!("{path}: {problem}")))
+        }
     }
 }
 

@@ -4,15 +4,26 @@ use std::path::Path;
 
 use burn::tensor::backend::AutodiffBackend;
 use locus_backend::device::{Job, run_on};
+use locus_data::Tokenizer;
+use locus_heads::HeadConfig;
 use locus_hub::{Inspection, Saved, inspect, save};
+use locus_model::ModelConfig;
 
 use super::{load_model, say};
 use crate::UsageError;
 use crate::args::{ExportArgs, HubArgs, HubVerb};
 
 /// Files of a tokenizer, which are copied as they are.
-const TOKENIZER_FILES: [&str; 5] =
-    ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "spiece.model"];
+const TOKENIZER_FILES: [&str; 8] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "spiece.model",
+];
 
 pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
     match &args.verb {
@@ -67,8 +78,12 @@ impl Job for Export<'_> {
 
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Out {
         let args = self.0;
-        let (config, model) = load_model::<B::InnerBackend>(&args.model, &device)?;
+        let (mut config, model) = load_model::<B::InnerBackend>(&args.model, &device)?;
         let files = tokenizer_files(&args.model)?;
+        let readable = ["tokenizer.json", "vocab.txt", "vocab.json"];
+        if files.iter().any(|(name, _)| readable.contains(name)) {
+            name_tokens(&mut config, &Tokenizer::from_file(&args.model)?);
+        }
         match save(&args.out, &config, &model, args.family.as_deref(), &files)? {
             Saved::Family(name) => say(format_args!("wrote {} as {name}", args.out.display())),
             Saved::Locus => say(format_args!(
@@ -76,6 +91,18 @@ impl Job for Export<'_> {
                 args.out.display()
             )),
         }
+    }
+}
+
+/// Names the ids that the tokenizer knows and no checkpoint has named. A decoder starts and ends as in training.
+fn name_tokens(config: &mut ModelConfig, tokenizer: &Tokenizer) {
+    let (specials, ids) = (tokenizer.specials(), &mut config.token_ids);
+    ids.pad = ids.pad.or(Some(specials.fill()));
+    ids.bos = ids.bos.or(specials.bos);
+    ids.eos = ids.eos.or(specials.eos);
+    if matches!(config.head, HeadConfig::Seq2Seq { .. }) {
+        ids.decoder_start = ids.decoder_start.or(specials.bos).or(specials.cls);
+        ids.eos = ids.eos.or(specials.sep);
     }
 }
 

@@ -21,7 +21,7 @@ use std::path::Path;
 use burn::tensor::backend::Backend;
 use locus_backend::packed::{PackError, Precision};
 use locus_heads::TaskModel;
-use locus_model::{ModelConfig, TOKENIZER_FILE};
+use locus_model::ModelConfig;
 use locus_pipeline::{Pipeline, PipelineError};
 
 use crate::UsageError;
@@ -30,8 +30,10 @@ use crate::args::{InferenceArgs, Weights};
 /// A model folder, with the weights held as asked for.
 fn load<B: Backend>(dir: &Path, args: &InferenceArgs, device: &B::Device) -> anyhow::Result<Pipeline<B>> {
     let mut pipeline = if locus_hub::is_checkpoint(dir) {
-        let (config, model) = load_model(dir, device)?;
-        Pipeline::new(config, model, locus_data::Tokenizer::from_file(&dir.join(TOKENIZER_FILE))?)?
+        let (mut config, model) = load_model(dir, device)?;
+        let tokenizer = locus_data::Tokenizer::from_file(dir)?;
+        config.n_spare_tokens = config.vocab_size.saturating_sub(tokenizer.vocab_size());
+        Pipeline::new(config, model, tokenizer)?
     } else {
         Pipeline::from_dir(dir, device)?
     };

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::config::SchemeConfig;
 use super::distances::Distances;
 use super::facts::{Facts, Family};
-use super::scheme::{LayerPass, Pass, Prepared, Scheme, ScoreScale};
+use super::scheme::{LayerPass, Pass, Prepared, Projection, Scheme, ScoreScale};
 use super::{PositionProblem, PositionShape};
 
 /// Which rows of the table distances read.
@@ -230,8 +230,12 @@ impl<B: Backend> Deberta<B> {
 
     /// `[columns, d_model]` → `[heads, columns, d_head]`.
     fn project(&self, rows: Tensor<B, 2>, weight: Tensor<B, 2>, bias: Option<Tensor<B, 1>>) -> Tensor<B, 3> {
-        let ([n, _], [_, width]) = (rows.dims(), weight.dims());
-        let projected = ops::linear(rows, weight, bias);
+        self.by_head(ops::linear(rows, weight, bias))
+    }
+
+    /// `[columns, n_heads · d_head]` → `[heads, columns, d_head]`.
+    fn by_head(&self, projected: Tensor<B, 2>) -> Tensor<B, 3> {
+        let [n, width] = projected.dims();
         projected.reshape([n, self.n_heads, width / self.n_heads]).swap_dims(0, 1)
     }
 }
@@ -279,9 +283,8 @@ impl<B: Backend> Scheme<B> for Deberta<B> {
         let of_pass = at.prepared.get::<OfPass<B>>();
         let OfPass { distances, rows, keys, queries, .. } = of_pass;
         // Without matrices of its own: through the layer's.
-        let through = |wanted: bool, (weight, bias): (&Param<Tensor<B, 2>>, Option<&Param<Tensor<B, 1>>>)| {
-            let projected = || self.project(rows.clone(), weight.val(), bias.map(Param::val));
-            wanted.then(|| of_pass.of_columns(projected()))
+        let through = |wanted: bool, layer: &dyn Projection<B>| {
+            wanted.then(|| of_pass.of_columns(self.by_head(layer.project(rows.clone()))))
         };
         let of_layer =
             at.projections.as_ref().filter(|_| self.key_weight.is_none() && self.query_weight.is_none());

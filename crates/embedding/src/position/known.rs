@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 const LARGEST_TABLE: usize = 1 << 23;
 /// All tables together; the oldest go first.
 const MOST_NUMBERS: usize = 1 << 24;
+/// How many there are at most: each pass looks through them.
+const MOST_TABLES: usize = 64;
 
 /// What rows are made by, in numbers that tell one formula from another.
 type Formula = Vec<u64>;
@@ -33,11 +35,7 @@ impl<F: Fn(f64) -> Vec<f32>> Rows<F> {
     ) -> Self {
         let mut formula: Formula = name.bytes().map(u64::from).chain([width as u64]).collect();
         formula.extend(parameters.into_iter().map(f64::to_bits));
-        let whole = positions.iter().filter(|p| is_whole(**p));
-        let n = whole.fold(0.0, |n: f64, p| n.max(p + 1.0)) as usize;
-        // PERF: a step that decodes one token asks for one row more than the step before.
-        let n = n.next_power_of_two().min(LARGEST_TABLE / width.max(1));
-        Self { table: table(formula, n, width, &row), width, row }
+        Self { table: table(formula, positions, width, &row), width, row }
     }
 
     /// The row of a position: of the table, or computed where the table does not have it.
@@ -57,19 +55,49 @@ fn is_whole(position: f64) -> bool {
     position.is_sign_positive() && position.fract() == 0.0 && position < LARGEST_TABLE as f64
 }
 
-/// The table of a formula with at least `n` rows.
-fn table(formula: Formula, n: usize, width: usize, row: &dyn Fn(f64) -> Vec<f32>) -> Arc<Vec<f32>> {
+/// The table of a formula with the rows of these positions, unless it takes less to compute each as it is asked for.
+fn table(formula: Formula, positions: &[f64], width: usize, row: &dyn Fn(f64) -> Vec<f32>) -> Arc<Vec<f32>> {
+    let (width, known) = (width.max(1), known(&formula));
+    let (n_known, most) = (known.len() / width, LARGEST_TABLE / width);
+    let is_missing = |p: &f64| is_whole(*p) && *p >= n_known as f64 && *p < most as f64;
+    let (n_asked, last) =
+        positions.iter().filter(|p| is_missing(p)).fold((0, 0.0_f64), |(n, last), p| (n + 1, last.max(*p)));
+    let n = last as usize + 1;
+    // One position far out is no reason to compute all before it.
+    if n_asked == 0 || n_asked < n - n_known {
+        return known;
+    }
+    // PERF: a step that decodes one token asks for one row more than the step before.
+    let n = n.next_power_of_two().min(most);
+    let mut longer = Vec::with_capacity(n * width);
+    longer.extend_from_slice(&known);
+    (n_known..n).for_each(|position| longer.extend(row(position as f64)));
+    keep(formula, Arc::new(longer))
+}
+
+/// The table of a formula as it is, perhaps empty; it counts as the one used last.
+fn known(formula: &Formula) -> Arc<Vec<f32>> {
     let mut tables = TABLES.lock().unwrap_or_else(PoisonError::into_inner);
-    let known = tables.iter().position(|(of, _)| *of == formula).map(|at| tables.remove(at).1);
-    let mut table = known.unwrap_or_default();
-    if table.len() < n * width {
-        let mut longer = Vec::with_capacity(n * width);
-        longer.extend_from_slice(&table);
-        (table.len() / width..n).for_each(|position| longer.extend(row(position as f64)));
-        table = Arc::new(longer);
+    let Some(at) = tables.iter().position(|(of, _)| of == formula) else { return Arc::default() };
+    let found = tables.remove(at);
+    let table = Arc::clone(&found.1);
+    tables.push(found);
+    table
+}
+
+/// Puts a table with the others, unless another thread was there first with a longer one; gives the longer.
+fn keep(formula: Formula, mut table: Arc<Vec<f32>>) -> Arc<Vec<f32>> {
+    let mut tables = TABLES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(at) = tables.iter().position(|(of, _)| *of == formula) {
+        let (_, other) = tables.remove(at);
+        if other.len() > table.len() {
+            table = other;
+        }
     }
     tables.push((formula, Arc::clone(&table)));
-    while tables.len() > 1 && tables.iter().map(|(_, table)| table.len()).sum::<usize>() > MOST_NUMBERS {
+    let n_numbers =
+        |tables: &[(Formula, Arc<Vec<f32>>)]| -> usize { tables.iter().map(|(_, t)| t.len()).sum() };
+    while tables.len() > 1 && (tables.len() > MOST_TABLES || n_numbers(&tables) > MOST_NUMBERS) {
         tables.remove(0);
     }
     table
@@ -95,7 +123,7 @@ mod tests {
     #[test]
     fn rows_are_computed_once() {
         let computed = Cell::new(0);
-        let first = rows("once", &[2.0, 0.0, 4.0], &computed);
+        let first = rows("once", &[2.0, 0.0, 1.0, 3.0, 4.0], &computed);
         assert_eq!(*first.at(4.0), [4.0, -2.0]);
         assert_eq!(computed.get(), 8, "up to a power of two");
         let again = rows("once", &[7.0], &computed);
@@ -110,10 +138,17 @@ mod tests {
     fn positions_that_no_table_has_are_computed() {
         let computed = Cell::new(0);
         let found = rows("no table", &[0.5, -3.0, 1e9], &computed);
-        assert_eq!(computed.get(), 1, "the table has row 0");
+        assert_eq!(computed.get(), 0);
         for position in [0.5, -3.0, 1e9] {
             assert_eq!(*found.at(position), [position as f32, -position as f32 / 2.0]);
         }
-        assert_eq!(computed.get(), 4);
+        assert_eq!(computed.get(), 3);
+    }
+
+    #[test]
+    fn a_position_far_out_is_computed_alone() {
+        let computed = Cell::new(0);
+        let found = rows("far", &[1e6, 1e6 + 1.0], &computed);
+        assert_eq!((found.at(1e6).to_vec(), computed.get()), (vec![1e6, -5e5], 1));
     }
 }

@@ -102,7 +102,7 @@ pub use rotary::{
 };
 pub use sandwich::{Sandwich, SandwichConfig};
 pub use scheme::{
-    CachePolicy, Form, LayerPass, Limit, Pass, Prepared, Projections, Scheme, ScoreScale, Views,
+    CachePolicy, Form, LayerPass, Limit, Pass, Prepared, Projection, Projections, Scheme, ScoreScale, Views,
 };
 pub use self_extend::{SelfExtend, SelfExtendConfig};
 pub use shape::{Shape, ShapeConfig};

@@ -2,7 +2,6 @@
 
 use std::any::Any;
 
-use burn::module::Param;
 use burn::tensor::{Tensor, backend::Backend};
 use locus_backend::mask::AttentionMask;
 use locus_backend::ops::ScoreBias;
@@ -84,10 +83,16 @@ pub struct LayerPass<'a, B: Backend> {
 /// A layer's projections, for schemes that send vectors of their own through them.
 #[derive(Clone, Copy, Debug)]
 pub struct Projections<'a, B: Backend> {
-    /// Weight `[d_model, n_heads · d_head]` and bias of queries.
-    pub q: (&'a Param<Tensor<B, 2>>, Option<&'a Param<Tensor<B, 1>>>),
-    /// Weight `[d_model, n_kv_heads · d_head]` and bias of keys.
-    pub k: (&'a Param<Tensor<B, 2>>, Option<&'a Param<Tensor<B, 1>>>),
+    /// Of queries, to `[rows, n_heads · d_head]`.
+    pub q: &'a dyn Projection<B>,
+    /// Of keys, to `[rows, n_kv_heads · d_head]`.
+    pub k: &'a dyn Projection<B>,
+}
+
+/// A projection as the layer does it, whatever its weights are held in.
+pub trait Projection<B: Backend>: std::fmt::Debug {
+    /// Projects rows `[rows, d_model]`.
+    fn project(&self, rows: Tensor<B, 2>) -> Tensor<B, 2>;
 }
 
 /// Queries and keys after rotation; more than one view where the scheme compares them in more than one way.
