@@ -12,7 +12,7 @@ use std::process::Command;
 
 use crate::run::{built_dir, cargo, code, profile, root, target_dir};
 
-const PAGES: [&str; 13] = [
+const PAGES: [&str; 14] = [
     "README.md",
     "docs/guide.md",
     "docs/data.md",
@@ -21,6 +21,7 @@ const PAGES: [&str; 13] = [
     "docs/generation.md",
     "docs/metrics.md",
     "docs/positions.md",
+    "docs/checkpoints.md",
     "docs/tasks/named-entities.md",
     "docs/tasks/classification.md",
     "docs/tasks/language-models.md",
@@ -29,8 +30,20 @@ const PAGES: [&str; 13] = [
 ];
 
 /// What the commands run: verbs of `locus`.
-const VERBS: [&str; 10] =
-    ["train", "eval", "predict", "generate", "recipes", "config", "data", "positions", "model", "doctor"];
+const VERBS: [&str; 12] = [
+    "train",
+    "eval",
+    "predict",
+    "generate",
+    "forward",
+    "hub",
+    "recipes",
+    "config",
+    "data",
+    "positions",
+    "model",
+    "doctor",
+];
 
 pub(crate) fn check() -> Result<u8, String> {
     let built = code(cargo().args(["build", "--profile", &profile(), "--package", "locus"]))?;

@@ -278,11 +278,21 @@ impl Codec {
     /// The token that starts a target.
     pub(crate) fn start_id(&self) -> Result<u32, PipelineError> {
         let specials = self.tokenizer.specials();
-        let named = self.token_ids.decoder_start;
+        let named = match self.head {
+            HeadConfig::Seq2Seq { .. } => self.token_ids.decoder_start,
+            _ => self.token_ids.bos,
+        };
         named
             .or(specials.bos)
             .or(specials.cls)
             .ok_or(PipelineError::NoToken { token: "begin-of-text", task: self.task() })
+    }
+
+    /// The tokens that end a generated text; none where no such token is known.
+    pub(crate) fn stop_ids(&self) -> Vec<u32> {
+        let mut ids: Vec<u32> = self.token_ids.eos.into_iter().chain(self.tokenizer.specials().eos).collect();
+        ids.dedup();
+        ids
     }
 
     /// The token that ends a target.

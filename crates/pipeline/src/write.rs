@@ -215,8 +215,8 @@ pub(crate) fn continue_texts<B: Backend, P: PositionScheme<B>>(
     options: &WriteOptions,
     listener: &mut dyn Listener,
 ) -> Result<Vec<Generated>, PipelineError> {
-    let stop = codec.tokenizer.specials().eos.into_iter().collect();
-    Ok(continue_prompts(model, prompts, &options.for_tokens(stop, codec.pad_id()), listener)?)
+    let options = options.for_tokens(codec.stop_ids(), codec.pad_id());
+    Ok(continue_prompts(model, prompts, &options, listener)?)
 }
 
 /// Generates the target of each source.
