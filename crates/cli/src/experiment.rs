@@ -15,8 +15,8 @@ use locus_data::{
     read,
 };
 use locus_embedding::position::PositionConfig;
-use locus_encoder::StackConfig;
-use locus_heads::{HeadConfig, LossOptions, TaskBatch, TaskModel};
+use locus_encoder::{StackConfig, TokenTables};
+use locus_heads::{GradientCheckpointing, HeadConfig, HeadError, LossOptions, TaskBatch, TaskModel};
 use locus_hub::{Request, is_checkpoint, load_checkpoint, read_config};
 use locus_model::{ModelConfig, load, load_config, save};
 use locus_pipeline::{Codec, Evaluation, Thresholds, TrainingSet, evaluate, in_units};
@@ -79,6 +79,12 @@ impl Experiment {
         let (mut config, tokenizer) = self.plan(train)?;
         // Where the model comes from a folder, so do its sizes.
         self.run.model.stack = config.stack.clone();
+        if self.run.train.fit.gradient_checkpointing == GradientCheckpointing::Block
+            && matches!(config.head, HeadConfig::Seq2Seq { .. })
+            && config.stack.token_tables == TokenTables::Shared
+        {
+            return Err(UsageError(HeadError::SharedTable.to_string()).into());
+        }
         refuse_unknown_labels(&config, &splits)?;
         let mut codec = Codec::new(&config, tokenizer)?;
         if splits.contains_key(&Part::Dev) {

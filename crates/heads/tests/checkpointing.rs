@@ -6,10 +6,10 @@ use burn::tensor::backend::AutodiffBackend;
 use locus_backend::rng::Key;
 use locus_embedding::Tokens;
 use locus_embedding::position::{LearnedConfig, PositionConfig, RotaryConfig, ShawConfig, T5Config};
-use locus_encoder::{Activation, PositionSharing, StackConfig};
+use locus_encoder::{Activation, PositionSharing, StackConfig, TokenTables};
 use locus_heads::{
-    GradientCheckpointing, HeadConfig, Labels, LossOptions, Pooling, TagDecoding, TaskBatch, TaskModel,
-    Trainable,
+    GradientCheckpointing, HeadConfig, HeadError, Labels, LossOptions, Pooling, TagDecoding, TaskBatch,
+    TaskModel, Trainable,
 };
 use locus_testkit::{Gradients, gradients, on_backends, on_processor, relative_error};
 
@@ -184,4 +184,19 @@ fn a_loss_that_does_not_need_the_stack<B: AutodiffBackend>(device: &B::Device) {
     assert_eq!(relative_error(&got, &want), 0.0);
 }
 
-on_backends!(losses_and_gradients_are_those_of_the_whole_graph, a_loss_that_does_not_need_the_stack);
+/// It would have to be summed over two graphs.
+fn a_table_of_both_stacks_is_refused<B: AutodiffBackend>(device: &B::Device) {
+    let head = HeadConfig::Seq2Seq { tied: true, output: Default::default() };
+    let stack = StackConfig { token_tables: TokenTables::Shared, ..stacks()[0].clone() };
+    let (model, [batch, _]) = (model::<B>(&head, &stack, device), batches(target()));
+    let mut sums = GradientsParams::new();
+    let refused = model.backward(&batch, None, GradientCheckpointing::Block, &mut sums);
+    assert!(matches!(refused, Err(HeadError::SharedTable)));
+    assert!(model.backward(&batch, None, GradientCheckpointing::None, &mut sums).is_ok());
+}
+
+on_backends!(
+    losses_and_gradients_are_those_of_the_whole_graph,
+    a_loss_that_does_not_need_the_stack,
+    a_table_of_both_stacks_is_refused
+);

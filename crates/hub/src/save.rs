@@ -108,15 +108,12 @@ fn written(family: &'static Family, config: &ModelConfig) -> Option<(&'static Fa
 
 /// A configuration with the ids of tokens; those that it has already are replaced if asked for.
 fn with_ids(mut json: Map<String, Value>, config: &ModelConfig, replaces: bool) -> Map<String, Value> {
-    let ids = &config.token_ids;
-    for (key, id) in [
-        ("pad_token_id", ids.pad),
-        ("bos_token_id", ids.bos),
-        ("eos_token_id", ids.eos),
-        ("decoder_start_token_id", ids.decoder_start),
-        ("forced_bos_token_id", ids.forced_bos),
-        ("forced_eos_token_id", ids.forced_eos),
-    ] {
+    let mut ids = config.token_ids.clone();
+    // These classes have one of their own where a file says nothing: that of their vocabularies' end of text.
+    if json.get("model_type").is_some_and(|found| found == "bart" || found == "marian") {
+        ids.forced_eos = ids.forced_eos.or(ids.eos);
+    }
+    for (key, id) in ids.named() {
         let is_free = replaces || !json.contains_key(key);
         match id.filter(|&id| (id as usize) < config.vocab_size) {
             Some(id) if is_free => drop(json.insert(key.to_owned(), id.into())),

@@ -64,6 +64,20 @@ pub struct TokenIds {
     pub forced_eos: Option<u32>,
 }
 
+impl TokenIds {
+    /// The ids under the names that `transformers` has for them.
+    pub fn named(&self) -> [(&'static str, Option<u32>); 6] {
+        [
+            ("pad_token_id", self.pad),
+            ("bos_token_id", self.bos),
+            ("eos_token_id", self.eos),
+            ("decoder_start_token_id", self.decoder_start),
+            ("forced_bos_token_id", self.forced_bos),
+            ("forced_eos_token_id", self.forced_eos),
+        ]
+    }
+}
+
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -102,6 +116,17 @@ impl ModelConfig {
         );
         let (size, allowed) = (self.vocab_size.to_string(), format!("1 to {LARGEST_VOCABULARY}"));
         unless((1..=LARGEST_VOCABULARY).contains(&self.vocab_size), "vocab_size", size, allowed);
+        let (n_spare, allowed) = (self.n_spare_tokens, format!("less than vocab_size = {}", self.vocab_size));
+        unless(
+            n_spare == 0 || n_spare < self.vocab_size,
+            "n_spare_tokens",
+            n_spare.to_string(),
+            allowed.clone(),
+        );
+        for (name, id) in self.token_ids.named() {
+            let (key, id) = (format!("token_ids.{}", name.trim_end_matches("_token_id")), id.unwrap_or(0));
+            unless(id == 0 || (id as usize) < self.vocab_size, &key, id.to_string(), allowed.clone());
+        }
         if let Some(n_labels) = self.head.n_labels() {
             let allowed = format!("{n_labels} names, as many as the head has labels");
             unless(self.labels.len() == n_labels, "labels", format!("{} names", self.labels.len()), allowed);
