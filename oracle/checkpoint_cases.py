@@ -7,6 +7,10 @@ only on longer texts (windows, buckets of distances, scalings of angles) are sma
 ENCODER = ("bare", "masked_lm", "sequence_classification", "token_classification", "question_answering")
 DECODER = ("bare", "causal_lm", "sequence_classification")
 LM = ("causal_lm",)
+TOKENS = DECODER + ("token_classification",)
+ALL_OF_DECODER = TOKENS + ("question_answering",)
+MASKED = ("masked_lm",)
+CAUSAL = (DECODER, LM, TOKENS, ALL_OF_DECODER)
 
 SPECIAL = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 PAD_IS_1 = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
@@ -19,6 +23,7 @@ DISTILBERT = {"vocab_size": 41, "dim": 18, "n_layers": 2, "n_heads": 3, "hidden_
 MODERNBERT = SIZES | {"hidden_size": 24, "num_hidden_layers": 4, "max_position_embeddings": 13, "norm_eps": 1e-3}
 MODERNBERT |= {"global_attn_every_n_layers": 3, "local_attention": 4, "reference_compile": False}
 MODERNBERT |= SPECIAL | {"cls_token_id": 1, "sep_token_id": 2}
+BIASES = dict.fromkeys(("norm_bias", "attention_bias", "mlp_bias", "classifier_bias"), True)
 
 GPT2 = SPECIAL | {"vocab_size": 43, "n_embd": 18, "n_layer": 2, "n_head": 3, "n_inner": 29, "n_positions": 11}
 GPT2 |= {"layer_norm_epsilon": 1e-3}
@@ -52,10 +57,10 @@ def scaled(rope_type, **options):
     return LLAMA | ROPE | {"rope_scaling": {"rope_type": rope_type, **options}}
 
 
-def longrope(original):
+def longrope(original, **options):
     """Long factors beyond `original` tokens: transformers looks for that number beside the scaling, not in it."""
     factors = {"short_factor": [1.0, 1.1, 1.3, 1.7, 2.3, 2.9], "long_factor": [1.5, 2.0, 2.5, 3.5, 4.0, 5.5]}
-    return scaled("longrope", **factors) | {"original_max_position_embeddings": original}
+    return scaled("longrope", **factors, **options) | {"original_max_position_embeddings": original}
 
 
 CASES = [  # model_type, variant, heads, configuration
@@ -65,26 +70,38 @@ CASES = [  # model_type, variant, heads, configuration
     ("bert", "relative_key", ("masked_lm",), BERT | {"position_embedding_type": "relative_key"}),
     ("bert", "relu", ("masked_lm",), BERT | {"hidden_act": "relu"}),
     ("roberta", "", ENCODER, BERT | PAD_IS_1 | {"type_vocab_size": 1}),
+    ("roberta", "untied", MASKED, BERT | PAD_IS_1 | {"type_vocab_size": 1, "tie_word_embeddings": False}),
     ("xlm-roberta", "", ENCODER, BERT | PAD_IS_1 | {"type_vocab_size": 1}),
     ("distilbert", "", ENCODER, DISTILBERT),
     ("albert", "", ENCODER, ALBERT | SPECIAL),
+    ("albert", "groups", MASKED, ALBERT | SPECIAL | {"num_hidden_layers": 4, "num_hidden_groups": 2}),
     ("electra", "", ENCODER, BERT | {"embedding_size": 11}),
     ("deberta-v2", "", ENCODER, DEBERTA),
+    ("deberta-v2", "clipped", MASKED, DEBERTA | {"position_buckets": -1, "max_relative_positions": 4}),
+    ("deberta-v2", "c2p", MASKED, DEBERTA | {"pos_att_type": "C2P"}),
+    ("deberta-v2", "p2c", MASKED, DEBERTA | {"pos_att_type": ["p2c"], "norm_rel_ebd": "none"}),
+    ("deberta-v2", "biased", MASKED, DEBERTA | {"position_biased_input": True, "type_vocab_size": 2}),
+    ("deberta-v2", "tanh", ("sequence_classification",), DEBERTA | {"pooler_hidden_act": "tanh"}),
     # Its logits come from the embeddings all the same; tied, transformers replaces the wrong layer and fails.
     ("deberta-v2", "new_head", ("masked_lm",), DEBERTA | {"legacy": False, "tie_word_embeddings": False}),
     ("mpnet", "", ENCODER, BERT | PAD_IS_1 | {"max_position_embeddings": 17}),
     ("modernbert", "", ENCODER, MODERNBERT),
     ("modernbert", "mean", ("sequence_classification",), MODERNBERT | {"classifier_pooling": "mean"}),
+    ("modernbert", "biases", ("masked_lm", "sequence_classification"), MODERNBERT | BIASES),
+    ("modernbert", "one_base", ("bare",), MODERNBERT | {"global_rope_theta": 100.0, "local_rope_theta": None}),
     ("gpt2", "", DECODER, GPT2),
     ("gpt2", "scaled_by_layer", LM, GPT2 | {"scale_attn_by_inverse_layer_idx": True}),
     ("gpt_neox", "", DECODER, NEOX),
     ("gpt_neox", "sequential", LM, NEOX | {"use_parallel_residual": False}),
+    ("gpt_neox", "no_bias", LM, NEOX | {"attention_bias": False}),
     ("opt", "", DECODER, OPT),
     ("opt", "post_norm", LM, OPT | {"do_layer_norm_before": False, "word_embed_proj_dim": 10}),
+    ("opt", "no_bias", LM, OPT | {"enable_bias": False}),
     ("bloom", "", DECODER, BLOOM),
     ("bloom", "residual_after_norm", LM, BLOOM | {"apply_residual_connection_post_layernorm": True}),
     ("mpt", "", DECODER, MPT),
-    ("llama", "", DECODER, LLAMA),
+    ("mpt", "softmax_scale", LM, MPT | {"attn_config": {"softmax_scale": 0.3}}),
+    ("llama", "", TOKENS, LLAMA),
     ("llama", "tied", LM, LLAMA | {"tie_word_embeddings": True}),
     ("llama", "attention_bias", LM, LLAMA | {"attention_bias": True, "mlp_bias": True}),
     ("llama", "head_dim", LM, LLAMA | {"head_dim": 6}),
@@ -93,15 +110,20 @@ CASES = [  # model_type, variant, heads, configuration
     ("llama", "yarn", LM, scaled("yarn", factor=4.0, original_max_position_embeddings=256) | {"max_position_embeddings": 1024}),
     ("llama", "longrope", LM, longrope(5)),
     ("llama", "longrope_short", LM, longrope(7)),
+    # Its factor does not count: the two lengths say what it is.
+    ("llama", "longrope_factor", LM, longrope(7, factor=9.0)),
     ("llama", "llama3", LM, scaled("llama3", **LLAMA3) | {"max_position_embeddings": 384}),
-    ("mistral", "", DECODER, LLAMA | {"sliding_window": 3}),
-    ("qwen2", "", DECODER, LLAMA),
+    ("mistral", "", ALL_OF_DECODER, LLAMA | {"sliding_window": 3}),
+    ("qwen2", "", TOKENS, LLAMA),
     ("qwen2", "window", LM, LLAMA | {"use_sliding_window": True, "sliding_window": 3, "max_window_layers": 1}),
     ("qwen3", "", DECODER, LLAMA | {"head_dim": 6}),
     ("gemma", "", DECODER, GEMMA),
     ("gemma2", "", DECODER, GEMMA2),
     ("gemma3_text", "", DECODER, GEMMA3),
-    ("phi", "", DECODER, PHI),
+    # Its layers do not cap their scores, whatever the file says.
+    ("gemma3_text", "capped", LM, GEMMA3 | {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0}),
+    ("phi", "", TOKENS, PHI),
+    ("phi", "qk_layernorm", LM, PHI | {"qk_layernorm": True}),
     ("smollm3", "", DECODER, LLAMA | {"no_rope_layer_interval": 2, "tie_word_embeddings": True}),
     ("t5", "", ("bare", "seq2seq_lm"), T5),
     ("t5", "v1_1", ("seq2seq_lm",), T5 | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}),

@@ -32,7 +32,7 @@ from safetensors import safe_open
 from torch.overrides import TorchFunctionMode
 from transformers import AutoConfig
 
-from checkpoint_cases import CASES, DECODER, LM
+from checkpoint_cases import CASES, CAUSAL
 
 torch.set_num_threads(1)
 torch.set_default_dtype(torch.float64)
@@ -61,7 +61,7 @@ COUNT_PADDING_THEMSELVES = ("opt", "bloom", "mpt")  # from the attention mask; t
 # By family, variant or head, what no output depends on: biases of keys, which move all scores of a row alike (unless keys are
 # turned or meet positions), and a bare model's pooler.
 NO_GRADIENT = {"": r"(self|attention)\.key\.bias$|(k_lin|attn\.k)\.bias$", "bare": r"^pooler\."}
-NO_GRADIENT |= {"relative_key": r"\.position_embeddings\."}
+NO_GRADIENT |= {"relative_key": r"\.position_embeddings\.", "c2p": r"(key_proj|encoder\.LayerNorm)\.bias$"}
 NO_GRADIENT |= dict.fromkeys(("opt", "bart", "marian"), r"k_proj\.bias$")
 
 # --- Draws ------------------------------------------------------------------------------------------------------------
@@ -149,7 +149,7 @@ def inputs_of(family, heads, head, config):
     last token of a text: theirs are padded before the first text and behind the second."""
     seq = SEQ_OF.get(family, SEQ)
     ids, keep = words("input_ids", config, seq), np.ones((BATCH, seq))
-    causal = heads is DECODER or heads is LM
+    causal = heads in CAUSAL
     if config.is_encoder_decoder:
         ids[0, -1] = ids[1, -1 - PADDING] = config.eos_token_id
     if causal and head == "sequence_classification":

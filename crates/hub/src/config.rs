@@ -339,10 +339,19 @@ impl Checkpoint {
 
 /// Reads the part of a configuration that a struct describes.
 pub(crate) fn parse<T: DeserializeOwned>(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<T> {
+    parse_with_nulls(json, &[], problems)
+}
+
+/// The same with keys where null says something else than silence: those that have a default and may be none.
+pub(crate) fn parse_with_nulls<T: DeserializeOwned>(
+    json: &Map<String, Value>,
+    nulls: &[&str],
+    problems: &mut Vec<String>,
+) -> Option<T> {
     // A key that is null is one that is not set.
     let set: Map<String, Value> = json
         .iter()
-        .filter(|(_, value)| !value.is_null())
+        .filter(|(key, value)| !value.is_null() || nulls.contains(&key.as_str()))
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
     match serde_json::from_value(Value::Object(set)) {

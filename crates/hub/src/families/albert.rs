@@ -53,7 +53,8 @@ fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
         ],
     );
     let mut body = bert::read(&json, problems)?;
-    only(problems, "inner_group_num", &number(&json, "inner_group_num", 1, &mut Vec::new()), &[1]);
+    let inner = number(&json, "inner_group_num", 1, problems);
+    only(problems, "inner_group_num", &inner, &[1]);
     let groups = number(&json, "num_hidden_groups", 1, problems);
     let width = number(&json, "embedding_size", 128, problems);
     body.stack.layer_sharing = LayerSharing::Groups(groups);

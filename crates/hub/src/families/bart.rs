@@ -106,6 +106,8 @@ fn read(json: &Map<String, Value>, marian: bool, problems: &mut Vec<String>) -> 
     let json = if marian { with(json, &[("vocab_size", 58101.into())]) } else { json.clone() };
     let config: Config = parse(&json, problems)?;
     only(problems, "is_encoder_decoder", &config.is_encoder_decoder, &[true]);
+    // Without it BART's encoder, decoder and output have a table each; Marian's output only.
+    only(problems, "tie_word_embeddings", &(config.tie_word_embeddings || marian), &[true]);
     only(problems, "share_encoder_decoder_embeddings", &config.share_encoder_decoder_embeddings, &[true]);
     let of_decoder = config.decoder_vocab_size.unwrap_or(config.vocab_size);
     only(problems, "decoder_vocab_size", &of_decoder, &[config.vocab_size]);
@@ -171,6 +173,9 @@ fn write(body: &Body, marian: bool) -> Option<Map<String, Value>> {
 
 const KEYS: &[Key] = &[
     same("*.shared.weight", &["stack.encoder.embeddings.tokens"]),
+    // The one table by other names, where a file has no `shared`.
+    same("*.decoder.embed_tokens.weight", &["stack.encoder.embeddings.tokens"]),
+    same("*.encoder.embed_tokens.weight", &["stack.encoder.embeddings.tokens"]),
     same("*.encoder.embed_positions.weight", &["stack.encoder.schemes.0.table"]),
     same("*.encoder.layernorm_embedding.weight", &["stack.encoder.embedding_norm.gamma"]),
     same("*.encoder.layernorm_embedding.bias", &["stack.encoder.embedding_norm.beta"]),

@@ -6,7 +6,7 @@ use locus_heads::{HeadActivation, TransformConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Family, activation, activation_name, head_activation, table};
+use super::{Family, activation, activation_name, in_head, table};
 use crate::config::HeadKind::{
     Bare, MaskedLm, QuestionAnswering, SequenceClassification, TokenClassification,
 };
@@ -87,13 +87,14 @@ pub(super) fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Opt
     only(problems, "position_embedding_type", &config.position_embedding_type.as_str(), &["absolute"]);
     only(problems, "is_decoder", &config.is_decoder, &[false]);
     only(problems, "add_cross_attention", &config.add_cross_attention, &[false]);
+    let activation = activation("hidden_act", &config.hidden_act, problems);
     let stack = StackConfig {
         d_model: config.hidden_size,
         n_layers: config.num_hidden_layers,
         n_heads: config.num_attention_heads,
         d_ff: Some(config.intermediate_size),
         max_seq_len: config.max_position_embeddings,
-        activation: activation("hidden_act", &config.hidden_act, problems),
+        activation,
         norm_eps: config.layer_norm_eps,
         residual: Residual::Post,
         embedding_norm: true,
@@ -105,7 +106,7 @@ pub(super) fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Opt
         ..StackConfig::default()
     };
     let pooler = TransformConfig { activation: HeadActivation::Tanh, bias: true, norm: false };
-    let masked = TransformConfig { activation: head_activation(&config.hidden_act), bias: true, norm: true };
+    let masked = TransformConfig { activation: in_head(activation), bias: true, norm: true };
     Some(Body {
         tied: config.tie_word_embeddings,
         masked: (masked, true),

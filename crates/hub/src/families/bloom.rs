@@ -5,7 +5,7 @@ use locus_encoder::{Activation, StackConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Family, bert, table};
+use super::{Family, bert, renamed, table};
 use crate::config::HeadKind::{
     Bare, CausalLm, QuestionAnswering, SequenceClassification, TokenClassification,
 };
@@ -39,11 +39,8 @@ pub(crate) const BLOOM: Family = Family {
 #[serde(default)]
 struct Config {
     vocab_size: usize,
-    #[serde(alias = "n_embed")]
     hidden_size: usize,
-    #[serde(alias = "num_hidden_layers")]
     n_layer: usize,
-    #[serde(alias = "num_attention_heads")]
     n_head: usize,
     layer_norm_epsilon: f64,
     initializer_range: f64,
@@ -73,8 +70,12 @@ impl Default for Config {
     }
 }
 
+/// Keys with two names, of which files may have both.
+const SECOND_NAMES: &[(&str, &str)] =
+    &[("hidden_size", "n_embed"), ("n_layer", "num_hidden_layers"), ("n_head", "num_attention_heads")];
+
 fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
-    let config: Config = parse(json, problems)?;
+    let config: Config = parse(&renamed(json, SECOND_NAMES, problems), problems)?;
     let key = "apply_residual_connection_post_layernorm";
     only(problems, key, &config.apply_residual_connection_post_layernorm, &[false]);
     let stack = StackConfig {

@@ -9,7 +9,9 @@ use locus_heads::TransformConfig;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Family, activation, activation_name, bert, head_activation, roberta, table};
+use super::{
+    Family, activation, activation_name, bert, head_activation, head_activation_name, in_head, roberta, table,
+};
 use crate::config::HeadKind::{
     Bare, MaskedLm, QuestionAnswering, SequenceClassification, TokenClassification,
 };
@@ -129,6 +131,7 @@ fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
     only(problems, "conv_kernel_size", &config.conv_kernel_size.unwrap_or(0), &[0]);
     only(problems, "legacy", &config.legacy, &[true]);
     let position = position(&config, problems);
+    let activation = activation("hidden_act", &config.hidden_act, problems);
     let learned = PositionConfig::Learned(LearnedConfig::default());
     let stack = StackConfig {
         d_model: config.hidden_size,
@@ -136,7 +139,7 @@ fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
         n_heads: config.num_attention_heads,
         d_ff: Some(config.intermediate_size),
         max_seq_len: config.max_position_embeddings,
-        activation: activation("hidden_act", &config.hidden_act, problems),
+        activation,
         norm_eps: config.layer_norm_eps,
         residual: Residual::Post,
         embedding_norm: true,
@@ -148,8 +151,8 @@ fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
         embedding_position: config.position_biased_input.then_some(learned),
         ..StackConfig::default()
     };
-    let masked = TransformConfig { activation: head_activation(&config.hidden_act), bias: true, norm: true };
-    let pooler = roberta::dense(head_activation(&config.pooler_hidden_act));
+    let masked = TransformConfig { activation: in_head(activation), bias: true, norm: true };
+    let pooler = roberta::dense(head_activation("pooler_hidden_act", &config.pooler_hidden_act, problems));
     Some(Body {
         tied: config.tie_word_embeddings,
         masked: (masked, true),
@@ -159,12 +162,16 @@ fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
 }
 
 fn position(config: &Config, problems: &mut Vec<String>) -> DebertaConfig {
-    let asked = match &config.pos_att_type {
-        Value::String(text) => text.split('|').map(str::to_owned).collect(),
-        Value::Array(list) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+    // A text may have capitals and spaces, a list may not.
+    let asked: Vec<String> = match &config.pos_att_type {
+        Value::String(text) => text.to_lowercase().split('|').map(|term| term.trim().to_owned()).collect(),
+        Value::Array(list) => {
+            list.iter().map(|term| term.as_str().map_or_else(|| term.to_string(), str::to_owned)).collect()
+        }
         _ => Vec::new(),
     };
-    let has = |term: &str| asked.iter().any(|asked| asked == term);
+    let known = asked.iter().all(|term| ["c2p", "p2c"].contains(&term.as_str()));
+    let has = |term: &str| known && asked.iter().any(|asked| asked == term);
     let terms = match (has("c2p"), has("p2c")) {
         (true, true) => DebertaTerms::Both,
         (true, false) => DebertaTerms::ContentToPosition,
@@ -203,10 +210,8 @@ fn write(body: &Body) -> Option<Map<String, Value>> {
         DebertaTerms::ContentToPosition => serde_json::json!(["c2p"]),
         DebertaTerms::PositionToContent => serde_json::json!(["p2c"]),
     };
-    let names = ["gelu", "gelu_new", "relu", "silu"];
-    let pooler = body.rows.transform.as_ref().map(|transform| transform.activation);
-    let pooler =
-        names.into_iter().find(|name| pooler.is_none_or(|wanted| head_activation(name) == wanted))?;
+    let pooler = body.rows.transform.as_ref();
+    let pooler = pooler.map_or("gelu", |transform| head_activation_name(transform.activation));
     table(&Config {
         vocab_size: body.vocab_size,
         hidden_size: stack.d_model,

@@ -6,11 +6,11 @@ use locus_heads::{HeadActivation, TransformConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Family, activation, activation_name, bert, head_activation, roberta, table};
+use super::{Family, activation, activation_name, bert, in_head, roberta, table};
 use crate::config::HeadKind::{
     Bare, MaskedLm, QuestionAnswering, SequenceClassification, TokenClassification,
 };
-use crate::config::{Body, Layers, only, parse};
+use crate::config::{Body, Layers, parse};
 use crate::keys::{Key, linear, same};
 
 pub(crate) const DISTILBERT: Family = Family {
@@ -41,6 +41,7 @@ pub(crate) const DISTILBERT: Family = Family {
 struct Config {
     vocab_size: usize,
     max_position_embeddings: usize,
+    /// Not read: sinusoidal positions are stored as a table like learned ones; only that it is not trained would differ.
     sinusoidal_pos_embds: bool,
     n_layers: usize,
     n_heads: usize,
@@ -74,15 +75,14 @@ impl Default for Config {
 
 fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
     let config: Config = parse(json, problems)?;
-    // Sinusoidal positions are stored as a table like learned ones; only that it is not trained would differ.
-    only(problems, "sinusoidal_pos_embds", &config.sinusoidal_pos_embds, &[false, true]);
+    let activation = activation("activation", &config.activation, problems);
     let stack = StackConfig {
         d_model: config.dim,
         n_layers: config.n_layers,
         n_heads: config.n_heads,
         d_ff: Some(config.hidden_dim),
         max_seq_len: config.max_position_embeddings,
-        activation: activation("activation", &config.activation, problems),
+        activation,
         norm_eps: 1e-12,
         residual: Residual::Post,
         embedding_norm: true,
@@ -92,7 +92,7 @@ fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
         position: PositionConfig::Learned(LearnedConfig::default()),
         ..StackConfig::default()
     };
-    let masked = TransformConfig { activation: head_activation(&config.activation), bias: true, norm: true };
+    let masked = TransformConfig { activation: in_head(activation), bias: true, norm: true };
     Some(Body {
         tied: config.tie_word_embeddings,
         masked: (masked, true),

@@ -1,17 +1,20 @@
 //! Gemma 1 to 3 (arXiv:2403.08295, arXiv:2408.00118, arXiv:2503.19786): norms that scale by one more than their parameter,
 //! scaled token vectors; from the second on norms on both sides and layers that see a window.
 
-use locus_embedding::position::PositionConfig;
+use locus_embedding::position::{PositionConfig, RotaryConfig};
 use locus_encoder::{AttentionScale, Bias, EmbeddingScale, NormKind, QkNorm, Residual, StackConfig};
 use locus_heads::OutputConfig;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Family, activation, activation_name, gated, llama, table, ungated, with};
+use super::{
+    FULL, Family, SLIDING, activation, activation_name, check_layer_types, gated, llama, per_layer, table,
+    ungated, with,
+};
 use crate::config::HeadKind::{Bare, CausalLm, SequenceClassification, TokenClassification};
 use crate::config::{Body, only, parse};
 use crate::keys::{Key, linear, same};
-use crate::rope::{Rope, RopeScaling, written};
+use crate::rope::{Rope, RopeKeys, RopeScaling, written};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Version {
@@ -95,6 +98,11 @@ struct Config {
     sliding_window: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     layer_types: Option<Vec<String>>,
+    /// Every so many layers one sees everything; of Gemma 3, where there is no `layer_types`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sliding_window_pattern: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    original_max_position_embeddings: Option<usize>,
     attn_logit_softcapping: Option<f64>,
     final_logit_softcapping: Option<f64>,
     use_bidirectional_attention: bool,
@@ -158,7 +166,12 @@ fn sizes(values: [usize; 8]) -> [(&'static str, usize); 8] {
 }
 
 fn read(json: &Map<String, Value>, version: Version, problems: &mut Vec<String>) -> Option<Body> {
-    let config: Config = parse(&with_defaults(json, version), problems)?;
+    let local_base = (version == Version::Three).then_some("rope_local_base_freq");
+    let json = RopeKeys { local_base, ..RopeKeys::PLAIN }.flat(json, problems);
+    let config: Config = parse(&with_defaults(&json, version), problems)?;
+    if version != Version::One && json.get("sliding_window").is_some_and(Value::is_null) {
+        problems.push("sliding_window = null: expected a number".to_owned());
+    }
     only(problems, "use_bidirectional_attention", &config.use_bidirectional_attention, &[false]);
     let (key, name) = match version {
         Version::One => ("hidden_act", &config.hidden_act),
@@ -185,7 +198,8 @@ fn read(json: &Map<String, Value>, version: Version, problems: &mut Vec<String>)
         bias: Bias { qkv: config.attention_bias, output: config.attention_bias, ..Bias::NONE },
         qk_norm: if version == Version::Three { QkNorm::PerHead } else { QkNorm::None },
         attention_scale: if version == Version::One { AttentionScale::Scheme } else { scale },
-        score_cap: config.attn_logit_softcapping,
+        // Gemma 3's layers do not read theirs.
+        score_cap: config.attn_logit_softcapping.filter(|_| version == Version::Two),
         embedding_scale: EmbeddingScale::SqrtDModel,
         dropout: 0.0,
         attention_dropout: config.attention_dropout,
@@ -205,20 +219,37 @@ fn schemes(config: &Config, version: Version, problems: &mut Vec<String>) -> Vec
         _ => None,
     };
     let mut rotary = |base, window, scaling| {
-        let max_positions = config.max_position_embeddings;
-        Rope { base, fraction: 1.0, window, scaling, max_positions, original: None }.scheme(problems)
+        let (max_positions, original) =
+            (config.max_position_embeddings, config.original_max_position_embeddings);
+        Rope { base, fraction: 1.0, window, scaling, max_positions, original }.scheme(problems)
     };
-    let global = rotary(config.rope_theta, None, config.rope_scaling.as_ref());
-    let local_base = local_base.unwrap_or(config.rope_theta);
-    let local = rotary(local_base, config.sliding_window, None);
-    let slides = |layer: usize| match (&config.layer_types, version) {
-        (_, Version::One) => false,
-        (Some(list), _) => list.get(layer).is_some_and(|kind| kind == "sliding_attention"),
-        (None, Version::Two) => layer % 2 == 0,
-        (None, Version::Three) => (layer + 1) % 6 != 0,
+    let scaling = config.rope_scaling.as_ref();
+    let global = rotary(config.rope_theta, None, scaling);
+    let local = match (local_base, &global) {
+        (Some(base), _) => rotary(base, config.sliding_window, None),
+        (None, PositionConfig::Rotary(global)) => {
+            PositionConfig::Rotary(RotaryConfig { window: config.sliding_window, ..global.clone() })
+        }
+        (None, other) => other.clone(),
     };
-    let of_layer = |layer| if slides(layer) { local.clone() } else { global.clone() };
-    (0..config.num_hidden_layers.min(1 << 20)).map(of_layer).collect()
+    let types = config.layer_types.as_ref().filter(|_| version != Version::One);
+    if let Some(types) = types {
+        check_layer_types(types, config.num_hidden_layers, problems);
+    }
+    let mut pattern = config.sliding_window_pattern.unwrap_or(6);
+    if pattern == 0 {
+        problems.push("sliding_window_pattern = 0: expected 1 or more".to_owned());
+        pattern = 1;
+    }
+    per_layer(config.num_hidden_layers, problems, |layer| {
+        let slides = match (types, version) {
+            (_, Version::One) => false,
+            (Some(list), _) => list.get(layer).is_some_and(|kind| kind == SLIDING),
+            (None, Version::Two) => layer % 2 == 0,
+            (None, Version::Three) => (layer + 1) % pattern != 0,
+        };
+        if slides { local.clone() } else { global.clone() }
+    })
 }
 
 fn write(body: &Body, version: Version) -> Option<Map<String, Value>> {
@@ -232,8 +263,7 @@ fn write(body: &Body, version: Version) -> Option<Map<String, Value>> {
     };
     let (global, local) = (rotary(false).or(rotary(true))?, rotary(true));
     let slides = |&idx: &usize| matches!(&instances[idx], PositionConfig::Rotary(c) if c.window.is_some());
-    let kinds =
-        layer_scheme.iter().map(|idx| if slides(idx) { "sliding_attention" } else { "full_attention" });
+    let kinds = layer_scheme.iter().map(|idx| if slides(idx) { SLIDING } else { FULL });
     let later = version != Version::One;
     let activation = match activation_name(ungated(stack.activation)?)? {
         "gelu_new" => "gelu_pytorch_tanh",
@@ -247,6 +277,7 @@ fn write(body: &Body, version: Version) -> Option<Map<String, Value>> {
         }
         AttentionScale::Scheme => stack.d_head() as f64,
     };
+    let (rope_scaling, original_max_position_embeddings) = written(global, stack.max_seq_len)?;
     table(&Config {
         vocab_size: body.vocab_size,
         hidden_size: stack.d_model,
@@ -262,7 +293,9 @@ fn write(body: &Body, version: Version) -> Option<Map<String, Value>> {
         rms_norm_eps: stack.norm_eps,
         rope_theta: global.base,
         rope_local_base_freq: (version == Version::Three).then(|| local.map_or(1e4, |local| local.base)),
-        rope_scaling: written(global)?,
+        rope_scaling,
+        original_max_position_embeddings,
+        sliding_window_pattern: None,
         attention_bias: stack.bias.qkv,
         attention_dropout: stack.attention_dropout,
         query_pre_attn_scalar: later.then_some(scalar),

@@ -1,17 +1,19 @@
 //! Llama 1 to 3 (Touvron et al. 2023, arXiv:2302.13971; arXiv:2407.21783) and its kin: Mistral, Qwen 2 and 3, SmolLM3.
 
-use locus_embedding::position::PositionConfig;
+use locus_embedding::position::{PositionConfig, RotaryConfig};
 use locus_encoder::{Bias, NormKind, QkNorm, StackConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Family, activation, activation_name, gated, table, ungated};
+use super::{
+    FULL, Family, SLIDING, activation, activation_name, check_layer_types, gated, per_layer, table, ungated,
+};
 use crate::config::HeadKind::{
     self, Bare, CausalLm, QuestionAnswering, SequenceClassification, TokenClassification,
 };
-use crate::config::{Body, parse};
+use crate::config::{Body, only, parse};
 use crate::keys::{Key, linear, same};
-use crate::rope::{Rope, RopeScaling, written};
+use crate::rope::{Rope, RopeKeys, RopeScaling, written};
 
 /// What tells the families apart.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -50,6 +52,8 @@ pub(crate) const MISTRAL: Family = Family {
         (CausalLm, "MistralForCausalLM"),
         (SequenceClassification, "MistralForSequenceClassification"),
         (TokenClassification, "MistralForTokenClassification"),
+        // Those of its kin keep their stack under `transformer.`, unlike all their other classes.
+        (QuestionAnswering, "MistralForQuestionAnswering"),
     ],
     read: |json, problems| read(json, Kind::Mistral, problems),
     write: |body| write(body, Kind::Mistral),
@@ -169,7 +173,9 @@ fn with_defaults(json: &Map<String, Value>, kind: Kind) -> Map<String, Value> {
     set("hidden_act", "silu".into());
     set("tie_word_embeddings", (kind == Kind::SmolLm3).into());
     // Those whose classes do not follow the number of heads.
+    // Null says that they do.
     match kind {
+        _ if json.contains_key("num_key_value_heads") => {}
         Kind::Mistral => set("num_key_value_heads", 8.into()),
         Kind::Qwen2 | Kind::Qwen3 => set("num_key_value_heads", 32.into()),
         Kind::SmolLm3 => set("num_key_value_heads", 4.into()),
@@ -178,14 +184,17 @@ fn with_defaults(json: &Map<String, Value>, kind: Kind) -> Map<String, Value> {
     if kind == Kind::Qwen3 {
         set("head_dim", 128.into());
     }
-    if kind == Kind::Mistral && !json.contains_key("sliding_window") {
+    // Null says that there is none.
+    let slides = matches!(kind, Kind::Mistral | Kind::Qwen2 | Kind::Qwen3);
+    if slides && !json.contains_key("sliding_window") {
         set("sliding_window", 4096.into());
     }
     all
 }
 
 fn read(json: &Map<String, Value>, kind: Kind, problems: &mut Vec<String>) -> Option<Body> {
-    let config: Config = parse(&with_defaults(json, kind), problems)?;
+    let json = RopeKeys::PLAIN.flat(json, problems);
+    let config: Config = parse(&with_defaults(&json, kind), problems)?;
     let attention_bias = config.attention_bias.unwrap_or(false);
     let bias = match kind {
         Kind::Llama | Kind::SmolLm3 => {
@@ -224,33 +233,57 @@ fn read(json: &Map<String, Value>, kind: Kind, problems: &mut Vec<String>) -> Op
 
 /// The scheme of each layer.
 fn schemes(config: &Config, kind: Kind, problems: &mut Vec<String>) -> Vec<PositionConfig> {
+    let n_layers = config.num_hidden_layers;
     let window = config.sliding_window.filter(|_| match kind {
-        Kind::Llama => false,
+        Kind::Llama | Kind::SmolLm3 => false,
         Kind::Mistral => true,
-        _ => config.use_sliding_window.unwrap_or(false),
+        Kind::Qwen2 | Kind::Qwen3 => config.use_sliding_window.unwrap_or(false),
     });
-    let mut rotary = |window| {
-        let rope = Rope {
-            base: config.rope_theta,
-            fraction: 1.0,
-            window,
-            scaling: config.rope_scaling.as_ref(),
-            max_positions: config.max_position_embeddings,
-            original: config.original_max_position_embeddings,
-        };
-        rope.scheme(problems)
+    let rope = Rope {
+        base: config.rope_theta,
+        fraction: 1.0,
+        window: None,
+        scaling: config.rope_scaling.as_ref(),
+        max_positions: config.max_position_embeddings,
+        original: config.original_max_position_embeddings,
     };
-    let (whole, windowed) = (rotary(None), rotary(window));
-    let interval = config.no_rope_layer_interval.unwrap_or(4).max(1);
-    let of_layer = |layer: usize| {
+    let whole = rope.scheme(problems);
+    let windowed = match whole.clone() {
+        PositionConfig::Rotary(config) => PositionConfig::Rotary(RotaryConfig { window, ..config }),
+        other => other,
+    };
+    // The classes of the others do not read it.
+    let types = config.layer_types.as_ref().filter(|_| !matches!(kind, Kind::Llama | Kind::Mistral));
+    if let Some(types) = types {
+        check_layer_types(types, n_layers, problems);
+        if window.is_none() && types.iter().any(|kind| kind == SLIDING) {
+            problems.push(format!("layer_types has {SLIDING}: expected {FULL}, since there is no window"));
+        }
+    }
+    let mut interval = config.no_rope_layer_interval.unwrap_or(4);
+    if kind == Kind::SmolLm3 {
+        // Its class lets layers see a window that do not turn.
+        only(problems, "use_sliding_window", &config.use_sliding_window.unwrap_or(false), &[false]);
+        if interval == 0 {
+            problems.push("no_rope_layer_interval = 0: expected 1 or more".to_owned());
+            interval = 1;
+        }
+        if let Some(list) = config.no_rope_layers.as_ref().filter(|list| list.len() != n_layers) {
+            let found = list.len();
+            problems.push(format!(
+                "no_rope_layers has {found} entries: expected one for each of {n_layers} layers"
+            ));
+        }
+    }
+    per_layer(n_layers, problems, |layer| {
         let turns = match (&config.no_rope_layers, kind) {
             (Some(list), Kind::SmolLm3) => list.get(layer).is_none_or(|&turns| turns != 0),
             (None, Kind::SmolLm3) => (layer + 1) % interval != 0,
             _ => true,
         };
-        let slides = match (&config.layer_types, kind) {
+        let slides = match (types, kind) {
             (_, Kind::Mistral) => true,
-            (Some(list), _) => list.get(layer).is_some_and(|kind| kind == "sliding_attention"),
+            (Some(list), _) => list.get(layer).is_some_and(|kind| kind == SLIDING),
             (None, _) => layer >= config.max_window_layers.unwrap_or(28),
         };
         match (turns, slides) {
@@ -258,9 +291,7 @@ fn schemes(config: &Config, kind: Kind, problems: &mut Vec<String>) -> Vec<Posit
             (true, true) => windowed.clone(),
             (true, false) => whole.clone(),
         }
-    };
-    // One look is enough to say that there are far too many.
-    (0..config.num_hidden_layers.min(1 << 20)).map(of_layer).collect()
+    })
 }
 
 fn write(body: &Body, kind: Kind) -> Option<Map<String, Value>> {
@@ -277,10 +308,10 @@ fn write(body: &Body, kind: Kind) -> Option<Map<String, Value>> {
     });
     let window = windows.max();
     let slides = |&idx: &usize| matches!(&instances[idx], PositionConfig::Rotary(c) if c.window.is_some());
-    let kinds =
-        layer_scheme.iter().map(|idx| if slides(idx) { "sliding_attention" } else { "full_attention" });
+    let kinds = layer_scheme.iter().map(|idx| if slides(idx) { SLIDING } else { FULL });
     let has_windows = !matches!(kind, Kind::Llama | Kind::Mistral);
     let has_biases = matches!(kind, Kind::Llama | Kind::SmolLm3);
+    let (rope_scaling, original_max_position_embeddings) = written(rotary, stack.max_seq_len)?;
     table(&Config {
         vocab_size: body.vocab_size,
         hidden_size: stack.d_model,
@@ -294,7 +325,8 @@ fn write(body: &Body, kind: Kind) -> Option<Map<String, Value>> {
         initializer_range: stack.init_std,
         rms_norm_eps: stack.norm_eps,
         rope_theta: rotary.base,
-        rope_scaling: written(rotary)?,
+        rope_scaling,
+        original_max_position_embeddings,
         attention_bias: (has_biases || kind == Kind::Qwen3).then_some(stack.bias.output),
         mlp_bias: has_biases.then_some(stack.bias.ffn),
         attention_dropout: stack.attention_dropout,
@@ -310,12 +342,13 @@ fn write(body: &Body, kind: Kind) -> Option<Map<String, Value>> {
 pub(super) const HEADS: &[(&[HeadKind], &[Key])] = &[
     (&[CausalLm], &[linear("lm_head.weight", &["lm_head.weight"])]),
     (&[SequenceClassification], &[linear("score.weight", &["classifier.weight"])]),
-    (
-        &[TokenClassification],
-        &[linear("score.weight", &["classifier.weight"]), same("score.bias", &["classifier.bias"])],
-    ),
+    (&[TokenClassification], SCORES),
     (&[QuestionAnswering], super::bert::ANSWER),
 ];
+
+/// Of a class that scores every token.
+pub(super) const SCORES: &[Key] =
+    &[linear("score.weight", &["classifier.weight"]), same("score.bias", &["classifier.bias"])];
 
 pub(super) const KEYS: &[Key] = &[
     same("*.embed_tokens.weight", &["stack.embeddings.tokens"]),

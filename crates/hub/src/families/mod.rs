@@ -114,10 +114,24 @@ pub(crate) fn activation(key: &str, name: &str, problems: &mut Vec<String>) -> A
     }
 }
 
-/// As [`activation`], of a layer of a head.
-pub(crate) fn head_activation(name: &str) -> HeadActivation {
-    let known = ACTIVATIONS.iter().find(|(known, _, _)| *known == name);
+/// As [`activation`], of a layer of a head, which may also be a hyperbolic tangent.
+pub(crate) fn head_activation(key: &str, name: &str, problems: &mut Vec<String>) -> HeadActivation {
+    match name {
+        "tanh" => HeadActivation::Tanh,
+        _ => in_head(activation(key, name, problems)),
+    }
+}
+
+/// The activation of a stack, in a layer of a head.
+pub(crate) fn in_head(activation: Activation) -> HeadActivation {
+    let known = ACTIVATIONS.iter().find(|(_, known, _)| *known == activation);
     known.map_or(HeadActivation::Gelu, |(_, _, activation)| *activation)
+}
+
+/// The first name of an activation of a head.
+pub(crate) fn head_activation_name(activation: HeadActivation) -> &'static str {
+    let known = ACTIVATIONS.iter().find(|(_, _, known)| *known == activation);
+    known.map_or("tanh", |(name, _, _)| *name)
 }
 
 /// The first name of an activation.
@@ -186,8 +200,82 @@ pub(crate) fn number(
 
 /// The id of padding.
 pub(crate) fn pad_token(json: &Map<String, Value>, default: usize, problems: &mut Vec<String>) -> usize {
-    number(json, "pad_token_id", default, problems).min(1 << 20)
+    let id = number(json, "pad_token_id", default, problems);
+    if id < LARGEST_ID {
+        return id;
+    }
+    problems.push(format!("pad_token_id = {id}: expected less than {LARGEST_ID}"));
+    default
 }
+
+const LARGEST_ID: usize = 1 << 20;
+
+/// Whether a value says anything.
+pub(crate) fn is_set(value: &Value) -> bool {
+    !value.is_null()
+}
+
+/// Sets a key to what another place of the configuration, `name`, says; a problem where the key says something else.
+pub(crate) fn put(
+    all: &mut Map<String, Value>,
+    key: &str,
+    value: &Value,
+    name: &str,
+    problems: &mut Vec<String>,
+) {
+    let alike = |own: &Value| own == value || (own.is_number() && own.as_f64() == value.as_f64());
+    match all.get(key).filter(|own| is_set(own)) {
+        Some(own) if alike(own) => {}
+        Some(own) => problems.push(format!("{name} = {value}: expected {own}, as {key} says")),
+        None => drop(all.insert(key.to_owned(), value.clone())),
+    }
+}
+
+/// A configuration in which keys go by their first name; a problem where a second one says something else.
+pub(crate) fn renamed(
+    json: &Map<String, Value>,
+    names: &[(&str, &str)],
+    problems: &mut Vec<String>,
+) -> Map<String, Value> {
+    let mut all = json.clone();
+    for (key, other) in names {
+        if let Some(value) = all.remove(*other).filter(is_set) {
+            put(&mut all, key, &value, other, problems);
+        }
+    }
+    all
+}
+
+/// Something for each layer; nothing and a problem where there are more layers than any model has.
+pub(crate) fn per_layer<T>(
+    n_layers: usize,
+    problems: &mut Vec<String>,
+    of_layer: impl FnMut(usize) -> T,
+) -> Vec<T> {
+    if n_layers > MOST_LAYERS {
+        problems.push(format!("num_hidden_layers = {n_layers}: expected at most {MOST_LAYERS}"));
+        return Vec::new();
+    }
+    (0..n_layers).map(of_layer).collect()
+}
+
+const MOST_LAYERS: usize = 1 << 12;
+
+/// Says what is wrong with `layer_types`.
+pub(crate) fn check_layer_types(types: &[String], n_layers: usize, problems: &mut Vec<String>) {
+    if types.len() != n_layers {
+        let found = types.len();
+        problems.push(format!("layer_types has {found} entries: expected one for each of {n_layers} layers"));
+    }
+    if let Some(other) = types.iter().find(|kind| ![FULL, SLIDING].contains(&kind.as_str())) {
+        problems.push(format!("layer_types has {other:?}: expected {FULL} or {SLIDING}"));
+    }
+}
+
+/// A layer that sees everything, in `layer_types`.
+pub(crate) const FULL: &str = "full_attention";
+/// A layer that sees a window.
+pub(crate) const SLIDING: &str = "sliding_attention";
 
 /// A configuration as a table.
 pub(crate) fn table(config: &impl serde::Serialize) -> Option<Map<String, Value>> {

@@ -2,16 +2,20 @@
 
 use locus_embedding::position::{PositionConfig, RotaryConfig};
 use locus_encoder::{Bias, Residual, StackConfig};
-use locus_heads::{Pooling, TransformConfig};
+use locus_heads::{HeadActivation, Pooling, TransformConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Family, activation, activation_name, bert, gated, head_activation, table, ungated};
+use super::{
+    Family, activation, activation_name, bert, gated, head_activation, head_activation_name, is_set,
+    per_layer, table, ungated,
+};
 use crate::config::HeadKind::{
     Bare, MaskedLm, QuestionAnswering, SequenceClassification, TokenClassification,
 };
-use crate::config::{Body, Layers, only, parse};
+use crate::config::{Body, Layers, only, parse_with_nulls};
 use crate::keys::{How, Key, fused, linear, same};
+use crate::rope::RopeKeys;
 
 pub(crate) const MODERNBERT: Family = Family {
     name: "ModernBERT",
@@ -93,10 +97,18 @@ impl Default for Config {
     }
 }
 
+const ROPE: RopeKeys =
+    RopeKeys { base: "global_rope_theta", local_base: Some("local_rope_theta"), fraction: None };
+
 fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
-    let config: Config = parse(json, problems)?;
+    let json = ROPE.flat(json, problems);
+    if let Some(scaling) = json.get("rope_scaling").filter(|scaling| is_set(scaling)) {
+        problems.push(format!("rope_scaling = {scaling}: expected none"));
+    }
+    // Without a base of their own the layers that see a window have that of the others.
+    let config: Config = parse_with_nulls(&json, &["local_rope_theta"], problems)?;
     only(problems, "classifier_pooling", &config.classifier_pooling.as_str(), &["cls", "mean"]);
-    let schemes = schemes(&config);
+    let schemes = schemes(&config, problems);
     let bias = Bias {
         qkv: config.attention_bias,
         output: config.attention_bias,
@@ -124,7 +136,7 @@ fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
         ..StackConfig::default()
     };
     let head = TransformConfig {
-        activation: head_activation(&config.classifier_activation),
+        activation: head_activation("classifier_activation", &config.classifier_activation, problems),
         bias: config.classifier_bias,
         norm: true,
     };
@@ -140,7 +152,7 @@ fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
 }
 
 /// The scheme of each layer: every so many of them sees all tokens.
-fn schemes(config: &Config) -> Vec<PositionConfig> {
+fn schemes(config: &Config, problems: &mut Vec<String>) -> Vec<PositionConfig> {
     let rotary =
         |base, window| PositionConfig::Rotary(RotaryConfig { base, window, ..RotaryConfig::default() });
     // Half of `local_attention` to each side, the end included.
@@ -148,8 +160,11 @@ fn schemes(config: &Config) -> Vec<PositionConfig> {
     let global = rotary(config.global_rope_theta, None);
     let local = rotary(config.local_rope_theta.unwrap_or(config.global_rope_theta), window);
     let every = config.global_attn_every_n_layers.max(1);
-    let of_layer = |layer| if layer % every == 0 { global.clone() } else { local.clone() };
-    (0..config.num_hidden_layers.min(1 << 20)).map(of_layer).collect()
+    if every != config.global_attn_every_n_layers {
+        problems.push("global_attn_every_n_layers = 0: expected 1 or more".to_owned());
+    }
+    let of_layer = |layer: usize| if layer % every == 0 { global.clone() } else { local.clone() };
+    per_layer(config.num_hidden_layers, problems, of_layer)
 }
 
 fn write(body: &Body) -> Option<Map<String, Value>> {
@@ -167,10 +182,13 @@ fn write(body: &Body) -> Option<Map<String, Value>> {
         (Some(transform), _) | (None, Some(transform)) => transform.clone(),
         (None, None) => body.masked.0.clone(),
     };
-    let names = ["gelu", "gelu_new", "relu", "silu"];
-    // A model without a head has none of its own.
-    let classifier_activation =
-        names.into_iter().find(|name| head_activation(name) == transform.activation).unwrap_or("gelu");
+    // A model without a head says nothing of one: what its class has.
+    let bare = transform == Body::encoder(0, StackConfig::default()).masked.0;
+    let transform = if bare {
+        TransformConfig { activation: HeadActivation::Gelu, bias: false, norm: true }
+    } else {
+        transform
+    };
     let defaults = Config::default();
     table(&Config {
         vocab_size: body.vocab_size,
@@ -194,7 +212,7 @@ fn write(body: &Body) -> Option<Map<String, Value>> {
         decoder_bias: body.masked.1,
         classifier_pooling: if body.pooling == Pooling::Mean { "mean" } else { "cls" }.to_owned(),
         classifier_bias: transform.bias && transform.norm,
-        classifier_activation: classifier_activation.to_owned(),
+        classifier_activation: head_activation_name(transform.activation).to_owned(),
         tie_word_embeddings: body.tied,
     })
 }

@@ -6,13 +6,13 @@ use locus_encoder::{Bias, Residual, StackConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Family, activation, activation_name, bert, table};
+use super::{Family, activation, activation_name, bert, renamed, table};
 use crate::config::HeadKind::{
     Bare, CausalLm, QuestionAnswering, SequenceClassification, TokenClassification,
 };
 use crate::config::{Body, parse};
 use crate::keys::{How, Key, fused, linear, same};
-use crate::rope::{Rope, RopeScaling, written};
+use crate::rope::{Rope, RopeKeys, RopeScaling, written};
 
 pub(crate) const GPT_NEOX: Family = Family {
     name: "GPT-NeoX",
@@ -47,7 +47,6 @@ struct Config {
     intermediate_size: usize,
     hidden_act: String,
     rotary_pct: f64,
-    #[serde(alias = "rope_theta")]
     rotary_emb_base: f64,
     attention_dropout: f64,
     hidden_dropout: f64,
@@ -58,6 +57,8 @@ struct Config {
     use_parallel_residual: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     rope_scaling: Option<RopeScaling>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    original_max_position_embeddings: Option<usize>,
     attention_bias: bool,
 }
 
@@ -80,17 +81,18 @@ impl Default for Config {
             tie_word_embeddings: false,
             use_parallel_residual: true,
             rope_scaling: None,
+            original_max_position_embeddings: None,
             attention_bias: true,
         }
     }
 }
 
+const ROPE: RopeKeys = RopeKeys { base: "rotary_emb_base", local_base: None, fraction: Some("rotary_pct") };
+
 fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
-    // The base has two names, which files of today write both.
-    let mut json = json.clone();
-    if json.contains_key("rotary_emb_base") {
-        json.remove("rope_theta");
-    }
+    // Names that files of today write both.
+    let names = [("rotary_emb_base", "rope_theta"), ("rotary_pct", "partial_rotary_factor")];
+    let json = ROPE.flat(&renamed(json, &names, problems), problems);
     let config: Config = parse(&json, problems)?;
     let rope = Rope {
         base: config.rotary_emb_base,
@@ -98,7 +100,7 @@ fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
         window: None,
         scaling: config.rope_scaling.as_ref(),
         max_positions: config.max_position_embeddings,
-        original: None,
+        original: config.original_max_position_embeddings,
     };
     let stack = StackConfig {
         d_model: config.hidden_size,
@@ -122,6 +124,7 @@ fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
 fn write(body: &Body) -> Option<Map<String, Value>> {
     let stack = &body.stack;
     let PositionConfig::Rotary(rotary) = &stack.position else { return None };
+    let (rope_scaling, original_max_position_embeddings) = written(rotary, stack.max_seq_len)?;
     table(&Config {
         vocab_size: body.vocab_size,
         hidden_size: stack.d_model,
@@ -138,7 +141,8 @@ fn write(body: &Body) -> Option<Map<String, Value>> {
         layer_norm_eps: stack.norm_eps,
         tie_word_embeddings: body.tied,
         use_parallel_residual: stack.residual == Residual::Parallel,
-        rope_scaling: written(rotary)?,
+        rope_scaling,
+        original_max_position_embeddings,
         attention_bias: stack.bias.qkv,
     })
 }

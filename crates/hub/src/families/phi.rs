@@ -7,11 +7,11 @@ use locus_heads::OutputConfig;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Family, activation, activation_name, bert, table};
+use super::{Family, activation, activation_name, llama, table};
 use crate::config::HeadKind::{Bare, CausalLm, SequenceClassification, TokenClassification};
 use crate::config::{Body, parse};
 use crate::keys::{Key, linear, same};
-use crate::rope::{Rope, RopeScaling, written};
+use crate::rope::{Rope, RopeKeys, RopeScaling, written};
 
 pub(crate) const PHI: Family = Family {
     name: "Phi",
@@ -36,7 +36,7 @@ pub(crate) const PHI: Family = Family {
             ],
         ),
         (&[SequenceClassification], &[linear("score.weight", &["classifier.weight"])]),
-        (&[TokenClassification], bert::CLASSIFIER),
+        (&[TokenClassification], llama::SCORES),
     ],
     dropped: &["rotary_emb.inv_freq"],
 };
@@ -60,6 +60,8 @@ struct Config {
     rope_theta: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     rope_scaling: Option<RopeScaling>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    original_max_position_embeddings: Option<usize>,
     partial_rotary_factor: f64,
     qk_layernorm: bool,
 }
@@ -82,21 +84,25 @@ impl Default for Config {
             tie_word_embeddings: false,
             rope_theta: 10_000.0,
             rope_scaling: None,
+            original_max_position_embeddings: None,
             partial_rotary_factor: 0.5,
             qk_layernorm: false,
         }
     }
 }
 
+const ROPE: RopeKeys =
+    RopeKeys { base: "rope_theta", local_base: None, fraction: Some("partial_rotary_factor") };
+
 fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
-    let config: Config = parse(json, problems)?;
+    let config: Config = parse(&ROPE.flat(json, problems), problems)?;
     let rope = Rope {
         base: config.rope_theta,
         fraction: config.partial_rotary_factor,
         window: None,
         scaling: config.rope_scaling.as_ref(),
         max_positions: config.max_position_embeddings,
-        original: None,
+        original: config.original_max_position_embeddings,
     };
     let stack = StackConfig {
         d_model: config.hidden_size,
@@ -122,6 +128,7 @@ fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
 fn write(body: &Body) -> Option<Map<String, Value>> {
     let stack = &body.stack;
     let PositionConfig::Rotary(rotary) = &stack.position else { return None };
+    let (rope_scaling, original_max_position_embeddings) = written(rotary, stack.max_seq_len)?;
     table(&Config {
         vocab_size: body.vocab_size,
         hidden_size: stack.d_model,
@@ -137,7 +144,8 @@ fn write(body: &Body) -> Option<Map<String, Value>> {
         layer_norm_eps: stack.norm_eps,
         tie_word_embeddings: body.tied,
         rope_theta: rotary.base,
-        rope_scaling: written(rotary)?,
+        rope_scaling,
+        original_max_position_embeddings,
         partial_rotary_factor: rotary.fraction,
         qk_layernorm: stack.qk_norm == QkNorm::PerHead,
     })

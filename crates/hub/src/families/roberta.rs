@@ -23,7 +23,7 @@ pub(crate) const ROBERTA: Family = Family {
         (TokenClassification, "RobertaForTokenClassification"),
         (QuestionAnswering, "RobertaForQuestionAnswering"),
     ],
-    read,
+    read: |json, problems| read(json, 50265, problems),
     write,
     body: bert::KEYS,
     heads: HEADS,
@@ -40,14 +40,16 @@ pub(crate) const XLM_ROBERTA: Family = Family {
         (TokenClassification, "XLMRobertaForTokenClassification"),
         (QuestionAnswering, "XLMRobertaForQuestionAnswering"),
     ],
+    // Its class has BERT's vocabulary where a file says nothing.
+    read: |json, problems| read(json, 30522, problems),
     ..ROBERTA
 };
 
 /// The padding id where a file says none.
 const PAD: usize = 1;
 
-fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
-    let json = with(json, &[("vocab_size", 50265.into())]);
+fn read(json: &Map<String, Value>, vocab_size: usize, problems: &mut Vec<String>) -> Option<Body> {
+    let json = with(json, &[("vocab_size", vocab_size.into())]);
     let mut body = bert::read(&json, problems)?;
     let pad = pad_token(&json, PAD, problems);
     let n = body.stack.max_seq_len.saturating_sub(pad + 1);

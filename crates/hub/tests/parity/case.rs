@@ -42,15 +42,27 @@ pub(crate) fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
+/// The golden files that there must be, in order.
+const GOLDENS: &str = include_str!("goldens.txt");
+
 /// All golden files, by name; of one family where `LOCUS_CHECKPOINTS` names it.
 pub(crate) fn cases() -> Vec<Case> {
-    let mut paths: Vec<PathBuf> = golden().read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.retain(|path| path.extension().is_some_and(|end| end == "json") && !path.ends_with("hash.json"));
-    if let Ok(only) = std::env::var("LOCUS_CHECKPOINTS") {
-        paths.retain(|path| path.file_stem().unwrap().to_string_lossy().starts_with(&only));
-    }
-    paths.sort();
-    paths.iter().map(|path| Case::read(path)).collect()
+    let only = std::env::var("LOCUS_CHECKPOINTS").unwrap_or_default();
+    let names = GOLDENS.lines().filter(|name| name.starts_with(&only));
+    names.map(|name| Case::read(&golden().join(format!("{name}.json")))).collect()
+}
+
+#[test]
+fn the_list_of_goldens_is_that_of_the_files() {
+    let mut found: Vec<String> = golden()
+        .read_dir()
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "json") && !path.ends_with("hash.json"))
+        .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
+        .collect();
+    found.sort();
+    assert_eq!(found, GOLDENS.lines().collect::<Vec<_>>());
 }
 
 fn numbers(value: &Value) -> Vec<f64> {
@@ -89,13 +101,18 @@ impl Case {
 
     /// Writes the folder as `transformers` would.
     pub(crate) fn write(&self, dir: &Path) {
+        self.write_as(dir, &self.config, |name| name);
+    }
+
+    /// Writes the folder with another configuration, or with values that are those of another tensor.
+    pub(crate) fn write_as<'a>(&'a self, dir: &Path, config: &Value, source: impl Fn(&'a str) -> &'a str) {
         std::fs::create_dir_all(dir).unwrap();
-        std::fs::write(dir.join("config.json"), self.config.to_string()).unwrap();
-        let bytes: BTreeMap<&String, Vec<u8>> = self
-            .params
-            .iter()
-            .map(|(name, param)| (name, param.draw(name).iter().flat_map(|x| x.to_le_bytes()).collect()))
-            .collect();
+        std::fs::write(dir.join("config.json"), config.to_string()).unwrap();
+        let bytes_of = |name: &str| -> Vec<u8> {
+            self.params[name].draw(name).iter().flat_map(|x| x.to_le_bytes()).collect()
+        };
+        let bytes: BTreeMap<&String, Vec<u8>> =
+            self.params.keys().map(|name| (name, bytes_of(source(name)))).collect();
         let views = self.params.iter().map(|(name, param)| {
             (name.clone(), TensorView::new(Dtype::F32, param.shape.clone(), &bytes[name]).unwrap())
         });

@@ -1,5 +1,8 @@
 //! Running a loaded model and comparing.
 
+#[path = "planted.rs"]
+mod planted;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -14,12 +17,12 @@ use super::case::Case;
 use super::draw::unit;
 use crate::B;
 
-/// The output, in the graph and on the host.
+/// The output, in the graph and on the host; an error where its shape is another than that of the golden.
 pub(crate) fn output(case: &Case, model: &TaskModel<B>) -> Result<(Tensor<B, 1>, Vec<f32>), String> {
     let tokens = case.tokens();
     let flat = |x: Tensor<B, 3>| {
-        let n = x.shape().num_elements();
-        x.reshape([n])
+        let (shape, n) = (x.dims().to_vec(), x.shape().num_elements());
+        (shape, x.reshape([n]))
     };
     let out = match model {
         TaskModel::Bare(model) => model.hidden(&tokens, None).map(flat),
@@ -28,8 +31,8 @@ pub(crate) fn output(case: &Case, model: &TaskModel<B>) -> Result<(Tensor<B, 1>,
         TaskModel::TokenClassifier(model) => model.logits(&tokens, None).map(flat),
         TaskModel::QuestionAnswerer(model) => model.logits(&tokens, None).map(flat),
         TaskModel::SequenceClassifier(model) => model.logits(&tokens, None).map(|x| {
-            let n = x.shape().num_elements();
-            x.reshape([n])
+            let (shape, n) = (x.dims().to_vec(), x.shape().num_elements());
+            (shape, x.reshape([n]))
         }),
         TaskModel::Seq2Seq(model) => {
             let target = case.target().ok_or("no decoder_input_ids")?;
@@ -39,7 +42,10 @@ pub(crate) fn output(case: &Case, model: &TaskModel<B>) -> Result<(Tensor<B, 1>,
                 .map(flat)
         }
     };
-    let out = out.map_err(|error| error.to_string())?;
+    let (shape, out) = out.map_err(|error| error.to_string())?;
+    if shape != case.shape {
+        return Err(format!("an output of {shape:?}, expected {:?}", case.shape));
+    }
     let host = out.to_data().iter::<f32>().collect();
     Ok((out, host))
 }
