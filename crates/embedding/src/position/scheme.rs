@@ -81,7 +81,7 @@ pub struct LayerPass<'a, B: Backend> {
 }
 
 /// A layer's projections, for schemes that send vectors of their own through them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Projections<'a, B: Backend> {
     /// Of queries, to `[rows, n_heads · d_head]`.
     pub q: &'a dyn Projection<B>,
