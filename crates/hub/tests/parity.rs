@@ -1,7 +1,8 @@
 //! Every family and head against `transformers`: outputs, the gradient of every tensor, and the way back.
 //!
 //! `oracle/checkpoints.py` writes the goldens. Weights are drawn from a hash of their names on both sides, so that a golden
-//! holds the numbers of the outcome only.
+//! holds the numbers of the outcome only. With `LOCUS_CHECKPOINTS` only cases whose names begin so are run; with
+//! `LOCUS_CHECKPOINTS_KEEP` what is written stays in that folder, for `transformers` to load.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
 mod folders;
@@ -95,6 +96,10 @@ fn check(case: &Case, dir: &Path, out: &Path) -> Result<(f64, f64), String> {
         if weights.read(name)? != param.draw(name) || weights.facts(name).unwrap().shape != param.shape {
             return Err(format!("{name} came back changed"));
         }
+    }
+    if let Some(keep) = std::env::var_os("LOCUS_CHECKPOINTS_KEEP") {
+        let keep = Path::new(&keep).join(&case.name);
+        save(&keep, config, model, model_type, &[]).map_err(|error| error.to_string())?;
     }
     let again = load::<B>(out, &device).map_err(|error| error.to_string())?;
     if again.checkpoint.config.stack.position != config.stack.position {

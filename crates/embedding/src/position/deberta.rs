@@ -261,7 +261,7 @@ impl<B: Backend> Scheme<B> for Deberta<B> {
         let through = |wanted: bool, (weight, bias): (&Param<Tensor<B, 2>>, Option<&Param<Tensor<B, 1>>>)| {
             wanted.then(|| self.project(rows.clone(), weight.val(), bias.map(Param::val)))
         };
-        let of_layer = at.projections.filter(|_| self.key_weight.is_none() && self.query_weight.is_none());
+        let of_layer = at.projections.as_ref().filter(|_| self.key_weight.is_none() && self.query_weight.is_none());
         let (of_keys, of_queries) = of_layer.map_or((None, None), |layer| {
             (
                 through(self.terms.content_to_position(), layer.k),

@@ -82,7 +82,7 @@ pub struct LayerPass<'a, B: Backend> {
 }
 
 /// A layer's projections, for schemes that send vectors of their own through them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Projections<'a, B: Backend> {
     /// Weight `[d_model, n_heads · d_head]` and bias of queries.
     pub q: (&'a Param<Tensor<B, 2>>, Option<&'a Param<Tensor<B, 1>>>),
