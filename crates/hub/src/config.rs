@@ -264,6 +264,12 @@ impl Checkpoint {
         Self::from_json(family, json, request).map_err(|problems| HubError::Config { path, problems })
     }
 
+    /// The ids of special tokens, as `config.json` writes them.
+    pub fn token_ids(&self) -> Map<String, Value> {
+        let ids = self.json.iter().filter(|(key, id)| key.ends_with("_token_id") && !id.is_null());
+        ids.map(|(key, id)| (key.clone(), id.clone())).collect()
+    }
+
     pub(crate) fn from_json(
         family: &'static Family,
         json: Map<String, Value>,

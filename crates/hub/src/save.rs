@@ -26,7 +26,8 @@ pub enum Saved {
 }
 
 /// Writes a model so that `transformers` loads it, as the first family that has such a model, or as `model_type` says; else as
-/// a model folder of Locus. `files` are the tokenizer's.
+/// a model folder of Locus. `files` are the tokenizer's; `ids` are further keys of `config.json`, such as `pad_token_id`, which
+/// `transformers` needs to score batches.
 ///
 /// # Errors
 /// If the disk is full, or the asked family does not have such a model.
@@ -36,6 +37,7 @@ pub fn save<B: Backend>(
     model: &TaskModel<B>,
     model_type: Option<&str>,
     files: &[(&str, String)],
+    ids: &Map<String, Value>,
 ) -> Result<Saved, HubError> {
     let mut candidates =
         FAMILIES.iter().filter(|family| model_type.is_none_or(|asked| asked == family.model_type));
@@ -48,7 +50,10 @@ pub fn save<B: Backend>(
         locus_model::save(dir, config, model, files)?;
         return Ok(Saved::Locus);
     };
-    let (family, checkpoint) = checkpoint;
+    let (family, mut checkpoint) = checkpoint;
+    for (key, id) in ids {
+        checkpoint.json.insert(key.clone(), id.clone());
+    }
     let weights = tensors(family, &checkpoint, model);
     write(dir, &checkpoint.json, &weights, files)?;
     Ok(Saved::Family(family.model_type))

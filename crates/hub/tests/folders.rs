@@ -136,8 +136,8 @@ fn a_model_that_no_family_has_is_saved_as_ours() {
     let model = TaskModel::<B>::new(&config.head, &config.stack, 11, Key::new(1), &Default::default());
     let dir = folder.path().join("m");
     let files = [("tokenizer.json", "{}".to_owned())];
-    assert_eq!(save(&dir, &config, &model, None, &files).unwrap(), Saved::Locus);
+    assert_eq!(save(&dir, &config, &model, None, &files, &Default::default()).unwrap(), Saved::Locus);
     assert_eq!(locus_model::load_config(&dir).unwrap(), config);
-    let error = save(&dir, &config, &model, Some("bert"), &files).unwrap_err().to_string();
+    let error = save(&dir, &config, &model, Some("bert"), &files, &Default::default()).unwrap_err().to_string();
     assert!(error.contains("bert") && error.contains("no such model"), "{error}");
 }

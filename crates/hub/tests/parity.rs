@@ -82,7 +82,7 @@ fn check(case: &Case, dir: &Path, out: &Path) -> Result<(f64, f64), String> {
     let of_outputs = compare(&logits, &case.values, &case.keep(), 1e-5)?;
     // Back: the same tensors to the bit, and a configuration that reads as the same model.
     let model_type = case.config["model_type"].as_str();
-    let saved = save(out, config, model, model_type, &[]).map_err(|error| error.to_string())?;
+    let saved = save(out, config, model, model_type, &[], &loaded.checkpoint.token_ids()).map_err(|error| error.to_string())?;
     if saved != Saved::Family(loaded_family(model_type)) {
         return Err(format!("saved as {saved:?}"));
     }
@@ -99,7 +99,7 @@ fn check(case: &Case, dir: &Path, out: &Path) -> Result<(f64, f64), String> {
     }
     if let Some(keep) = std::env::var_os("LOCUS_CHECKPOINTS_KEEP") {
         let keep = Path::new(&keep).join(&case.name);
-        save(&keep, config, model, model_type, &[]).map_err(|error| error.to_string())?;
+        save(&keep, config, model, model_type, &[], &loaded.checkpoint.token_ids()).map_err(|error| error.to_string())?;
     }
     let again = load::<B>(out, &device).map_err(|error| error.to_string())?;
     if again.checkpoint.config.stack.position != config.stack.position {

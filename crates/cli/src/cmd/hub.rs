@@ -4,7 +4,10 @@ use std::path::Path;
 
 use burn::tensor::backend::AutodiffBackend;
 use locus_backend::device::{Job, run_on};
-use locus_hub::{Inspection, Saved, inspect, save};
+use locus_data::Tokenizer;
+use locus_hub::{Checkpoint, Inspection, Saved, inspect, save};
+use locus_model::TOKENIZER_FILE;
+use serde_json::{Map, Value};
 
 use super::{load_model, say};
 use crate::UsageError;
@@ -69,7 +72,8 @@ impl Job for Export<'_> {
         let args = self.0;
         let (config, model) = load_model::<B::InnerBackend>(&args.model, &device)?;
         let files = tokenizer_files(&args.model)?;
-        match save(&args.out, &config, &model, args.family.as_deref(), &files)? {
+        let ids = token_ids(&args.model)?;
+        match save(&args.out, &config, &model, args.family.as_deref(), &files, &ids)? {
             Saved::Family(name) => say(format_args!("wrote {} as {name}", args.out.display())),
             Saved::Locus => say(format_args!(
                 "wrote {} as a model folder of Locus: no family of transformers has such a model",
@@ -77,6 +81,24 @@ impl Job for Export<'_> {
             )),
         }
     }
+}
+
+/// The ids of special tokens: a checkpoint's own, or the tokenizer's.
+fn token_ids(dir: &Path) -> anyhow::Result<Map<String, Value>> {
+    if locus_hub::is_checkpoint(dir) {
+        return Ok(Checkpoint::read(dir, None)?.token_ids());
+    }
+    let tokenizer = Tokenizer::from_file(&dir.join(TOKENIZER_FILE))?;
+    let specials = tokenizer.specials();
+    let ids = [
+        ("pad_token_id", specials.pad),
+        ("bos_token_id", specials.bos),
+        ("eos_token_id", specials.eos),
+        ("cls_token_id", specials.cls),
+        ("sep_token_id", specials.sep),
+    ];
+    let known = ids.into_iter().filter_map(|(key, id)| id.map(|id| (key.to_owned(), id.into())));
+    Ok(known.collect())
 }
 
 fn tokenizer_files(dir: &Path) -> anyhow::Result<Vec<(&'static str, String)>> {

@@ -1,6 +1,6 @@
 //! Llama 1 to 3 (Touvron et al. 2023, arXiv:2302.13971; arXiv:2407.21783) and its kin: Mistral, Qwen 2 and 3, SmolLM3.
 
-use locus_embedding::position::PositionConfig;
+use locus_embedding::position::{PositionConfig, Scaling};
 use locus_encoder::{Bias, NormKind, QkNorm, StackConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -295,6 +295,11 @@ fn write(body: &Body, kind: Kind) -> Option<Map<String, Value>> {
         rms_norm_eps: stack.norm_eps,
         rope_theta: rotary.base,
         rope_scaling: written(rotary)?,
+        // Where transformers looks for it.
+        original_max_position_embeddings: match &rotary.scaling {
+            Some(Scaling::Longrope(longrope)) => Some(longrope.original_max_positions),
+            _ => None,
+        },
         attention_bias: (has_biases || kind == Kind::Qwen3).then_some(stack.bias.output),
         mlp_bias: has_biases.then_some(stack.bias.ffn),
         attention_dropout: stack.attention_dropout,

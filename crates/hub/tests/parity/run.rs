@@ -91,7 +91,7 @@ pub(crate) fn gradients(
     // Written as a checkpoint, the gradients have the names and the layout of transformers.
     let of_model = model.clone().map(&mut Gradients { grads: &grads });
     let model_type = case.config["model_type"].as_str();
-    save(dir, config, &of_model, model_type, &[]).map_err(|error| error.to_string())?;
+    save(dir, config, &of_model, model_type, &[], &Default::default()).map_err(|error| error.to_string())?;
     let weights = Weights::open(dir).map_err(|error| error.to_string())?;
     let found: BTreeMap<&String, Vec<f32>> =
         case.params.keys().map(|name| Ok((name, weights.read(name)?))).collect::<Result<_, String>>()?;
