@@ -297,7 +297,7 @@ impl Experiment {
     }
 
     /// The weights of a checkpoint under this configuration; what is new and what is left out are said in a line each.
-    fn from_checkpoint<B: AutodiffBackend>(
+    fn checkpoint_model<B: AutodiffBackend>(
         &self,
         from: &Path,
         config: &ModelConfig,
@@ -366,7 +366,7 @@ impl Experiment {
     ) -> anyhow::Result<TaskModel<B>> {
         let key = Key::new(self.run.train.fit.seed).named("weights");
         if let Some(from) = self.run.model.from.as_ref().filter(|from| is_checkpoint(from)) {
-            return self.from_checkpoint(from, config, key, device);
+            return self.checkpoint_model(from, config, key, device);
         }
         let new = TaskModel::<B>::new(&config.head, &config.stack, config.vocab_size, key, device);
         let Some(from) = &self.run.model.from else { return Ok(new) };
