@@ -44,7 +44,7 @@ pub enum PipelineError {
         /// What there is.
         found: String,
     },
-    /// The tokenizer has another size than the model's token table.
+    /// The tokenizer has more tokens than the model's table.
     #[error("tokenizer.json has {tokenizer} tokens but config.json says vocab_size = {model}")]
     WrongTokenizer {
         /// Size of the tokenizer.

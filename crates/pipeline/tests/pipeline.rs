@@ -633,7 +633,7 @@ fn a_folder_with_another_tokenizer_is_refused<B: AutodiffBackend>(device: &B::De
         &tagged_examples(),
         device,
     );
-    let other = Tokenizer::train(TokenizerKind::Char, 50, false, ["abc"]).unwrap();
+    let other = Tokenizer::train(TokenizerKind::Char, 5000, false, [('!'..='\u{4ff}').collect::<String>()]).unwrap();
     other.save(&dir.join("tokenizer.json")).unwrap();
     let error = Pipeline::<B>::from_dir(&dir, device).unwrap_err();
     assert!(matches!(error, PipelineError::WrongTokenizer { .. }), "{error}");
