@@ -60,7 +60,8 @@ def scaled(rope_type, **options):
 def longrope(original, **options):
     """Long factors beyond `original` tokens: transformers looks for that number beside the scaling, not in it."""
     factors = {"short_factor": [1.0, 1.1, 1.3, 1.7, 2.3, 2.9], "long_factor": [1.5, 2.0, 2.5, 3.5, 4.0, 5.5]}
-    return scaled("longrope", **factors, **options) | {"original_max_position_embeddings": original}
+    beside = {"original_max_position_embeddings": original} if original else {}
+    return scaled("longrope", **factors, **options) | beside
 
 
 CASES = [  # model_type, variant, heads, configuration
@@ -88,6 +89,7 @@ CASES = [  # model_type, variant, heads, configuration
     ("modernbert", "", ENCODER, MODERNBERT),
     ("modernbert", "mean", ("sequence_classification",), MODERNBERT | {"classifier_pooling": "mean"}),
     ("modernbert", "biases", ("masked_lm", "sequence_classification"), MODERNBERT | BIASES),
+    ("modernbert", "no_decoder_bias", MASKED, MODERNBERT | {"decoder_bias": False}),
     ("modernbert", "one_base", ("bare",), MODERNBERT | {"global_rope_theta": 100.0, "local_rope_theta": None}),
     ("gpt2", "", DECODER, GPT2),
     ("gpt2", "scaled_by_layer", LM, GPT2 | {"scale_attn_by_inverse_layer_idx": True}),
@@ -110,6 +112,7 @@ CASES = [  # model_type, variant, heads, configuration
     ("llama", "yarn", LM, scaled("yarn", factor=4.0, original_max_position_embeddings=256) | {"max_position_embeddings": 1024}),
     ("llama", "longrope", LM, longrope(5)),
     ("llama", "longrope_short", LM, longrope(7)),
+    ("llama", "longrope_alone", LM, longrope(None, factor=2.5)),
     # Its factor does not count: the two lengths say what it is.
     ("llama", "longrope_factor", LM, longrope(7, factor=9.0)),
     ("llama", "llama3", LM, scaled("llama3", **LLAMA3) | {"max_position_embeddings": 384}),
@@ -117,12 +120,16 @@ CASES = [  # model_type, variant, heads, configuration
     ("qwen2", "", TOKENS, LLAMA),
     ("qwen2", "window", LM, LLAMA | {"use_sliding_window": True, "sliding_window": 3, "max_window_layers": 1}),
     ("qwen3", "", DECODER, LLAMA | {"head_dim": 6}),
+    ("qwen3", "attention_bias", LM, LLAMA | {"head_dim": 6, "attention_bias": True}),
     ("gemma", "", DECODER, GEMMA),
+    ("gemma", "attention_bias", LM, GEMMA | {"attention_bias": True}),
     ("gemma2", "", DECODER, GEMMA2),
+    ("gemma2", "linear", LM, GEMMA2 | {"rope_scaling": {"rope_type": "linear", "factor": 2.5}}),
     ("gemma3_text", "", DECODER, GEMMA3),
     # Its layers do not cap their scores, whatever the file says.
     ("gemma3_text", "capped", LM, GEMMA3 | {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0}),
     ("phi", "", TOKENS, PHI),
+    ("phi", "linear", LM, PHI | {"rope_scaling": {"rope_type": "linear", "factor": 2.5}}),
     ("phi", "qk_layernorm", LM, PHI | {"qk_layernorm": True}),
     ("smollm3", "", DECODER, LLAMA | {"no_rope_layer_interval": 2, "tie_word_embeddings": True}),
     ("t5", "", ("bare", "seq2seq_lm"), T5),

@@ -63,6 +63,7 @@ COUNT_PADDING_THEMSELVES = ("opt", "bloom", "mpt")  # from the attention mask; t
 NO_GRADIENT = {"": r"(self|attention)\.key\.bias$|(k_lin|attn\.k)\.bias$", "bare": r"^pooler\."}
 NO_GRADIENT |= {"relative_key": r"\.position_embeddings\.", "c2p": r"(key_proj|encoder\.LayerNorm)\.bias$"}
 NO_GRADIENT |= dict.fromkeys(("opt", "bart", "marian"), r"k_proj\.bias$")
+NO_GRADIENT |= {"smollm3": r"layers\.1\.self_attn\.k_proj\.bias$"}  # the layer whose keys do not turn
 
 # --- Draws ------------------------------------------------------------------------------------------------------------
 

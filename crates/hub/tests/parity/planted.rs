@@ -229,3 +229,23 @@ fn what_would_be_another_model_is_refused() {
         assert!(error.contains(key) && error.contains("expected"), "{name} with {edits}: {error}");
     }
 }
+
+#[test]
+fn a_table_of_tokens_is_found_by_its_other_names() {
+    let all = cases();
+    let case = all.iter().find(|case| case.name == "bart-seq2seq_lm").unwrap();
+    for other in ["model.decoder.embed_tokens.weight", "model.encoder.embed_tokens.weight"] {
+        let folder = tempfile::tempdir().unwrap();
+        case.write(folder.path());
+        let path = folder.path().join("model.safetensors");
+        let bytes = std::fs::read(&path).unwrap();
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap().tensors();
+        let renamed = tensors
+            .into_iter()
+            .map(|(name, view)| (if name == "model.shared.weight" { other.to_owned() } else { name }, view));
+        std::fs::write(&path, safetensors::serialize(renamed, None).unwrap()).unwrap();
+        let loaded = load::<B>(folder.path(), &Default::default()).unwrap();
+        let (_, logits) = output(case, &loaded.model).unwrap();
+        compare(&logits, &case.values, &case.keep(), 1e-5).unwrap();
+    }
+}
