@@ -109,7 +109,7 @@ type Stage = (&'static str, u64, fn() -> Result<u8, String>);
 const STAGES: [Stage; 8] = [
     ("format", 1, || code(cargo().args(["fmt", "--all", "--check"]))),
     ("layers", 1, layers::check),
-    ("clippy", 5, || {
+    ("clippy", 8, || {
         let lint = ["--all-targets", "--quiet", "--", "--deny", "warnings"];
         match code(cargo().args(["clippy", "--workspace"]).args(lint))? {
             0 => {
@@ -125,13 +125,13 @@ const STAGES: [Stage; 8] = [
                 .env("RUSTDOCFLAGS", "--deny warnings"),
         )
     }),
-    ("test", 12, || match results::run(&["--check".to_owned()])? {
+    ("test", 30, || match results::run(&["--check".to_owned()])? {
         0 => test_all(),
         failed => Ok(failed),
     }),
-    ("run", 8, first_run),
+    ("run", 6, first_run),
     ("book", 8, book::check),
-    ("wgpu", 28, wgpu),
+    ("wgpu", 25, wgpu),
 ];
 
 /// All stages, or the ones named.

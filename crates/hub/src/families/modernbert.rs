@@ -163,7 +163,7 @@ fn schemes(config: &Config, problems: &mut Vec<String>) -> Vec<PositionConfig> {
     if every != config.global_attn_every_n_layers {
         problems.push("global_attn_every_n_layers = 0: expected 1 or more".to_owned());
     }
-    let of_layer = |layer: usize| if layer % every == 0 { global.clone() } else { local.clone() };
+    let of_layer = |layer: usize| if layer.is_multiple_of(every) { global.clone() } else { local.clone() };
     per_layer(config.num_hidden_layers, problems, of_layer)
 }
 

@@ -58,7 +58,7 @@ pub(crate) fn compare(got: &[f32], want: &[f64], keep: &[bool], tolerance: f64) 
     let mut largest = 0.0_f64;
     for (idx, ((got, want), keep)) in got.iter().zip(want).zip(keep).enumerate() {
         let difference = (f64::from(*got) - want).abs() / want.abs().max(1.0);
-        if *keep && !(difference <= tolerance) {
+        if *keep && (difference.is_nan() || difference > tolerance) {
             return Err(format!("output {idx} is {got}, expected {want}"));
         }
         if *keep {
@@ -121,7 +121,7 @@ pub(crate) fn gradients(
             [(norm, want_norm), (dot(0), want_dots[0]), (dot(1), want_dots[1]), (dot(2), want_dots[2])];
         for (got, want) in numbers {
             let difference = (got - want).abs() / scale;
-            if !(difference <= 1e-4) {
+            if difference.is_nan() || difference > 1e-4 {
                 return Err(format!("gradient of {name}: {got}, expected {want} (norm {want_norm})"));
             }
             largest = largest.max(difference);
