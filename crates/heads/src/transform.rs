@@ -46,7 +46,7 @@ pub enum HeadActivation {
 /// `norm(f(dense(x)))`.
 #[derive(Module, Debug)]
 pub struct Transform<B: Backend> {
-    /// `[d_model, d_out]`.
+    /// `[d_in, d_out]`.
     pub dense: Linear<B>,
     /// Norm of the outcome.
     pub norm: Option<Norm<B>>,
@@ -55,7 +55,7 @@ pub struct Transform<B: Backend> {
 }
 
 impl<B: Backend> Transform<B> {
-    /// Makes the layer on a stack, for vectors of this width.
+    /// Makes the layer on a stack, for vectors of the first width into the second.
     pub fn new(
         config: &TransformConfig,
         stack: &StackConfig,
@@ -73,7 +73,7 @@ impl<B: Backend> Transform<B> {
     /// Applies the layer to the last axis.
     ///
     /// # Shapes
-    /// - x: `[.., d_model]`; output: `[.., d_out]`
+    /// - x: `[.., d_in]`; output: `[.., d_out]`
     ///
     /// # Example
     /// ```
@@ -83,7 +83,8 @@ impl<B: Backend> Transform<B> {
     /// use locus_encoder::StackConfig;
     /// use locus_heads::{Transform, TransformConfig};
     /// let stack = StackConfig { d_model: 6, ..StackConfig::default() };
-    /// let pooler = Transform::<NdArray>::new(&TransformConfig::default(), &stack, 6, Key::new(1), &Default::default());
+    /// let (config, key, device) = (TransformConfig::default(), Key::new(1), Default::default());
+    /// let pooler = Transform::<NdArray>::new(&config, &stack, [6, 6], key, &device);
     /// assert_eq!(pooler.forward(Tensor::<NdArray, 2>::ones([2, 6], &Default::default())).dims(), [2, 6]);
     /// ```
     pub fn forward<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
