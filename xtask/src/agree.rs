@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use crate::chores::{locus, scratch};
-use crate::run::{cargo, code, profile, root};
+use crate::chores::scratch;
+use crate::run::{built_dir, cargo, code, exe, profile, root, target_dir};
 
 /// How many steps are compared, and how closely.
 const STEPS: usize = 20;
@@ -20,17 +21,38 @@ const TINY: [&str; 6] = [
     "train.max_steps=20",
 ];
 
-pub(crate) fn check() -> Result<u8, String> {
-    match code(cargo().args(["build", "--profile", &profile(), "--package", "locus", "--features", "wgpu"]))?
-    {
+/// Builds the program for ndarray and keeps it where a build for another backend does not replace it.
+pub(crate) fn keep_ndarray() -> Result<u8, String> {
+    match code(cargo().args(["build", "--profile", &profile(), "--package", "locus"]))? {
         0 => {}
         failed => return Ok(failed),
     }
+    let kept = program("ndarray");
+    let folder = kept.parent().map_or(Ok(()), fs::create_dir_all);
+    let copied = folder.and_then(|()| fs::copy(built_dir().join(exe("locus")), &kept));
+    copied.map(|_| 0).map_err(|error| format!("cannot copy locus to {}: {error}", kept.display()))
+}
+
+/// The program for a backend: the one that was kept, or the one that was built along with the tests on wgpu.
+fn program(backend: &str) -> PathBuf {
+    match backend {
+        "ndarray" => target_dir().join("ci").join(exe("locus-ndarray")),
+        _ => target_dir().join("debug").join(exe("locus")),
+    }
+}
+
+fn locus(backend: &str) -> Command {
+    let mut locus = Command::new(program(backend));
+    locus.current_dir(root());
+    locus
+}
+
+pub(crate) fn check() -> Result<u8, String> {
     let runs = ["ndarray", "wgpu"].map(|backend| (backend, scratch(&format!("agree-{backend}"))));
     let mut losses = Vec::new();
     for (backend, out) in &runs {
         let out = out.as_ref().map_err(Clone::clone)?;
-        let mut train = locus();
+        let mut train = locus(backend);
         train.args(["train", "first-news", "--backend", backend, "--out"]).arg(out);
         TINY.iter().for_each(|set| {
             train.args(["--set", set]);
@@ -77,7 +99,7 @@ pub(crate) fn check() -> Result<u8, String> {
 /// A model that tells entities from other words, and the test sentences, one a line.
 fn trained_on_ndarray() -> Result<(PathBuf, PathBuf), String> {
     let out = scratch("agree-model")?;
-    let mut train = locus();
+    let mut train = locus("ndarray");
     train
         .args(["train", "first-news", "--backend", "ndarray", "--set", "train.epochs=15", "--out"])
         .arg(&out);
@@ -112,7 +134,7 @@ fn step_losses(events: &Path) -> Result<Vec<f64>, String> {
 
 /// The tags of the texts, without the scores, whose last digits may differ.
 fn labels(model: &Path, texts: &Path, backend: &str) -> Result<String, String> {
-    let output = locus()
+    let output = locus(backend)
         .args(["predict", "--backend", backend, "--json", "--model"])
         .arg(model)
         .arg("--input")

@@ -89,7 +89,10 @@ fn test_on(backend: &str) -> Result<u8, String> {
         "--tests",
         "--no-default-features",
         "--features",
-        &format!("locus-testkit/{backend}"),
+        &format!("locus-testkit/{backend},locus/{backend}"),
+        // Has no such tests, but its program is built with them, from the same dependencies.
+        "--package",
+        "locus",
     ]);
     for name in TENSOR_CRATES {
         test.args(["--package", name]);
@@ -193,9 +196,11 @@ fn first_run() -> Result<u8, String> {
 
 /// The tests on wgpu, the first steps of a run compared with ndarray, and a model of one on the other.
 fn wgpu() -> Result<u8, String> {
-    match test_on("wgpu")? {
-        0 => {}
-        failed => return Ok(failed),
+    for step in [crate::agree::keep_ndarray, || test_on("wgpu")] {
+        match step()? {
+            0 => {}
+            failed => return Ok(failed),
+        }
     }
     // The code for the other backends is looked at too.
     let lint = [
@@ -216,7 +221,7 @@ fn wgpu() -> Result<u8, String> {
 }
 
 /// The built program, in the workspace.
-pub(crate) fn locus() -> Command {
+fn locus() -> Command {
     let mut locus = Command::new(built_dir().join(exe("locus")));
     locus.current_dir(root());
     locus
