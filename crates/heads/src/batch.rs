@@ -36,6 +36,8 @@ pub enum Labels {
     Values(Vec<f32>),
     /// Where an answer starts and ends, `[batch]`: columns of the row, both inclusive.
     Spans(Vec<[i32; 2]>),
+    /// None of their own: row `i` of the first half and row `i` of the second belong together.
+    InBatchPairs,
     /// A target text: what the decoder reads, and what it should say next, `[batch · target seq]`.
     Target {
         /// The decoder's input.
@@ -54,6 +56,7 @@ impl Labels {
             Self::MultiHot(_) => "a yes or no per row and label",
             Self::Values(_) => "a number per row",
             Self::Spans(_) => "a start and an end per row",
+            Self::InBatchPairs => "pairs of texts",
             Self::Target { .. } => "a target text",
         }
     }

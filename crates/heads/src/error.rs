@@ -38,6 +38,12 @@ pub enum HeadError {
         /// How many there are.
         found: usize,
     },
+    /// A batch of pairs whose halves are not of one size.
+    #[error("a batch of pairs has as many targets as sources, found {rows} rows, an odd number")]
+    OddPairs {
+        /// How many rows there are.
+        rows: usize,
+    },
     /// Gradient checkpointing of an encoder–decoder whose stacks read one token table.
     #[error(
         "train.gradient_checkpointing = \"block\": expected \"none\", since encoder and decoder share their token table \

@@ -74,6 +74,9 @@ impl<B: Backend, P: PositionScheme<B>> TaskModel<B, P> {
                 let hidden = model.body.decode(&model.batch(target)?, &memory, None, None)?;
                 (hidden.clone(), Some(model.output().scores(hidden).into()))
             }
+            Self::SentenceEmbedder(model) => {
+                (model.encoder.forward(&model.batch(tokens)?, None, None, None)?, None)
+            }
             Self::Bare(model) => (model.hidden(tokens, None)?, None),
         };
         Ok(Outputs { hidden: hidden.into(), logits })

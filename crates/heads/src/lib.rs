@@ -5,6 +5,7 @@
 //! | [`TokenClassifier`] | encoder | one per token (NER, slot filling), with a [`Crf`] where asked for |
 //! | [`SequenceClassifier`] | encoder | per row one (sentiment, intent), any number (emotions), or a number (rating) |
 //! | [`QuestionAnswerer`] | encoder | where an answer starts and ends |
+//! | [`SentenceEmbedder`] | encoder | none: pairs of texts that belong together |
 //! | [`MaskedLm`] | encoder | the token behind a mask |
 //! | [`CausalLm`] | decoder | the next token |
 //! | [`Seq2Seq`] | encoder–decoder | the next target token |
@@ -28,6 +29,8 @@ mod masked_lm;
 mod output;
 mod pack;
 mod question;
+mod sentence;
+mod sentence_config;
 mod seq2seq;
 mod tag;
 mod task;
@@ -45,6 +48,10 @@ pub use forward::{HostArray, Outputs};
 pub use masked_lm::MaskedLm;
 pub use output::OutputConfig;
 pub use question::QuestionAnswerer;
+pub use sentence::SentenceEmbedder;
+pub use sentence_config::{
+    DenseActivation, EmbeddingLayer, InBatchNegatives, SentenceEmbeddingConfig, Similarity, TokenPooling,
+};
 pub use seq2seq::Seq2Seq;
 pub use tag::{TagDecoding, TokenClassifier};
 pub use task::{ClassifierConfig, HeadConfig, TaskModel};

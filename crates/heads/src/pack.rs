@@ -62,6 +62,7 @@ impl<B: Backend, P: Module<B>> TaskModel<B, P> {
                 let table = decoder.embeddings.tokens.as_ref().or(encoder.embeddings.tokens.as_ref());
                 output(&mut model.lm_head, &mut model.tied, table, precision)
             }
+            Self::SentenceEmbedder(model) => model.encoder.pack(precision),
             Self::Bare(model) => model.encoder.pack(precision),
         }
     }
@@ -73,6 +74,7 @@ impl<B: Backend, P: Module<B>> TaskModel<B, P> {
             Self::SequenceClassifier(model) => &model.encoder,
             Self::QuestionAnswerer(model) => &model.encoder,
             Self::MaskedLm(model) => &model.encoder,
+            Self::SentenceEmbedder(model) => &model.encoder,
             Self::Bare(model) => &model.encoder,
             Self::CausalLm(model) => &model.decoder,
             Self::Seq2Seq(model) => &model.body.decoder,

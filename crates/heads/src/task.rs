@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use crate::classify::Objective;
 use crate::{
     Bare, CausalLm, Crf, GradientCheckpointing, HeadError, LossOptions, LossSum, MaskedLm, OutputConfig,
-    Pooling, QuestionAnswerer, Seq2Seq, SequenceClassifier, TagDecoding, TaskBatch, TokenClassifier,
-    Trainable, Transform, TransformConfig,
+    Pooling, QuestionAnswerer, SentenceEmbedder, SentenceEmbeddingConfig, Seq2Seq, SequenceClassifier,
+    TagDecoding, TaskBatch, TokenClassifier, Trainable, Transform, TransformConfig,
 };
 
 /// What stands between a stack and the scores of labels.
@@ -95,6 +95,8 @@ pub enum HeadConfig {
         #[serde(default, skip_serializing_if = "is_default")]
         layers: ClassifierConfig,
     },
+    /// A vector per text.
+    SentenceEmbedding(SentenceEmbeddingConfig),
     /// The token behind a mask.
     MaskedLm {
         /// Whether the token table serves as output too.
@@ -152,6 +154,7 @@ impl HeadConfig {
             | Self::Regression { layers, .. }
             | Self::QuestionAnswering { layers } => one(layers.form),
             Self::Bare { form, .. } => one(*form),
+            Self::SentenceEmbedding(config) => one(config.form),
             Self::MaskedLm { .. } => &[Form::Bidirectional],
             Self::CausalLm { .. } => &[Form::Causal],
             Self::Seq2Seq { .. } => &[Form::Bidirectional, Form::Causal],
@@ -188,6 +191,7 @@ impl HeadConfig {
             | Self::MultiLabelClassification { n_labels, .. } => Some(n_labels),
             Self::Regression { .. }
             | Self::QuestionAnswering { .. }
+            | Self::SentenceEmbedding(_)
             | Self::MaskedLm { .. }
             | Self::CausalLm { .. }
             | Self::Seq2Seq { .. }
@@ -206,6 +210,9 @@ impl HeadConfig {
             if !problems.contains(&problem) {
                 problems.push(problem);
             }
+        }
+        if let Self::SentenceEmbedding(config) = self {
+            problems.extend(config.check());
         }
         let mut problem = |key: &str, found: String, allowed: &str| {
             problems.push(ConfigProblem { key: key.to_owned(), found, allowed: allowed.to_owned() });
@@ -268,6 +275,8 @@ pub enum TaskModel<B: Backend, P: Module<B> = Position<B>> {
     SequenceClassifier(SequenceClassifier<B, P>),
     /// Where an answer starts and ends.
     QuestionAnswerer(QuestionAnswerer<B, P>),
+    /// A vector per text.
+    SentenceEmbedder(SentenceEmbedder<B, P>),
     /// The token behind a mask.
     MaskedLm(MaskedLm<B, P>),
     /// The next token.
@@ -346,6 +355,19 @@ impl<B: Backend> TaskModel<B> {
                 vocab_size,
                 loss,
             }),
+            HeadConfig::SentenceEmbedding(config) => {
+                let bare = Bare {
+                    encoder: body(config.form),
+                    transform: config.pooler.as_ref().map(|config| transform(config, out_width)),
+                    vocab_size,
+                };
+                let dense = config.dense(out_width).into_iter().enumerate();
+                let dense = dense.map(|(idx, (shape, bias))| {
+                    let key = key.named("dense").child(idx as u64);
+                    Linear::new(shape, bias, stack.init_std, key, device)
+                });
+                Self::SentenceEmbedder(SentenceEmbedder::on(bare, config.clone(), dense.collect()))
+            }
             HeadConfig::MaskedLm { tied, bias: has_bias, transform: config } => {
                 let width = stack.embedding_width();
                 Self::MaskedLm(MaskedLm {
@@ -386,7 +408,7 @@ impl<B: Backend> TaskModel<B> {
 }
 
 impl<B: Backend, P: Module<B>> TaskModel<B, P> {
-    /// The same model with these options in the loss to train on. In regression there are none.
+    /// The same model with these options in the loss to train on. In regression and embedding there are none.
     #[must_use]
     pub fn with_loss(mut self, options: LossOptions) -> Self {
         *match &mut self {
@@ -396,7 +418,7 @@ impl<B: Backend, P: Module<B>> TaskModel<B, P> {
             Self::MaskedLm(model) => &mut model.loss,
             Self::CausalLm(model) => &mut model.loss,
             Self::Seq2Seq(model) => &mut model.loss,
-            Self::Bare(_) => return self,
+            Self::SentenceEmbedder(_) | Self::Bare(_) => return self,
         } = options;
         self
     }
@@ -415,6 +437,10 @@ impl<B: Backend, P: Module<B>> TaskModel<B, P> {
                 None
             }
             Self::QuestionAnswerer(model) => {
+                model.encoder.set_products(products);
+                None
+            }
+            Self::SentenceEmbedder(model) => {
                 model.encoder.set_products(products);
                 None
             }
@@ -453,6 +479,7 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for TaskModel<B, P> {
             Self::MaskedLm(model) => model.loss(batch, key),
             Self::CausalLm(model) => model.loss(batch, key),
             Self::Seq2Seq(model) => model.loss(batch, key),
+            Self::SentenceEmbedder(model) => model.loss(batch, key),
             Self::Bare(model) => model.loss(batch, key),
         }
     }
@@ -474,6 +501,7 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for TaskModel<B, P> {
             Self::MaskedLm(model) => model.backward(batch, key, checkpointing, sums),
             Self::CausalLm(model) => model.backward(batch, key, checkpointing, sums),
             Self::Seq2Seq(model) => model.backward(batch, key, checkpointing, sums),
+            Self::SentenceEmbedder(model) => model.backward(batch, key, checkpointing, sums),
             Self::Bare(model) => model.backward(batch, key, checkpointing, sums),
         }
     }

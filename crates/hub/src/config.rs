@@ -48,7 +48,8 @@ impl HeadKind {
             HeadConfig::MaskedLm { .. } => Self::MaskedLm,
             HeadConfig::CausalLm { .. } => Self::CausalLm,
             HeadConfig::Seq2Seq { .. } => Self::Seq2SeqLm,
-            HeadConfig::Bare { .. } => Self::Bare,
+            // Its further layers are no matter of the checkpoint of its stack.
+            HeadConfig::SentenceEmbedding(_) | HeadConfig::Bare { .. } => Self::Bare,
         }
     }
 }

@@ -17,6 +17,7 @@ mod load;
 mod permute;
 mod rope;
 mod save;
+mod sentence;
 mod weights;
 
 pub use config::{Checkpoint, HeadKind, Request};
@@ -25,4 +26,5 @@ pub use families::family_names;
 pub use inspect::{Inspection, inspect};
 pub use load::{Loaded, is_checkpoint, load, load_checkpoint, load_with, read_config};
 pub use save::{Saved, save};
+pub use sentence::{SentenceCheckpoint, is_sentence_folder, load_sentence, read_sentence};
 pub use weights::{TensorFacts, Weights};

@@ -16,6 +16,7 @@ use crate::HubError;
 use crate::config::{Body, CONFIG_FILE, Checkpoint, HeadKind, Layers, Problem};
 use crate::families::{FAMILIES, Family};
 use crate::load::{links, parts};
+use crate::sentence;
 
 /// What a model was written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +29,8 @@ pub enum Saved {
 
 /// Writes a model so that `transformers` loads it, as the first family that has such a model, or as `model_type` says; else as
 /// a model folder of Locus. `files` are the tokenizer's. Mean and standard deviation of a regressor become part of its last
-/// layer. The weights are held in memory several times meanwhile.
+/// layer. A sentence embedder becomes a folder of `sentence-transformers`. The weights are held in memory several times
+/// meanwhile.
 ///
 /// # Errors
 /// If the disk is full, or the asked family does not have such a model.
@@ -39,6 +41,11 @@ pub fn save<B: Backend>(
     model_type: Option<&str>,
     files: &[(&str, String)],
 ) -> Result<Saved, HubError> {
+    if let (HeadConfig::SentenceEmbedding(head), TaskModel::SentenceEmbedder(embedder)) =
+        (&config.head, model)
+    {
+        return sentence::save(dir, config, head, embedder, model_type, files);
+    }
     let beyond = beyond_families(config);
     let mut candidates = FAMILIES
         .iter()
@@ -73,7 +80,10 @@ fn beyond_families(config: &ModelConfig) -> Option<&'static str> {
 }
 
 /// The configuration of a model in a family, and the same read again; none where the family does not have it.
-fn written(family: &'static Family, config: &ModelConfig) -> Option<(&'static Family, Checkpoint)> {
+pub(crate) fn written(
+    family: &'static Family,
+    config: &ModelConfig,
+) -> Option<(&'static Family, Checkpoint)> {
     let kind = HeadKind::of(&config.head);
     let architecture = family.head_name(kind)?;
     let mut json = (family.write)(&body(config))?;
@@ -148,6 +158,7 @@ fn body(config: &ModelConfig) -> Body {
             (body.tied, body.output) = (*tied, *output);
         }
         HeadConfig::Bare { pooler, .. } => body.pooler.clone_from(pooler),
+        HeadConfig::SentenceEmbedding(head) => body.pooler.clone_from(&head.pooler),
     }
     body
 }
@@ -193,7 +204,7 @@ fn computation(config: &ModelConfig) -> Value {
 /// The tensors of a checkpoint: name, shape and values.
 pub(crate) type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
-fn tensors<B: Backend>(
+pub(crate) fn tensors<B: Backend>(
     family: &Family,
     checkpoint: &Checkpoint,
     config: &ModelConfig,
@@ -208,8 +219,7 @@ fn tensors<B: Backend>(
             self.0.leave(container);
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-            let values = param.val().into_data().convert::<f32>().iter().collect();
-            self.1.insert(self.0.name(), (param.dims().to_vec(), values));
+            self.1.insert(self.0.name(), host(param.val()));
         }
     }
     let mut values = Values(ParamPath::default(), BTreeMap::new());
@@ -233,6 +243,11 @@ fn tensors<B: Backend>(
     written
 }
 
+/// Shape and values of a tensor.
+pub(crate) fn host<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> (Vec<usize>, Vec<f32>) {
+    (tensor.dims().to_vec(), tensor.into_data().convert::<f32>().iter().collect())
+}
+
 /// Makes the last layer of a regressor give the numbers themselves: `mean + std · (x·w + b) = x·(std·w) + (std·b + mean)`.
 fn scale_numbers(head: &HeadConfig, values: &mut Tensors) {
     let HeadConfig::Regression { mean, std, .. } = *head else { return };
@@ -249,8 +264,22 @@ fn write(
     tensors: &Tensors,
     files: &[(&str, String)],
 ) -> Result<(), HubError> {
-    let path = dir.join(WEIGHTS_FILE);
-    let wrong = |problem: String| HubError::Weights { path: path.clone(), problems: vec![problem] };
+    let weights = weights_file(dir, tensors)?;
+    let json = serde_json::to_vec_pretty(config).map_err(|error| wrong(dir, &error))?;
+    replace_dir(dir, |dir| {
+        write_file(&dir.join(WEIGHTS_FILE), &weights)?;
+        files.iter().try_for_each(|(name, text)| write_file(&dir.join(name), text.as_bytes()))?;
+        write_file(&dir.join(CONFIG_FILE), &json)
+    })?;
+    Ok(())
+}
+
+fn wrong(dir: &Path, error: &dyn std::error::Error) -> HubError {
+    HubError::Weights { path: dir.join(WEIGHTS_FILE), problems: vec![error.to_string()] }
+}
+
+/// The file of these tensors, which is to be written into `dir`.
+pub(crate) fn weights_file(dir: &Path, tensors: &Tensors) -> Result<Vec<u8>, HubError> {
     let bytes: BTreeMap<&String, Vec<u8>> = tensors
         .iter()
         .map(|(name, (_, values))| (name, values.iter().flat_map(|value| value.to_le_bytes()).collect()))
@@ -258,15 +287,8 @@ fn write(
     let mut views = Vec::with_capacity(tensors.len());
     for (name, (shape, _)) in tensors {
         let view = TensorView::new(Dtype::F32, shape.clone(), &bytes[name]);
-        views.push((name.clone(), view.map_err(|error| wrong(error.to_string()))?));
+        views.push((name.clone(), view.map_err(|error| wrong(dir, &error))?));
     }
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let weights = safetensors::serialize(views, Some(metadata)).map_err(|error| wrong(error.to_string()))?;
-    let json = serde_json::to_vec_pretty(config).map_err(|error| wrong(error.to_string()))?;
-    replace_dir(dir, |dir| {
-        write_file(&dir.join(WEIGHTS_FILE), &weights)?;
-        files.iter().try_for_each(|(name, text)| write_file(&dir.join(name), text.as_bytes()))?;
-        write_file(&dir.join(CONFIG_FILE), &json)
-    })?;
-    Ok(())
+    safetensors::serialize(views, Some(metadata)).map_err(|error| wrong(dir, &error))
 }

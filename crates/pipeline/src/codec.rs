@@ -52,7 +52,13 @@ impl Codec {
             let (tokenizer, model) = (tokenizer.vocab_size(), config.vocab_size);
             return Err(PipelineError::WrongTokenizer { tokenizer, model });
         }
-        let (frame, max_seq_len) = (tokenizer.frame().n_tokens(false), config.stack.max_seq_len);
+        let frame = tokenizer.frame().n_tokens(false);
+        let max_seq_len = match &config.head {
+            HeadConfig::SentenceEmbedding(head) => {
+                head.max_seq_len.map_or(config.stack.max_seq_len, |len| len.min(config.stack.max_seq_len))
+            }
+            _ => config.stack.max_seq_len,
+        };
         if max_seq_len <= frame {
             return Err(PipelineError::TooShort { max_seq_len, frame });
         }
@@ -67,7 +73,7 @@ impl Codec {
             }),
             head: config.head.clone(),
             token_ids: config.token_ids.clone(),
-            max_seq_len: config.stack.max_seq_len,
+            max_seq_len,
         })
     }
 
@@ -79,6 +85,7 @@ impl Codec {
             HeadConfig::MultiLabelClassification { .. } => "multi-label classification",
             HeadConfig::Regression { .. } => "regression",
             HeadConfig::QuestionAnswering { .. } => "question answering",
+            HeadConfig::SentenceEmbedding(_) => "sentence embedding",
             HeadConfig::MaskedLm { .. } => "masked language modelling",
             HeadConfig::CausalLm { .. } => "language modelling",
             HeadConfig::Seq2Seq { .. } => "sequence to sequence",
@@ -98,7 +105,7 @@ impl Codec {
             | HeadConfig::MaskedLm { .. }
             | HeadConfig::Bare { .. }
             | HeadConfig::CausalLm { .. } => Kind::Text,
-            HeadConfig::Seq2Seq { .. } => Kind::Pairs,
+            HeadConfig::Seq2Seq { .. } | HeadConfig::SentenceEmbedding(_) => Kind::Pairs,
         }
     }
 
@@ -135,6 +142,15 @@ impl Codec {
             (HeadConfig::CausalLm { .. }, Examples::Text(documents)) => {
                 encoded.items = lm_blocks(&self.stream(documents)?, self.max_seq_len);
             }
+            (HeadConfig::SentenceEmbedding(_), Examples::Pairs(pairs)) => {
+                for pair in pairs {
+                    let (mut item, cut) = self.embedded(&pair.source)?;
+                    let (target, target_cut) = self.embedded(&pair.target)?;
+                    item.labels = ItemLabels::Target { ids: target.ids, labels: Vec::new() };
+                    encoded.n_truncated += usize::from(cut || target_cut);
+                    encoded.items.push(item);
+                }
+            }
             (HeadConfig::Seq2Seq { .. }, Examples::Pairs(pairs)) => {
                 for pair in pairs {
                     let (mut item, truncated) = self.row(&pair.source, None)?;
@@ -156,7 +172,9 @@ impl Codec {
                         HeadConfig::QuestionAnswering { .. }
                         | HeadConfig::MaskedLm { .. }
                         | HeadConfig::Bare { .. } => "token ids (`locus forward`)",
-                        HeadConfig::Seq2Seq { .. } => "pairs of source and target",
+                        HeadConfig::Seq2Seq { .. } | HeadConfig::SentenceEmbedding(_) => {
+                            "pairs of source and target"
+                        }
                     },
                     found: examples.kind().to_string(),
                 });
@@ -233,6 +251,22 @@ impl Codec {
         Ok((Item { ids, segments, labels: ItemLabels::None }, total > room))
     }
 
+    /// A text as a sentence embedder reads it, and whether it was cut.
+    pub(crate) fn embedded(&self, text: &str) -> Result<(Item, bool), PipelineError> {
+        let text = text.trim();
+        match &self.head {
+            HeadConfig::SentenceEmbedding(head) if head.lowercase => self.row(&text.to_lowercase(), None),
+            _ => self.row(text, None),
+        }
+    }
+
+    /// How many tokens of a text that begins with this prompt are the prompt's: those in front of it included, those behind it
+    /// not.
+    pub(crate) fn n_prompt_tokens(&self, prompt: &str) -> Result<usize, PipelineError> {
+        let n = self.embedded(prompt)?.0.ids.len();
+        Ok(n - usize::from(!self.tokenizer.frame().after.is_empty()))
+    }
+
     /// Documents as one stream of tokens, with the end-of-text token between them where the tokenizer has one.
     pub(crate) fn stream(&self, documents: &[String]) -> Result<Vec<u32>, PipelineError> {
         let mut ids = Vec::new();
@@ -266,8 +300,26 @@ impl Codec {
     /// # Errors
     /// If items of different kinds are mixed.
     pub fn batch(&self, items: &[&Item]) -> Result<TaskBatch, PipelineError> {
+        if let HeadConfig::SentenceEmbedding(_) = self.head {
+            return self.batch_of_pairs(items);
+        }
         let host = collate(items, self.pad_id(), PadSide::Right, self.tokenizer.vocab_size())?;
         task_batch(host)
+    }
+
+    /// Pairs as one batch: all sources, then all targets. Items without a target are sources alone.
+    fn batch_of_pairs(&self, items: &[&Item]) -> Result<TaskBatch, PipelineError> {
+        let side = |ids: &[u32]| Item { ids: ids.to_vec(), ..Item::default() };
+        let sources = items.iter().map(|item| side(&item.ids));
+        let targets = items.iter().filter_map(|item| match &item.labels {
+            ItemLabels::Target { ids, .. } => Some(side(ids)),
+            _ => None,
+        });
+        let rows: Vec<Item> = sources.chain(targets).collect();
+        let rows: Vec<&Item> = rows.iter().collect();
+        let host = collate(&rows, self.pad_id(), PadSide::Right, self.tokenizer.vocab_size())?;
+        let labels = if rows.len() == 2 * items.len() { Labels::InBatchPairs } else { Labels::None };
+        Ok(TaskBatch { labels, ..task_batch(host)? })
     }
 
     /// The id that fills short rows up.

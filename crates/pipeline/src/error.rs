@@ -71,7 +71,19 @@ pub enum PipelineError {
         /// For what.
         task: &'static str,
     },
+    /// A prompt that the model does not have.
+    #[error("the model has no prompt {asked:?}; it has {}", known(.known))]
+    UnknownPrompt {
+        /// The name that was asked for.
+        asked: String,
+        /// The names there are.
+        known: Vec<String>,
+    },
     /// Generation options out of range: everything that is wrong.
     #[error("{}", .0.join("; "))]
     Options(Vec<String>),
+}
+
+fn known(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }

@@ -18,6 +18,7 @@
 mod classify;
 mod codec;
 mod decode;
+mod embed;
 mod error;
 mod evaluate;
 mod pipeline;
@@ -29,6 +30,7 @@ mod units;
 mod write;
 
 pub use codec::{Codec, Encoded};
+pub use embed::Embeddings;
 pub use error::PipelineError;
 pub use evaluate::{Evaluation, evaluate};
 pub use pipeline::{Entity, Pipeline, Prediction, ScoredLabel};

@@ -171,7 +171,10 @@ impl<B: Backend> Pipeline<B> {
                 self.rows(model, &texts)
             }
             TaskModel::CausalLm(_) | TaskModel::Seq2Seq(_) => self.write(texts, &WriteOptions::default()),
-            TaskModel::QuestionAnswerer(_) | TaskModel::MaskedLm(_) | TaskModel::Bare(_) => {
+            TaskModel::QuestionAnswerer(_)
+            | TaskModel::SentenceEmbedder(_)
+            | TaskModel::MaskedLm(_)
+            | TaskModel::Bare(_) => {
                 Err(PipelineError::WrongTask { task: self.codec.task(), asked: "answer in text" })
             }
         }

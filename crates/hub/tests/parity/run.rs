@@ -34,6 +34,10 @@ pub(crate) fn output(case: &Case, model: &TaskModel<B>) -> Result<(Tensor<B, 1>,
             let (shape, n) = (x.dims().to_vec(), x.shape().num_elements());
             (shape, x.reshape([n]))
         }),
+        TaskModel::SentenceEmbedder(model) => model.embed(&tokens, 0, None).map(|x| {
+            let (shape, n) = (x.dims().to_vec(), x.shape().num_elements());
+            (shape, x.reshape([n]))
+        }),
         TaskModel::Seq2Seq(model) => {
             let target = case.target().ok_or("no decoder_input_ids")?;
             model
