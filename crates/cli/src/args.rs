@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Eval(EvalArgs),
     /// Answer for each line of a text: entities, a label, or generated text.
     Predict(PredictArgs),
+    /// A vector for each text, for search and comparison.
+    Embed(EmbedArgs),
     /// Continue a prompt, or write the target of a source.
     Generate(GenerateArgs),
     /// Recipes: run files that are built in.
@@ -143,6 +145,31 @@ pub(crate) struct PredictArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) write: WriteArgs,
+    #[command(flatten)]
+    pub(crate) inference: InferenceArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct EmbedArgs {
+    /// A model folder of Locus, a folder of sentence-transformers, or a checkpoint, whose vectors of tokens are averaged.
+    #[arg(long)]
+    pub(crate) model: PathBuf,
+    /// A text. Can be given many times.
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["input", "jsonl"])]
+    pub(crate) text: Vec<String>,
+    /// A file with one text a line; - for the standard input.
+    #[arg(long, default_value = "-")]
+    pub(crate) input: String,
+    /// Each line is a JSON object with the text under "text".
+    #[arg(long)]
+    pub(crate) jsonl: bool,
+    /// Put this prompt of the model before each text; its default prompt where not given, if it has one.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) prompt: Option<String>,
+    /// Write the vectors into this file: .safetensors (one matrix, embeddings), .npy, or .jsonl; where not given, they are printed
+    /// as JSON lines.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) inference: InferenceArgs,
 }

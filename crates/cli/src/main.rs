@@ -67,6 +67,7 @@ fn main() -> ExitCode {
         Command::Train(args) => cmd::train::run(&args),
         Command::Eval(args) => cmd::eval::run(&args),
         Command::Predict(args) => cmd::predict::run(&args),
+        Command::Embed(args) => cmd::embed::run(&args),
         Command::Generate(args) => cmd::generate::run(&args),
         Command::Recipes(args) => cmd::recipes::run(&args),
         Command::Config(args) => cmd::config::run(&args),

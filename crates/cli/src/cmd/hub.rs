@@ -1,12 +1,13 @@
 //! `locus hub`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use locus_backend::device::{Job, run_on};
+use locus_backend::rng::Key;
 use locus_data::Tokenizer;
-use locus_heads::HeadConfig;
-use locus_hub::{Inspection, Saved, inspect, save};
+use locus_heads::{HeadConfig, TaskModel};
+use locus_hub::{Inspection, Saved, inspect, is_sentence_folder, read_sentence, save};
 use locus_model::ModelConfig;
 
 use super::{load_model, say};
@@ -78,11 +79,11 @@ impl Job for Export<'_> {
 
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Out {
         let args = self.0;
-        let (mut config, model) = load_model::<B::InnerBackend>(&args.model, &device)?;
-        let files = tokenizer_files(&args.model)?;
+        let Whole { mut config, model, tokenizer } = load_whole::<B::InnerBackend>(&args.model, &device)?;
+        let files = tokenizer_files(&tokenizer)?;
         let readable = ["tokenizer.json", "vocab.txt", "vocab.json"];
         if files.iter().any(|(name, _)| readable.contains(name)) {
-            name_tokens(&mut config, &Tokenizer::from_file(&args.model)?);
+            name_tokens(&mut config, &Tokenizer::from_file(&tokenizer)?);
         }
         match save(&args.out, &config, &model, args.family.as_deref(), &files)? {
             Saved::Family(name) => say(format_args!("wrote {} as {name}", args.out.display())),
@@ -92,6 +93,25 @@ impl Job for Export<'_> {
             )),
         }
     }
+}
+
+/// A model, and the folder of its tokenizer.
+struct Whole<B: Backend> {
+    config: ModelConfig,
+    model: TaskModel<B>,
+    tokenizer: PathBuf,
+}
+
+/// A model with its modules, where there is a list of them.
+fn load_whole<B: Backend>(dir: &Path, device: &B::Device) -> anyhow::Result<Whole<B>> {
+    if !is_sentence_folder(dir) {
+        let (config, model) = load_model(dir, device)?;
+        return Ok(Whole { config, model, tokenizer: dir.to_owned() });
+    }
+    let sentence = read_sentence(dir)?;
+    let tokenizer = sentence.transformer.clone();
+    let loaded = sentence.load(Key::new(0), device)?;
+    Ok(Whole { config: loaded.checkpoint.config, model: loaded.model, tokenizer })
 }
 
 /// Names the ids that the tokenizer knows and no checkpoint has named. A decoder starts and ends as in training.

@@ -3,11 +3,13 @@
 pub(crate) mod config;
 pub(crate) mod data;
 pub(crate) mod doctor;
+pub(crate) mod embed;
 pub(crate) mod eval;
 pub(crate) mod fetch;
 pub(crate) mod forward;
 pub(crate) mod generate;
 pub(crate) mod hub;
+mod lines;
 pub(crate) mod model;
 pub(crate) mod positions;
 pub(crate) mod predict;
@@ -20,6 +22,7 @@ use std::path::Path;
 
 use burn::tensor::backend::Backend;
 use locus_backend::packed::{PackError, Precision};
+use locus_backend::rng::Key;
 use locus_heads::TaskModel;
 use locus_model::ModelConfig;
 use locus_pipeline::{Pipeline, PipelineError};
@@ -29,7 +32,9 @@ use crate::args::{InferenceArgs, Weights};
 
 /// A model folder, with the weights held as asked for.
 fn load<B: Backend>(dir: &Path, args: &InferenceArgs, device: &B::Device) -> anyhow::Result<Pipeline<B>> {
-    let mut pipeline = if locus_hub::is_checkpoint(dir) {
+    let mut pipeline = if locus_hub::is_sentence_folder(dir) {
+        load_sentence(dir, device)?
+    } else if locus_hub::is_checkpoint(dir) {
         let (mut config, model) = load_model(dir, device)?;
         let tokenizer = locus_data::Tokenizer::from_file(dir)?;
         config.n_spare_tokens = config.vocab_size.saturating_sub(tokenizer.vocab_size());
@@ -37,16 +42,31 @@ fn load<B: Backend>(dir: &Path, args: &InferenceArgs, device: &B::Device) -> any
     } else {
         Pipeline::from_dir(dir, device)?
     };
+    pack(&mut pipeline, args)?;
+    Ok(pipeline)
+}
+
+/// A sentence embedder of a folder of sentence-transformers, or of a checkpoint as they read it.
+fn load_sentence<B: Backend>(dir: &Path, device: &B::Device) -> anyhow::Result<Pipeline<B>> {
+    let sentence = locus_hub::read_sentence(dir)?;
+    let tokenizer = locus_data::Tokenizer::from_file(&sentence.transformer)?;
+    let loaded = sentence.load(Key::new(0), device)?;
+    let mut config = loaded.checkpoint.config;
+    config.n_spare_tokens = config.vocab_size.saturating_sub(tokenizer.vocab_size());
+    Ok(Pipeline::new(config, loaded.model, tokenizer)?)
+}
+
+/// Holds the weights as asked for.
+fn pack<B: Backend>(pipeline: &mut Pipeline<B>, args: &InferenceArgs) -> anyhow::Result<()> {
     let precision = match args.weights {
-        Weights::F32 => return Ok(pipeline),
+        Weights::F32 => return Ok(()),
         Weights::Bf16 => Precision::Bf16,
         Weights::Int8 => Precision::Int8,
     };
     pipeline.pack(precision).map_err(|error| match error {
         PipelineError::Pack(PackError::Backend { .. }) => UsageError(format!("--weights: {error}")).into(),
         error => anyhow::Error::from(error),
-    })?;
-    Ok(pipeline)
+    })
 }
 
 /// The model of a folder of Locus or of a checkpoint.

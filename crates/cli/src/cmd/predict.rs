@@ -1,20 +1,15 @@
 //! `locus predict`.
 
-use std::io::{BufRead, BufReader, Read};
-
-use anyhow::{Context, bail};
 use burn::tensor::backend::AutodiffBackend;
 use locus_backend::device::{Job, run_on};
 use locus_heads::TaskModel;
 use locus_pipeline::{Prediction, WriteOptions};
 
+use super::lines::Lines;
 use super::write::{one_line, options};
 use super::{load, say};
 use crate::UsageError;
 use crate::args::{PredictArgs, WriteArgs};
-
-/// Lines are answered in groups, so that a long input needs little memory.
-const LINES: usize = 256;
 
 pub(crate) fn run(args: &PredictArgs) -> anyhow::Result<()> {
     let options = options(&args.write, &WriteOptions::default())?;
@@ -46,11 +41,7 @@ impl Job for Predict<'_> {
             ))
             .into());
         }
-        let input: Box<dyn Read> = match &self.args.input[..] {
-            "-" => Box::new(std::io::stdin()),
-            path => Box::new(std::fs::File::open(path).with_context(|| format!("cannot read {path}"))?),
-        };
-        let mut lines = Lines { reader: BufReader::new(input), origin: &self.args.input, number: 0 };
+        let mut lines = Lines::open(&self.args.input)?;
         loop {
             let texts = lines.next_group()?;
             if texts.is_empty() {
@@ -72,57 +63,6 @@ impl Job for Predict<'_> {
                 say(if self.args.json { prediction.to_json() } else { shown(&prediction) })?;
             }
         }
-    }
-}
-
-struct Lines<'a, R> {
-    reader: BufReader<R>,
-    origin: &'a str,
-    number: usize,
-}
-
-impl<R: Read> Lines<'_, R> {
-    /// The next lines without their ends, as many answers as which are due.
-    fn next_group(&mut self) -> anyhow::Result<Vec<String>> {
-        let mut group = Vec::new();
-        // What has been read is answered at once, so that a person or a program at the other end need not wait.
-        while group.len() < LINES && (group.is_empty() || !self.reader.buffer().is_empty()) {
-            let mut bytes = Vec::new();
-            if self
-                .reader
-                .read_until(b'\n', &mut bytes)
-                .with_context(|| format!("cannot read {}", self.origin))?
-                == 0
-            {
-                break;
-            }
-            self.number += 1;
-            let line = String::from_utf8(bytes).map_err(|error| {
-                let byte = error.utf8_error().valid_up_to() + 1;
-                anyhow::anyhow!(
-                    "{}:{}: byte {byte} of the line is not UTF-8; convert the file to UTF-8",
-                    self.origin,
-                    self.number
-                )
-            })?;
-            let line = if self.number == 1 { line.trim_start_matches('\u{FEFF}') } else { &line };
-            group.push(line.trim_end_matches(['\n', '\r']).to_owned());
-        }
-        Ok(group)
-    }
-
-    /// The two texts of each line of the last group.
-    fn in_pairs<'a>(&self, group: &'a [String]) -> anyhow::Result<Vec<(&'a str, &'a str)>> {
-        let first = self.number + 1 - group.len();
-        let pair = |(number, line): (usize, &'a String)| match line.split_once('\t') {
-            Some((text, pair)) if !pair.contains('\t') => Ok((text, pair)),
-            _ => bail!(
-                "{}:{number}: expected two texts with a tab between, found {} tabs",
-                self.origin,
-                line.matches('\t').count()
-            ),
-        };
-        (first..).zip(group).map(pair).collect()
     }
 }
 
@@ -153,60 +93,4 @@ fn shown(prediction: &Prediction) -> String {
 /// A text, or the two of a pair as they were given.
 fn both(text: &str, pair: Option<&str>) -> String {
     pair.map_or_else(|| text.to_owned(), |pair| format!("{text}\t{pair}"))
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-mod tests {
-    use super::*;
-
-    /// All lines of an input that gives at most `n_bytes` at a time.
-    fn lines(input: &[u8], n_bytes: usize) -> anyhow::Result<Vec<String>> {
-        let reader = BufReader::with_capacity(n_bytes, input);
-        let mut lines = Lines { reader, origin: "in.txt", number: 0 };
-        let mut all = Vec::new();
-        loop {
-            let group = lines.next_group()?;
-            assert!(group.len() <= LINES);
-            if group.is_empty() {
-                return Ok(all);
-            }
-            all.extend(group);
-        }
-    }
-
-    #[test]
-    fn pairs_are_parted_and_what_is_none_is_named_with_its_line() {
-        let group = |text: &str, number| {
-            let lines = Lines { reader: BufReader::new(&b""[..]), origin: "in.txt", number };
-            let group: Vec<String> = text.lines().map(str::to_owned).collect();
-            lines
-                .in_pairs(&group)
-                .map(|pairs| pairs.iter().map(|(a, b)| format!("{a}|{b}")).collect::<Vec<_>>())
-                .map_err(|error| error.to_string())
-        };
-        assert_eq!(group("a\tb\n\tc\nd\t", 3), Ok(vec!["a|b".into(), "|c".into(), "d|".into()]));
-        let said =
-            |line, n| Err(format!("in.txt:{line}: expected two texts with a tab between, found {n} tabs"));
-        assert_eq!(group("a\tb\nc", 600), said(600, 0));
-        assert_eq!(group("a\tb\tc\nd\te", 600), said(599, 2));
-    }
-
-    #[test]
-    fn every_line_is_read_once_and_in_order() {
-        let many: Vec<String> =
-            (0..3 * LINES + 7).map(|n| if n % 5 == 0 { String::new() } else { n.to_string() }).collect();
-        let long = "x".repeat(100_000);
-        for n_bytes in [1, 7, 1 << 16] {
-            assert_eq!(lines(many.join("\n").as_bytes(), n_bytes).unwrap(), many);
-            let read = |text: &str| lines(text.as_bytes(), n_bytes).unwrap();
-            assert_eq!(read(""), [""; 0]);
-            assert_eq!(read("\n"), [""]);
-            assert_eq!(read("\n\r\n \n"), ["", "", " "]);
-            assert_eq!(read("\u{FEFF}a\r\n\r\n\u{FEFF}b"), ["a", "", "\u{FEFF}b"]);
-            assert_eq!(read(&format!("a\n{long}\n\nlast")), ["a", &long, "", "last"]);
-        }
-        let error = lines(b"a\n\nb\xFF\n", 7).unwrap_err().to_string();
-        assert!(error.starts_with("in.txt:3: byte 2 of the line is not UTF-8"), "{error}");
-    }
 }
