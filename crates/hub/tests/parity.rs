@@ -7,6 +7,7 @@
 
 mod folders;
 mod hostile;
+mod sentences;
 mod parity {
     pub(crate) mod case;
     pub(crate) mod draw;

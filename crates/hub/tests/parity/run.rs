@@ -98,13 +98,31 @@ pub(crate) fn gradients(
     let upstream = (0..n).map(|i| if keep[i] { unit("upstream", i as u64) as f32 } else { 0.0 });
     let upstream = TensorData::new(upstream.collect::<Vec<_>>(), [n]);
     let grads = (output * Tensor::from_data(upstream, &Default::default())).sum().backward();
+    compare_gradients(case, config, model, &grads, dir)
+}
+
+/// The same of gradients that have been computed.
+pub(crate) fn compare_gradients(
+    case: &Case,
+    config: &ModelConfig,
+    model: &TaskModel<B>,
+    grads: &<B as AutodiffBackend>::Gradients,
+    dir: &Path,
+) -> Result<f64, String> {
     // Written as a checkpoint, the gradients have the names and the layout of transformers.
-    let of_model = model.clone().map(&mut Gradients { grads: &grads });
+    let of_model = model.clone().map(&mut Gradients { grads });
     let model_type = case.config["model_type"].as_str();
     save(dir, config, &of_model, model_type, &[]).map_err(|error| error.to_string())?;
     let weights = Weights::open(dir).map_err(|error| error.to_string())?;
+    // Dense layers of sentence embedders have folders of their own.
+    let read = |name: &str| match name.rsplit_once('/') {
+        Some((folder, name)) => {
+            Weights::open(&dir.join(folder)).map_err(|error| error.to_string())?.read(name)
+        }
+        None => weights.read(name),
+    };
     let found: BTreeMap<&String, Vec<f32>> =
-        case.params.keys().map(|name| Ok((name, weights.read(name)?))).collect::<Result<_, String>>()?;
+        case.params.keys().map(|name| Ok((name, read(name)?))).collect::<Result<_, String>>()?;
     let norms = case.params.values().filter_map(|param| param.grad).map(|(norm, _)| norm);
     let largest_norm = norms.fold(0.0, f64::max);
     let mut largest = 0.0_f64;
