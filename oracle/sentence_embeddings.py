@@ -13,6 +13,7 @@ Parameters of a dense layer are named by their folder: "2_Dense/linear.weight". 
 sum(embedding · upstream), or of the mean loss of pairs (rows 0, 1, 2 with rows 3, 4, 5).
 """
 
+import hashlib
 import json
 import sys
 import tempfile
@@ -29,7 +30,10 @@ from sentence_transformers import SentenceTransformer, losses, models
 from transformers import AutoConfig, BertTokenizer
 
 OUT = Path("crates/hub/tests/golden/sentences")
-META = {"versions": checkpoints.META["versions"] | {"sentence-transformers": version("sentence-transformers")}}
+META = {
+    "script_sha256": hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
+    "versions": checkpoints.META["versions"] | {"sentence-transformers": version("sentence-transformers")},
+}
 WIDTH, SEQ, PADDED = 12, 7, (0, 2, 4, 1, 3, 0)  # tokens of padding at the end of each row
 BERT = dict(
     vocab_size=23, hidden_size=WIDTH, num_hidden_layers=1, num_attention_heads=3, intermediate_size=14,

@@ -7,7 +7,10 @@ use burn::tensor::backend::AutodiffBackend;
 use locus_backend::rng::Key;
 use locus_embedding::Tokens;
 use locus_encoder::StackConfig;
-use locus_heads::{HeadConfig, Labels, LossOptions, Pooling, TagDecoding, TaskBatch, TaskModel, Trainable};
+use locus_heads::{
+    DenseActivation, EmbeddingLayer, HeadConfig, InBatchNegatives, Labels, LossOptions, Pooling,
+    SentenceEmbeddingConfig, TagDecoding, TaskBatch, TaskModel, TokenPooling, Trainable,
+};
 use locus_testkit::on_backends;
 
 fn tokens(rows: &[&[u32]]) -> Tokens {
@@ -69,6 +72,40 @@ fn sequence_classifier<B: AutodiffBackend>(device: &B::Device) {
             device,
         );
     }
+}
+
+fn sentence_embedder<B: AutodiffBackend>(device: &B::Device) {
+    // Three pairs: sources, then targets. Two have the same target.
+    let rows: &[&[u32]] =
+        &[&[1, 2, 3, 0], &[3, 4, 5, 7], &[6, 2, 0, 0], &[7, 3, 0, 0], &[8, 9, 4, 2], &[7, 3, 0, 0]];
+    let batch = TaskBatch { tokens: tokens(rows), labels: Labels::InBatchPairs };
+    let dense = EmbeddingLayer::Dense { d_out: 7, bias: true, activation: DenseActivation::Tanh };
+    for (symmetric, pooling) in [(false, TokenPooling::Mean), (true, TokenPooling::Max)] {
+        let head = SentenceEmbeddingConfig {
+            pooling: vec![pooling],
+            layers: vec![dense.clone(), EmbeddingLayer::Normalize],
+            loss: InBatchNegatives { symmetric, ..InBatchNegatives::default() },
+            ..SentenceEmbeddingConfig::default()
+        };
+        learn::<B>(HeadConfig::SentenceEmbedding(head), batch.clone(), device);
+    }
+}
+
+/// The same text as source or target of two pairs makes neither a negative of the other.
+fn the_same_target_is_no_negative<B: AutodiffBackend>(device: &B::Device) {
+    let head = HeadConfig::SentenceEmbedding(SentenceEmbeddingConfig::default());
+    let stack = StackConfig { dropout: 0.0, attention_dropout: 0.0, ..StackConfig::default() };
+    let model = TaskModel::<B>::new(&head, &stack, 11, Key::new(1), device);
+    let loss = |rows: &[&[u32]]| {
+        let batch = TaskBatch { tokens: tokens(rows), labels: Labels::InBatchPairs };
+        model.loss(&batch, None).map(|loss| loss.sum.into_scalar().elem::<f32>())
+    };
+    let same = loss(&[&[1, 2], &[3, 4], &[5, 6], &[5, 6]]).unwrap();
+    assert!(same.abs() < 1e-6, "{same}");
+    let other = loss(&[&[1, 2], &[3, 4], &[5, 6], &[6, 7]]).unwrap();
+    assert!(other > 1e-3, "{other}");
+    let error = loss(&[&[1, 2], &[3, 4], &[5, 6]]).unwrap_err().to_string();
+    assert!(error.contains("3 rows"), "{error}");
 }
 
 fn multi_label_classifier<B: AutodiffBackend>(device: &B::Device) {
@@ -182,6 +219,8 @@ fn seq2seq<B: AutodiffBackend>(device: &B::Device) {
 on_backends!(
     token_classifier,
     sequence_classifier,
+    sentence_embedder,
+    the_same_target_is_no_negative,
     multi_label_classifier,
     regressor,
     labels_of_another_kind_are_refused,

@@ -8,7 +8,9 @@ use std::path::Path;
 
 use burn::tensor::{Tensor, TensorData};
 use locus_backend::rng::Key;
-use locus_heads::{HeadConfig, Labels, TaskBatch, TaskModel, TokenPooling, Trainable};
+use locus_heads::{
+    HeadConfig, Labels, SentenceEmbeddingConfig, TaskBatch, TaskModel, TokenPooling, Trainable,
+};
 use locus_hub::{Saved, Weights, is_sentence_folder, load_sentence, read_sentence, save};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
@@ -167,6 +169,41 @@ fn check(name: &str, golden: &Sentences, folder: &Path) -> Result<(f64, f64), St
         return Err(format!("the head came back as {:?}", again.head));
     }
     Ok((of_values, of_grads))
+}
+
+/// Another pooling, or a layer that is left out, is further off than the tolerance.
+#[test]
+fn a_planted_error_is_found() {
+    use TokenPooling::{Cls, Last, Max, Mean, MeanSqrtLen, WeightedMean};
+    let others = [
+        ("cls", Last),
+        ("max", Mean),
+        ("mean", MeanSqrtLen),
+        ("mean_sqrt_len", Mean),
+        ("weighted_mean", Mean),
+        ("last", Cls),
+        ("normalize_first", WeightedMean),
+        ("causal", Max),
+    ];
+    let planted = |name: &str, change: &dyn Fn(&mut SentenceEmbeddingConfig, &mut usize)| {
+        let (golden, folder) = (Sentences::read(name), tempfile::tempdir().unwrap());
+        golden.write(folder.path());
+        let mut sentence = read_sentence(folder.path()).unwrap();
+        let mut n_prompt_tokens = golden.prompt_length;
+        change(&mut sentence.head, &mut n_prompt_tokens);
+        let loaded = sentence.load::<B>(Key::new(1), &Default::default()).unwrap();
+        let TaskModel::SentenceEmbedder(model) = &loaded.model else { panic!("another head") };
+        let embedded = model.embed(&golden.case.tokens(), n_prompt_tokens, None).unwrap();
+        let values: Vec<f32> = embedded.to_data().iter::<f32>().collect();
+        let keep = vec![true; values.len()];
+        assert!(compare(&values, &golden.case.values, &keep, 1e-5).is_err(), "{name}");
+    };
+    for (name, other) in others {
+        planted(name, &|head, _| head.pooling = vec![other]);
+    }
+    planted("last", &|head, _| head.layers.clear());
+    planted("without_prompt", &|_, n_prompt_tokens| *n_prompt_tokens = 1);
+    planted("without_prompt", &|head, _| head.include_prompt = true);
 }
 
 #[test]
