@@ -180,6 +180,24 @@ impl Examples {
         }
     }
 
+    /// The same as texts to find and what they are found by: questions with their contexts become pairs, all others stay.
+    ///
+    /// ```
+    /// use locus_data::{Examples, Pair};
+    /// let pairs = Examples::Pairs(vec![Pair { source: "a".into(), target: "b".into(), line: 1 }]);
+    /// assert_eq!(pairs.clone().into_pairs(), pairs);
+    /// ```
+    #[must_use]
+    pub fn into_pairs(self) -> Self {
+        let Self::Qa(list) = self else { return self };
+        let pair = |question: Question| Pair {
+            source: question.question,
+            target: question.context.to_string(),
+            line: question.line,
+        };
+        Self::Pairs(list.into_iter().map(pair).collect())
+    }
+
     /// The examples at `keep`, in that order.
     ///
     /// # Panics

@@ -8,7 +8,9 @@ use std::fmt;
 use burn::tensor::backend::Backend;
 use locus_data::{Examples, IGNORE, Item, ItemLabels, Labelled, Pair, Tagged};
 use locus_embedding::position::PositionScheme;
-use locus_heads::{CausalLm, Seq2Seq, SequenceClassifier, TaskModel, TokenClassifier, Trainable};
+use locus_heads::{
+    CausalLm, SentenceEmbedder, Seq2Seq, SequenceClassifier, TaskModel, TokenClassifier, Trainable,
+};
 use locus_metrics::bootstrap::Interval;
 use locus_metrics::calibration::Reliability;
 use locus_metrics::samples::{Formula, Samples};
@@ -17,6 +19,7 @@ use locus_metrics::{confusion::ConfusionMatrix, entity::EntityScorer, lm::LmScor
 use serde::Serialize;
 
 use crate::classify::outputs;
+use crate::retrieval::search;
 use crate::tagging::{best, tag};
 use crate::units::Units;
 use crate::write::{WriteOptions, translate_texts};
@@ -153,6 +156,9 @@ pub fn evaluate<B: Backend, P: PositionScheme<B>>(
         (TaskModel::CausalLm(model), Examples::Text(texts)) => {
             language(model, codec, texts, &items, batch_size)
         }
+        (TaskModel::SentenceEmbedder(model), Examples::Pairs(_)) => {
+            retrieval(model, codec, &items, batch_size)
+        }
         (TaskModel::Seq2Seq(model), Examples::Pairs(pairs)) => {
             targets(model, codec, pairs, &items, batch_size)
         }
@@ -281,6 +287,22 @@ fn targets<B: Backend, P: PositionScheme<B>>(
     evaluation.set("exact_match", n_exact as f64 / pairs.len().max(1) as f64);
     evaluation.set("loss", nats / n_tokens.max(1) as f64);
     evaluation.samples = Some(share(&exact));
+    Ok(evaluation)
+}
+
+fn retrieval<B: Backend, P: PositionScheme<B>>(
+    model: &SentenceEmbedder<B, P>,
+    codec: &Codec,
+    items: &[Item],
+    batch_size: usize,
+) -> Result<Evaluation, PipelineError> {
+    let found = search(model, codec, items, batch_size)?;
+    let mut evaluation = Evaluation::new("mrr@10");
+    for (name, value) in found.metrics() {
+        evaluation.set(&name, value);
+    }
+    let ranks = found.reciprocal_ranks.iter();
+    evaluation.samples = Some(Samples::new(Formula::Mean, ranks.map(|&rank| [rank, 1.0])));
     Ok(evaluation)
 }
 

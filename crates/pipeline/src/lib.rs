@@ -22,6 +22,7 @@ mod embed;
 mod error;
 mod evaluate;
 mod pipeline;
+mod retrieval;
 mod stream;
 mod tagging;
 mod thresholds;

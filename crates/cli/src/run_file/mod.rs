@@ -12,7 +12,9 @@ use std::path::PathBuf;
 use locus_backend::ops::Products;
 use locus_data::{ReadOptions, TokenizerConfig};
 use locus_encoder::StackConfig;
-use locus_heads::{Pooling, TagDecoding};
+use locus_heads::{
+    EmbeddingLayer, InBatchNegatives, Pooling, SentenceEmbeddingConfig, TagDecoding, TokenPooling,
+};
 use locus_pipeline::Tuning;
 use locus_train::FitConfig;
 use serde::de::{DeserializeOwned, Deserializer, Error};
@@ -41,6 +43,8 @@ pub(crate) enum Task {
     Lm,
     /// A text from a text.
     Seq2seq,
+    /// A vector for every text.
+    Embed,
 }
 
 /// A whole run.
@@ -216,6 +220,9 @@ pub(crate) struct TrainSection {
     pub(crate) class_weights: Option<ClassWeights>,
     /// In what the factors of matrix products are held.
     pub(crate) precision: Precision,
+    /// The loss of pairs.
+    #[serde(skip_serializing_if = "is_usual")]
+    pub(crate) in_batch_negatives: InBatchNegatives,
     /// Schedule, optimizer, checkpoints.
     #[serde(flatten)]
     pub(crate) fit: FitConfig,
@@ -250,6 +257,7 @@ struct TrainKeys {
     focal_gamma: f64,
     class_weights: Option<ClassWeights>,
     precision: Precision,
+    in_batch_negatives: InBatchNegatives,
 }
 
 impl Default for TrainKeys {
@@ -261,15 +269,32 @@ impl Default for TrainKeys {
             focal_gamma: 0.0,
             class_weights: None,
             precision: Precision::F32,
+            in_batch_negatives: InBatchNegatives::default(),
         }
     }
 }
 
 impl TrainSection {
     fn new(own: TrainKeys, fit: FitConfig) -> Self {
-        let TrainKeys { batch_size, eval_batch_size, label_smoothing, focal_gamma, class_weights, precision } =
-            own;
-        Self { batch_size, eval_batch_size, label_smoothing, focal_gamma, class_weights, precision, fit }
+        let TrainKeys {
+            batch_size,
+            eval_batch_size,
+            label_smoothing,
+            focal_gamma,
+            class_weights,
+            precision,
+            in_batch_negatives,
+        } = own;
+        Self {
+            batch_size,
+            eval_batch_size,
+            label_smoothing,
+            focal_gamma,
+            class_weights,
+            precision,
+            in_batch_negatives,
+            fit,
+        }
     }
 }
 
@@ -281,8 +306,15 @@ impl Default for TrainSection {
 
 impl<'de> Deserialize<'de> for TrainSection {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let own =
-            ["batch_size", "eval_batch_size", "label_smoothing", "focal_gamma", "class_weights", "precision"];
+        let own = [
+            "batch_size",
+            "eval_batch_size",
+            "label_smoothing",
+            "focal_gamma",
+            "class_weights",
+            "precision",
+            "in_batch_negatives",
+        ];
         let (own, fit) = split(deserializer, &own, "`epochs`")?;
         Ok(Self::new(own, fit))
     }
@@ -309,6 +341,11 @@ fn split<'de, D: Deserializer<'de>, Own: DeserializeOwned, Rest: DeserializeOwne
         Error::custom(text.replace("expected one of ", &format!("expected one of {}, ", own_keys.join(", "))))
     })?;
     Ok((own, rest))
+}
+
+/// Whether a value is what it is where nothing is said.
+fn is_usual<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// A value as the run file has it.
@@ -363,12 +400,14 @@ impl RunFile {
                 let allowed = "0 where train.label_smoothing is not: the two contradict each other";
                 unless(!(focal && smooth), "train.focal_gamma", gamma.to_string(), allowed);
             }
-            Task::Regression | Task::Lm | Task::Seq2seq => {
+            Task::Regression | Task::Lm | Task::Seq2seq | Task::Embed => {
                 let allowed = "none: only ner, classify and multilabel have it";
                 unless(!focal, "train.focal_gamma", gamma.to_string(), allowed);
                 unless(class_weights.is_none(), "train.class_weights", "weights".to_owned(), allowed);
-                let smooth = smooth && self.task == Task::Regression;
-                unless(!smooth, "train.label_smoothing", smoothing.to_string(), "0: numbers are no labels");
+                let (of_numbers, of_vectors) = (self.task == Task::Regression, self.task == Task::Embed);
+                let smooth = smooth && (of_numbers || of_vectors);
+                let allowed = if of_numbers { "0: numbers are no labels" } else { "0: pairs have no labels" };
+                unless(!smooth, "train.label_smoothing", smoothing.to_string(), allowed);
             }
         }
         for (key, found, tasks) in self.keys_of_other_tasks() {
@@ -384,9 +423,13 @@ impl RunFile {
         problems
             .extend(of_tokenizer.map(|p| Problem::new(&format!("tokenizer.{}", p.key), p.found, &p.allowed)));
         let of_stack = self.placeholder_head().check(&self.model.stack);
-        problems.extend(
-            of_stack.into_iter().map(|p| Problem::new(&format!("model.{}", p.key), p.found, &p.allowed)),
-        );
+        problems.extend(of_stack.into_iter().map(|p| {
+            let key = match &p.key[..] {
+                "loss.scale" => "train.in_batch_negatives.scale".to_owned(),
+                key => format!("model.{key}"),
+            };
+            Problem::new(&key, p.found, &p.allowed)
+        }));
         // Which schemes there are can be told of a sound stack only.
         if problems.is_empty() {
             problems.extend(self.model.init.check(&self.model));
@@ -398,20 +441,24 @@ impl RunFile {
         problems
     }
 
-    /// Keys of the model with a value of their own that this task does not read: key, value, and the tasks that read it.
+    /// Keys with a value of their own that this task does not read: key, value, and the tasks that read it.
     fn keys_of_other_tasks(&self) -> Vec<(&'static str, String, &'static str)> {
         let (model, usual) = (&self.model, ModelSection::default());
-        let pools = matches!(self.task, Task::Classify | Task::Multilabel | Task::Regression);
+        let pools = matches!(self.task, Task::Classify | Task::Multilabel | Task::Regression | Task::Embed);
         let writes = matches!(self.task, Task::Lm | Task::Seq2seq);
         let mut keys = Vec::new();
         if self.task != Task::Ner && model.decoding != usual.decoding {
             keys.push(("model.decoding", shown(&model.decoding), "ner"));
         }
         if !pools && model.pooling != usual.pooling {
-            keys.push(("model.pooling", shown(&model.pooling), "classify, multilabel and regression"));
+            keys.push(("model.pooling", shown(&model.pooling), "classify, multilabel, regression and embed"));
         }
         if self.task != Task::Multilabel && model.thresholds != usual.thresholds {
             keys.push(("model.thresholds", shown(&model.thresholds), "multilabel"));
+        }
+        let in_batch = &self.train.in_batch_negatives;
+        if self.task != Task::Embed && !is_usual(in_batch) {
+            keys.push(("train.in_batch_negatives", shown(in_batch), "embed"));
         }
         if !writes && model.tied != usual.tied {
             keys.push(("model.tied", shown(&model.tied), "lm and seq2seq"));
@@ -445,6 +492,16 @@ impl RunFile {
             }
             Task::Lm => HeadConfig::CausalLm { tied: self.model.tied, output: Default::default() },
             Task::Seq2seq => HeadConfig::Seq2Seq { tied: self.model.tied, output: Default::default() },
+            Task::Embed => HeadConfig::SentenceEmbedding(SentenceEmbeddingConfig {
+                pooling: vec![match pooling {
+                    Pooling::Mean => TokenPooling::Mean,
+                    Pooling::First => TokenPooling::Cls,
+                    Pooling::Last => TokenPooling::Last,
+                }],
+                layers: vec![EmbeddingLayer::Normalize],
+                loss: self.train.in_batch_negatives,
+                ..SentenceEmbeddingConfig::default()
+            }),
         }
     }
 }
