@@ -11,13 +11,15 @@ use locus_backend::ops::Products;
 use locus_backend::rng::Key;
 use locus_data::split::split;
 use locus_data::{
-    Examples, Kind, LabelSet, Part, Place, ReadOptions, Scored, Shares, Splits, Tokenizer, TokenizerConfig,
-    read,
+    Examples, Format, Kind, LabelSet, Part, Place, ReadOptions, Scored, Shares, Splits, Tokenizer,
+    TokenizerConfig, read,
 };
 use locus_embedding::position::PositionConfig;
 use locus_encoder::{StackConfig, TokenTables};
-use locus_heads::{GradientCheckpointing, HeadConfig, HeadError, LossOptions, TaskBatch, TaskModel};
-use locus_hub::{Request, is_checkpoint, load_checkpoint, read_config};
+use locus_heads::{
+    GradientCheckpointing, HeadConfig, HeadError, LossOptions, SentenceEmbeddingConfig, TaskBatch, TaskModel,
+};
+use locus_hub::{Request, is_checkpoint, is_sentence_folder, load_checkpoint, read_config, read_sentence};
 use locus_model::{ModelConfig, load, load_config, save};
 use locus_pipeline::{Codec, Evaluation, Thresholds, TrainingSet, evaluate, in_units};
 use locus_train::{BatchSource, BoxError, FitReport, Interrupter, Resume, Stopped, Trainer};
@@ -184,7 +186,9 @@ impl Experiment {
             Task::Multilabel => Kind::MultiLabelled,
             Task::Regression => Kind::Scored,
             Task::Lm => Kind::Text,
-            Task::Seq2seq => Kind::Pairs,
+            // Questions with their contexts become pairs.
+            Task::Embed if data.read.format == Some(Format::Squad) => Kind::Qa,
+            Task::Seq2seq | Task::Embed => Kind::Pairs,
         };
         let options = ReadOptions { kind: Some(kind), ..data.read.clone() };
         // All files are looked at before the first problem is reported.
@@ -201,7 +205,11 @@ impl Experiment {
         if !problems.is_empty() {
             bail!("{}", problems.join("\n"));
         }
-        cut_dev(splits)
+        let splits = cut_dev(splits)?;
+        if self.run.task == Task::Embed {
+            return Ok(splits.into_iter().map(|(part, examples)| (part, examples.into_pairs())).collect());
+        }
+        Ok(splits)
     }
 
     fn data_dir(&self) -> Option<&Path> {
@@ -221,11 +229,14 @@ impl Experiment {
             Task::Ner | Task::Classify | Task::Multilabel => {
                 LabelSet::from_training(&as_trained(train))?.names().to_vec()
             }
-            Task::Regression | Task::Lm | Task::Seq2seq => Vec::new(),
+            Task::Regression | Task::Lm | Task::Seq2seq | Task::Embed => Vec::new(),
         };
         let mut head = self.run.head(labels.len());
         if let (HeadConfig::Regression { mean, std, .. }, Examples::Scored(rows)) = (&mut head, train) {
             (*mean, *std) = mean_and_std(rows)?;
+        }
+        if let Some(from) = self.sentence_source() {
+            return self.plan_of_sentences(from, head);
         }
         if let Some(from) = self.run.model.from.as_ref().filter(|from| is_checkpoint(from)) {
             let checkpoint = read_config(from, Some(&self.request(labels, &head)))?;
@@ -246,6 +257,11 @@ impl Experiment {
             }
             let tokenizer = Tokenizer::from_file(from)?;
             let head = match config.head.clone() {
+                // Everything but the loss is the folder's.
+                HeadConfig::SentenceEmbedding(kept) => {
+                    let loss = self.run.train.in_batch_negatives;
+                    HeadConfig::SentenceEmbedding(SentenceEmbeddingConfig { loss, ..kept })
+                }
                 // How tags are decoded is a matter of this run.
                 HeadConfig::TokenClassification { .. } => head,
                 // Numbers keep the scale they were learned in.
@@ -276,6 +292,30 @@ impl Experiment {
         let mut stack = self.run.model.stack.clone();
         self.find_tokens(&mut stack, &tokenizer)?;
         Ok((ModelConfig::new(head, labels, tokenizer.vocab_size(), stack), tokenizer))
+    }
+
+    /// The folder of `sentence-transformers` or the checkpoint that a sentence embedder starts from.
+    fn sentence_source(&self) -> Option<&Path> {
+        let from = self.run.model.from.as_deref().filter(|_| self.run.task == Task::Embed)?;
+        (is_sentence_folder(from) || is_checkpoint(from)).then_some(from)
+    }
+
+    /// Pooling and further layers are those of a list of modules; where there is none, those of this run. `model.max_seq_len` may
+    /// shorten what is read of a text.
+    fn plan_of_sentences(&self, from: &Path, head: HeadConfig) -> anyhow::Result<(ModelConfig, Tokenizer)> {
+        let mut sentence = read_sentence(from)?;
+        let tokenizer = Tokenizer::from_file(&sentence.transformer)?;
+        let own_len = self.run.model.stack.max_seq_len;
+        if let HeadConfig::SentenceEmbedding(own) = head {
+            if !is_sentence_folder(from) {
+                (sentence.head.pooling, sentence.head.layers) = (own.pooling, own.layers);
+            }
+            sentence.head.loss = own.loss;
+        }
+        sentence.head.max_seq_len = Some(sentence.head.max_seq_len.map_or(own_len, |len| len.min(own_len)));
+        let mut config = self.with_own_dropout(sentence.config());
+        config.n_spare_tokens = config.vocab_size.saturating_sub(tokenizer.vocab_size());
+        Ok((config, tokenizer))
     }
 
     /// Looks up the tokens that position schemes count by, where their ids are not known.
@@ -314,6 +354,7 @@ impl Experiment {
             },
             Task::Lm => Request::CausalLm,
             Task::Seq2seq => Request::Seq2SeqLm,
+            Task::Embed => Request::Bare,
         }
     }
 
@@ -386,6 +427,12 @@ impl Experiment {
         device: &B::Device,
     ) -> anyhow::Result<TaskModel<B>> {
         let key = Key::new(self.run.train.fit.seed).named("weights");
+        if let (Some(from), HeadConfig::SentenceEmbedding(head)) = (self.sentence_source(), &config.head) {
+            let mut sentence = read_sentence(from)?;
+            sentence.checkpoint.config.stack = config.stack.clone();
+            sentence.head = head.clone();
+            return Ok(sentence.load(key, device)?.model);
+        }
         if let Some(from) = self.run.model.from.as_ref().filter(|from| is_checkpoint(from)) {
             return self.checkpoint_model(from, config, key, device);
         }
@@ -410,6 +457,12 @@ impl Experiment {
                     new.classifier = loaded.classifier;
                 }
                 TaskModel::SequenceClassifier(new)
+            }
+            (TaskModel::SentenceEmbedder(mut new), TaskModel::SentenceEmbedder(loaded)) => {
+                new.encoder = loaded.encoder;
+                new.transform = loaded.transform;
+                new.dense = loaded.dense;
+                TaskModel::SentenceEmbedder(new)
             }
             (TaskModel::CausalLm(mut new), TaskModel::CausalLm(loaded)) => {
                 new.decoder = loaded.decoder;

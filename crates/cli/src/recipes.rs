@@ -28,6 +28,7 @@ pub(crate) const RECIPES: &[Recipe] = recipes![
     "regression",
     "lm",
     "seq2seq",
+    "embed",
     "reverse",
     "slots-snips",
     "intent-snips",
@@ -37,7 +38,9 @@ pub(crate) const RECIPES: &[Recipe] = recipes![
     "topic-sib200-zh",
     "sentiment-polarity",
     "emotion-goemotions",
-    "lm-tinyshakespeare"
+    "lm-tinyshakespeare",
+    "retrieval-bitext",
+    "retrieval-squad"
 ];
 
 /// The recipe of this name.

@@ -17,6 +17,7 @@ macro_rules! manifests {
 }
 
 const MANIFESTS: &[(&str, &str)] = manifests![
+    "dialogue-bitext-responses",
     "dialogue-bitext-support",
     "dialogue-crosswoz",
     "emotion-goemotions",

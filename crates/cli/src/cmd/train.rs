@@ -166,6 +166,7 @@ fn next_steps(task: Task, out: &Path, scored: Option<&Path>) -> String {
             format!("echo 'It works very well.' | locus predict --model {model}")
         }
         Task::Lm => format!("locus generate --model {model} --prompt 'The '"),
+        Task::Embed => format!("echo 'Where is my order?' | locus embed --model {model}"),
         Task::Seq2seq => format!("locus generate --model {model} --prompt 'a b c' --temperature 0"),
     };
     let eval = scored.map_or_else(String::new, |file| {
