@@ -112,3 +112,59 @@ fn what_cannot_be_done_is_said() {
     let run = place.run(&["hub", "inspect", "run"]);
     assert!(run.stderr().contains("config.json"), "{}", run.stderr());
 }
+
+const PAIRS: &str = "source\ttarget\nwhere is my parcel\ttrack it on the map\nstop the order\tit is cancelled now\n\
+                     a new password\tset it in the account\nwrite to a person\tthe chat is open\n";
+
+#[test]
+fn a_sentence_embedder_is_trained_and_goes_out_and_in() {
+    let place = Place::new();
+    place.write("pairs.tsv", PAIRS).write("text.txt", "where is my order\n\na person\n");
+    let data = ["data.train=pairs.tsv", "data.dev=pairs.tsv"];
+    let sets = [
+        "tokenizer.kind=word",
+        "model.position=learned",
+        "model.residual=post",
+        "model.embedding_norm=true",
+        "model.n_segments=2",
+        "train.in_batch_negatives.symmetric=true",
+    ];
+    let train = |out: &str, sets: &[&str]| {
+        let sets = data.iter().chain(sets).flat_map(|set| ["--set", *set]);
+        let args: Vec<&str> = ["embed", "--out", out].into_iter().chain(sets).collect();
+        place.train(&args).succeeds();
+    };
+    train("run", &sets);
+    let scores = done(&place.run(&["eval", "--model", "run/model", "--data", "pairs.tsv"]));
+    assert!(scores.contains("mrr@10") && scores.contains("recall@1 "), "{scores}");
+    // The same vectors as the model that it was made of.
+    let export = place.run(&["hub", "export", "--model", "run/model", "--out", "out"]);
+    assert!(done(&export).contains("wrote out as bert"), "{}", export.stdout());
+    assert!(place.path("out/1_Pooling/config.json").is_file() && place.path("out/modules.json").is_file());
+    let embed = |model: &str, more: &[&str]| {
+        let args: Vec<&str> = ["embed", "--model", model].into_iter().chain(more.iter().copied()).collect();
+        place.run(&args)
+    };
+    let lines = done(&embed("run/model", &["--input", "text.txt"]));
+    assert_eq!(lines, done(&embed("out", &["--input", "text.txt"])));
+    let line: serde_json::Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    assert_eq!(
+        (&line["text"], line["embedding"].as_array().unwrap().len()),
+        (&"where is my order".into(), 16)
+    );
+    for name in ["v.npy", "v.safetensors", "v.jsonl"] {
+        let said = done(&embed("out", &["--input", "text.txt", "--out", name]));
+        assert!(said.contains("embeddings [3, 16]") && place.path(name).is_file(), "{name}: {said}");
+    }
+    assert_eq!(place.read("v.jsonl"), lines);
+    assert_eq!(
+        done(&embed("out", &["--text", "where is my order"])).trim_end(),
+        lines.lines().next().unwrap()
+    );
+    embed("out", &["--text", "a", "--prompt", "query"]).says(2, &["--prompt", "no prompt \"query\""]);
+    embed("out", &["--text", "a", "--out", "v.bin"]).says(2, &["v.bin", ".safetensors"]);
+    place.write("bad.jsonl", "{\"text\": \"a\"}\n{\"txet\": \"b\"}\n");
+    embed("out", &["--jsonl", "--input", "bad.jsonl"]).says(1, &["bad.jsonl:2", "\"text\""]);
+    train("again", &["model.from=out"]);
+    train("more", &["model.from=run/model"]);
+}
