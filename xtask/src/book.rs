@@ -26,14 +26,16 @@ const PAGES: [&str; 14] = [
     "docs/tasks/classification.md",
     "docs/tasks/language-models.md",
     "docs/tasks/sequence-to-sequence.md",
+    "docs/tasks/embeddings.md",
     "docs/results.md",
 ];
 
 /// What the commands run: verbs of `locus`.
-const VERBS: [&str; 12] = [
+const VERBS: [&str; 13] = [
     "train",
     "eval",
     "predict",
+    "embed",
     "generate",
     "forward",
     "hub",

@@ -53,7 +53,7 @@ fn built(args: &[String]) -> Result<Result<Command, u8>, String> {
 
 /// The arguments as `locus` takes them: flavours of wgpu are a matter of the build, and only some verbs compute.
 fn for_locus(args: &[String]) -> Vec<String> {
-    let computes = ["train", "eval", "predict", "generate", "forward"].contains(&args[0].as_str());
+    let computes = ["train", "eval", "predict", "embed", "generate", "forward"].contains(&args[0].as_str());
     let mut kept = Vec::new();
     let mut args = args.iter();
     while let Some(arg) = args.next() {

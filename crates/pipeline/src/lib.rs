@@ -15,6 +15,7 @@
 //! # Ok(()) }
 //! ```
 
+mod bm25;
 mod classify;
 mod codec;
 mod decode;
@@ -30,6 +31,7 @@ mod training_set;
 mod units;
 mod write;
 
+pub use bm25::Bm25;
 pub use codec::{Codec, Encoded};
 pub use embed::Embeddings;
 pub use error::PipelineError;
