@@ -81,6 +81,10 @@ impl Experiment {
         let (mut config, tokenizer) = self.plan(train)?;
         // Where the model comes from a folder, so do its sizes.
         self.run.model.stack = config.stack.clone();
+        if let HeadConfig::SentenceEmbedding(head) = &config.head {
+            // It may read less of a text than its stack takes.
+            self.run.model.stack.max_seq_len = head.max_seq_len.unwrap_or(config.stack.max_seq_len);
+        }
         if self.run.train.fit.gradient_checkpointing == GradientCheckpointing::Block
             && matches!(config.head, HeadConfig::Seq2Seq { .. })
             && config.stack.token_tables == TokenTables::Shared

@@ -152,8 +152,8 @@ impl Answer<'_> {
             }
             Format::Npy => npy(shape, &data(vectors)),
             Format::Jsonl => {
-                let lines =
-                    self.texts.iter().zip(vectors).map(|(text, vector)| Ok(line(text, vector)? + "\n"));
+                let rows = self.texts.iter().zip(vectors);
+                let lines = rows.map(|(text, vector)| line(text, vector).map(|line| line + "\n"));
                 lines.collect::<anyhow::Result<String>>()?.into_bytes()
             }
         };

@@ -2,7 +2,8 @@
 
 use burn::tensor::backend::AutodiffBackend;
 use locus_backend::device::{Job, run_on};
-use locus_data::{ReadOptions, read};
+use locus_data::{Format, Kind, ReadOptions, read};
+use locus_heads::TaskModel;
 use locus_pipeline::Evaluation;
 
 use super::data::options;
@@ -22,8 +23,17 @@ impl Job for Eval<'_> {
 
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Out {
         let pipeline = load::<B::InnerBackend>(&self.0.model, &self.0.inference, &device)?;
-        let options = ReadOptions { kind: Some(pipeline.codec.kind()), ..options(&self.0.read)? };
-        let examples = read(&self.0.data, &options)?;
+        let options = options(&self.0.read)?;
+        let embeds = matches!(pipeline.model, TaskModel::SentenceEmbedder(_));
+        let kind = match options.format {
+            // Questions with their contexts become pairs.
+            Some(Format::Squad) if embeds => Kind::Qa,
+            _ => pipeline.codec.kind(),
+        };
+        let mut examples = read(&self.0.data, &ReadOptions { kind: Some(kind), ..options })?;
+        if embeds {
+            examples = examples.into_pairs();
+        }
         Ok(pipeline.evaluate(&examples)?.with_interval())
     }
 }
