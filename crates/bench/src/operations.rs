@@ -97,8 +97,14 @@ fn attention<B: Backend>(repeats: usize, seq: usize, device: &B::Device) -> Vec<
     let dense = ScoreBias::Dense(random::<A<B>, 4>([1, 4, seq, seq], device));
     let none = ScoreBias::None;
     let keep = (0..2048).map(|token| token % seq >= seq / 4).collect();
-    let spec =
-        |causal, keep| MaskSpec { batch: 2048 / seq, q_len: seq, k_len: seq, causal, keep, visible: None };
+    let spec = |causal, keep| MaskSpec {
+        batch: 2048 / seq,
+        q_len: seq,
+        k_len: seq,
+        causal,
+        keep,
+        ..MaskSpec::default()
+    };
     let open = AttentionMask::new(spec(false, None), device);
     let causal = AttentionMask::new(spec(true, None), device);
     let padded = AttentionMask::new(spec(false, Some(keep)), device);

@@ -482,7 +482,7 @@ fn rows_without_keys_stay_finite<B: AutodiffBackend>(device: &B::Device) {
     let options = AttentionOptions { scale: 0.5, dropout: 0.0, key: None };
     let dense = ScoreBias::Dense(seeded::<B, 4>([1, 3, 5, 5], "bias", device) * 100.0);
     for (bias, causal) in [(ScoreBias::None, false), (ScoreBias::None, true), (dense, true)] {
-        let spec = |keep| MaskSpec { batch: 2, q_len: 5, k_len: 5, causal, keep, visible: None };
+        let spec = |keep| MaskSpec { batch: 2, q_len: 5, k_len: 5, causal, keep, ..MaskSpec::default() };
         let of = |spec| {
             ops::attention(q.clone(), k.clone(), v.clone(), &bias, &AttentionMask::new(spec, device), options)
         };
