@@ -46,18 +46,27 @@
 //! );
 //! ```
 
+pub mod bleu;
 pub mod bootstrap;
 pub mod calibration;
+pub mod chrf;
 pub mod confusion;
 pub mod entity;
 mod error;
 pub mod lm;
+mod mixed;
 pub mod multilabel;
 mod numbers;
+pub mod qa;
 pub mod ranking;
 pub mod regression;
 pub mod report;
+pub mod retrieval;
+pub mod rouge;
 pub mod samples;
+pub mod significance;
+mod stem;
 pub mod tags;
+mod text;
 
 pub use error::MetricsError;
