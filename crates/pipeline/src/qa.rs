@@ -1,6 +1,8 @@
 //! Answers that stand in a context: every window over it is read, and the best part of all of them is the answer.
 
 mod best;
+#[cfg(test)]
+mod tests;
 mod windows;
 
 use burn::tensor::backend::Backend;
