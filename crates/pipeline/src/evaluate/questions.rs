@@ -6,7 +6,6 @@ use locus_data::tokenizer::is_cjk;
 use locus_embedding::position::PositionScheme;
 use locus_heads::QuestionAnswerer;
 use locus_metrics::qa::{QaScorer, QaStyle};
-use locus_metrics::samples::{Formula, Samples};
 
 use super::Evaluation;
 use crate::qa::{GROUP, bytes_of, read};
@@ -20,15 +19,13 @@ pub(super) fn answers<B: Backend, P: PositionScheme<B>>(
     batch_size: usize,
 ) -> Result<Evaluation, PipelineError> {
     let mut scorer = QaScorer::new(style(questions));
-    let (mut exact, mut overlap) = (0.0, Vec::with_capacity(questions.len()));
     let (mut nats, mut n_windows, mut n_truncated) = (0.0, 0_usize, 0);
     for group in questions.chunks(GROUP) {
         let asked: Vec<(&str, &str)> = group.iter().map(|q| (q.question.as_str(), &*q.context)).collect();
         for (question, reading) in group.iter().zip(read(model, codec, &asked, batch_size)?) {
             let answer = reading.answer(&question.context, &codec.questions);
-            let (em, f1) = scorer.add(&gold(question), &answer.text);
-            exact += em;
-            overlap.push(f1);
+            let gold: Vec<&str> = question.answers.iter().map(|answer| answer.text.as_str()).collect();
+            scorer.add(&gold, &answer.text);
             // The loss is that of training: of several answers the first counts.
             let first = question.answers.first().and_then(|answer| bytes_of(&question.context, answer));
             nats += reading.losses(first.as_ref()).sum::<f64>();
@@ -36,23 +33,21 @@ pub(super) fn answers<B: Backend, P: PositionScheme<B>>(
             n_truncated += usize::from(reading.is_cut);
         }
     }
-    let n = questions.len().max(1) as f64;
+    let report = scorer.report();
     let mut evaluation = Evaluation::new("f1");
-    evaluation.set("em", exact / n);
-    evaluation.set("f1", overlap.iter().sum::<f64>() / n);
+    evaluation.set("em", report.em);
+    evaluation.set("f1", report.f1);
+    let parts = [("has_answer_f1", report.answerable), ("no_answer_f1", report.unanswerable)];
+    for (name, part) in parts {
+        if let Some(part) = part {
+            evaluation.set(name, part.f1);
+        }
+    }
     evaluation.set("loss", nats / n_windows.max(1) as f64);
-    evaluation.samples = Some(Samples::new(Formula::Mean, overlap.iter().map(|&f1| [f1, 1.0])));
+    evaluation.samples = Some(scorer.f1_samples());
     evaluation.n_examples = questions.len();
     evaluation.n_truncated = n_truncated;
     Ok(evaluation)
-}
-
-/// The answers that count as right; the empty one where the context has none (SQuAD 2.0).
-fn gold(question: &Question) -> Vec<&str> {
-    if question.answers.is_empty() {
-        return vec![""];
-    }
-    question.answers.iter().map(|answer| answer.text.as_str()).collect()
 }
 
 /// Chinese answers are compared by characters: where most questions have Chinese ones.
