@@ -22,7 +22,7 @@ pub(crate) enum Command {
     Train(TrainArgs),
     /// Score a model on a file.
     Eval(EvalArgs),
-    /// Answer for each line of a text: entities, a label, or generated text.
+    /// Answer for each line of a text: entities, a label, tokens for a mask, generated text; or a question about a context.
     Predict(PredictArgs),
     /// Continue a prompt, or write the target of a source.
     Generate(GenerateArgs),
@@ -132,9 +132,16 @@ pub(crate) struct PredictArgs {
     /// The model folder.
     #[arg(long)]
     pub(crate) model: PathBuf,
-    /// A file with one text a line; - for the standard input.
+    /// A file with one text a line; - for the standard input. For a model that answers questions each line is a JSON object
+    /// with question and context.
     #[arg(long, default_value = "-")]
     pub(crate) input: String,
+    /// One question instead of an input, for a model that answers questions.
+    #[arg(long, value_name = "TEXT", requires = "context", conflicts_with = "input")]
+    pub(crate) question: Option<String>,
+    /// The text in which its answer stands.
+    #[arg(long, value_name = "TEXT", requires = "question")]
+    pub(crate) context: Option<String>,
     /// Each line has two texts with a tab between, for a model that was trained on pairs.
     #[arg(long)]
     pub(crate) pairs: bool,
@@ -177,7 +184,8 @@ pub(crate) struct WriteArgs {
     /// 0 takes the best token; higher is more varied [default: 0.8 for generate, 0 for predict and with --beams].
     #[arg(long, value_name = "T")]
     pub(crate) temperature: Option<f64>,
-    /// Choose among the best K tokens; 0 for all.
+    /// Choose among the best K tokens; 0 for all. For predict with a masked language model: give the best K tokens for each
+    /// mask [default: 5].
     #[arg(long, value_name = "K")]
     pub(crate) top_k: Option<usize>,
     /// Choose among the best tokens that together have this probability, above 0 and at most 1 [default: 0.95 for

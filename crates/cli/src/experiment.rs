@@ -18,7 +18,7 @@ use locus_embedding::position::PositionConfig;
 use locus_encoder::{StackConfig, TokenTables};
 use locus_heads::{GradientCheckpointing, HeadConfig, HeadError, LossOptions, TaskBatch, TaskModel};
 use locus_hub::{Request, is_checkpoint, load_checkpoint, read_config};
-use locus_model::{ModelConfig, load, load_config, save};
+use locus_model::{ModelConfig, QuestionConfig, load, load_config, save};
 use locus_pipeline::{Codec, Evaluation, Thresholds, TrainingSet, evaluate, in_units};
 use locus_train::{BatchSource, BoxError, FitReport, Interrupter, Resume, Stopped, Trainer};
 
@@ -71,12 +71,14 @@ impl Experiment {
         }
         self.check_data_dir()?;
         self.find_files();
-        let splits = self.read_data()?;
+        let splits = without_outside(self.read_data()?, self.run.data.out_of_scope.as_deref())?;
         if !splits.contains_key(&Part::Dev) {
             tell!("warning: there is no dev part, so the last model is kept, not the best");
         }
         let Some(train) = splits.get(&Part::Train) else { bail!("there is nothing to train on") };
         let (mut config, tokenizer) = self.plan(train)?;
+        config.out_of_scope.clone_from(&self.run.data.out_of_scope);
+        config.questions = self.question_config(train);
         // Where the model comes from a folder, so do its sizes.
         self.run.model.stack = config.stack.clone();
         if self.run.train.fit.gradient_checkpointing == GradientCheckpointing::Block
@@ -185,6 +187,7 @@ impl Experiment {
             Task::Regression => Kind::Scored,
             Task::Lm => Kind::Text,
             Task::Seq2seq => Kind::Pairs,
+            Task::Qa => Kind::Qa,
         };
         let options = ReadOptions { kind: Some(kind), ..data.read.clone() };
         // All files are looked at before the first problem is reported.
@@ -221,7 +224,7 @@ impl Experiment {
             Task::Ner | Task::Classify | Task::Multilabel => {
                 LabelSet::from_training(&as_trained(train))?.names().to_vec()
             }
-            Task::Regression | Task::Lm | Task::Seq2seq => Vec::new(),
+            Task::Regression | Task::Lm | Task::Seq2seq | Task::Qa => Vec::new(),
         };
         let mut head = self.run.head(labels.len());
         if let (HeadConfig::Regression { mean, std, .. }, Examples::Scored(rows)) = (&mut head, train) {
@@ -278,6 +281,19 @@ impl Experiment {
         Ok((ModelConfig::new(head, labels, tokenizer.vocab_size(), stack), tokenizer))
     }
 
+    /// How contexts are read. Where train has questions without an answer, there may be none.
+    fn question_config(&self, train: &Examples) -> QuestionConfig {
+        let mut config = self.run.model.questions.clone();
+        if let Examples::Qa(questions) = train
+            && config.no_answer_threshold.is_none()
+            && questions.iter().any(|question| question.answers.is_empty())
+        {
+            tell!("note: train has questions without an answer, so an answer may be none");
+            config.no_answer_threshold = Some(0.0);
+        }
+        config
+    }
+
     /// Looks up the tokens that position schemes count by, where their ids are not known.
     fn find_tokens(&self, stack: &mut StackConfig, tokenizer: &Tokenizer) -> anyhow::Result<()> {
         let missing = stack.find_tokens(&|token| tokenizer.id(token));
@@ -314,6 +330,7 @@ impl Experiment {
             },
             Task::Lm => Request::CausalLm,
             Task::Seq2seq => Request::Seq2SeqLm,
+            Task::Qa => Request::Answer,
         }
     }
 
@@ -355,8 +372,12 @@ impl Experiment {
     fn training_set(&self, codec: &Arc<Codec>, train: &Examples) -> anyhow::Result<TrainingSet> {
         let encoded = codec.encode(train)?;
         if encoded.n_truncated > 0 {
+            let key = match self.run.task {
+                Task::Qa => "model.questions.max_query_tokens",
+                _ => "model.max_seq_len",
+            };
             tell!(
-                "warning: {} training texts are longer than model.max_seq_len and were cut; raise it to keep them whole",
+                "warning: {} training texts are longer than {key} and were cut; raise it to keep them whole",
                 encoded.n_truncated
             );
         }
@@ -410,6 +431,12 @@ impl Experiment {
                     new.classifier = loaded.classifier;
                 }
                 TaskModel::SequenceClassifier(new)
+            }
+            (TaskModel::QuestionAnswerer(mut new), TaskModel::QuestionAnswerer(loaded)) => {
+                new.encoder = loaded.encoder;
+                new.transform = loaded.transform;
+                new.classifier = loaded.classifier;
+                TaskModel::QuestionAnswerer(new)
             }
             (TaskModel::CausalLm(mut new), TaskModel::CausalLm(loaded)) => {
                 new.decoder = loaded.decoder;
@@ -523,6 +550,25 @@ fn cut_dev(mut splits: Splits) -> anyhow::Result<Splits> {
     Ok(splits)
 }
 
+/// The splits with nothing out of scope to train on. A label that no part has is a slip.
+fn without_outside(mut splits: Splits, label: Option<&str>) -> anyhow::Result<Splits> {
+    let Some(label) = label else { return Ok(splits) };
+    let is_there = splits.values().any(|examples| match examples {
+        Examples::Labelled(rows) => rows.iter().any(|row| row.label == label),
+        _ => false,
+    });
+    if !is_there {
+        return Err(UsageError(format!("data.out_of_scope = '{label}': no example has this label")).into());
+    }
+    if let Some(Examples::Labelled(rows)) = splits.get_mut(&Part::Train) {
+        rows.retain(|row| row.label != label);
+        if rows.is_empty() {
+            bail!("all training examples have the label '{label}', which is not learned (data.out_of_scope)");
+        }
+    }
+    Ok(splits)
+}
+
 /// Mean and standard deviation of the training numbers, which the model learns in units of them.
 fn mean_and_std(rows: &[Scored]) -> anyhow::Result<(f64, f64)> {
     let n = rows.len().max(1) as f64;
@@ -555,7 +601,8 @@ fn refuse_unknown_labels(config: &ModelConfig, splits: &Splits) -> anyhow::Resul
     let mut problems = Vec::new();
     for (part, examples) in splits.iter().filter(|(part, _)| **part != Part::Train) {
         let unknown = known.unknown(&as_trained(examples));
-        problems.extend(unknown.iter().map(|label| {
+        let unknown = unknown.iter().filter(|unknown| config.out_of_scope.as_ref() != Some(&unknown.label));
+        problems.extend(unknown.map(|label| {
             format!(
                 "\n  - {part}: label '{}' on line {} ({} times) is not in train",
                 label.label, label.line, label.count

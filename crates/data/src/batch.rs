@@ -43,6 +43,8 @@ pub enum ItemLabels {
     MultiHot(Vec<f32>),
     /// A number for the item.
     Value(f32),
+    /// Where an answer starts and ends: columns of the item, both inclusive.
+    Span([i32; 2]),
     /// A sequence for a decoder: what it is fed, and what it is to answer at each place.
     Target {
         /// Decoder input ids.
@@ -82,6 +84,8 @@ pub enum HostLabels {
     MultiHot(Vec<f32>),
     /// `[batch]`.
     Values(Vec<f32>),
+    /// `[batch]`: first and last column of each row's answer.
+    Spans(Vec<[i32; 2]>),
     /// For a decoder; always padded on the right, whatever the side of the source.
     Target {
         /// Decoder input ids, `[batch, seq]`.
@@ -105,7 +109,7 @@ impl HostBatch {
     pub fn n_labels(&self) -> usize {
         match &self.labels {
             HostLabels::None => 0,
-            HostLabels::MultiHot(_) | HostLabels::Values(_) => self.batch,
+            HostLabels::MultiHot(_) | HostLabels::Values(_) | HostLabels::Spans(_) => self.batch,
             HostLabels::PerToken(labels) | HostLabels::PerRow(labels) | HostLabels::Target { labels, .. } => {
                 labels.iter().filter(|&&label| label != IGNORE).count()
             }
@@ -217,6 +221,14 @@ fn pad_labels(items: &[&Item], seq: usize, pad_id: u32, side: PadSide) -> Result
             _ => None,
         })
         .map(HostLabels::Values),
+        ItemLabels::Span(_) => each(items, "a span", |item| match item.labels {
+            ItemLabels::Span(span) => {
+                let shift = if side == PadSide::Left { seq - item.ids.len() } else { 0 };
+                Some(span.map(|column| column + shift as i32))
+            }
+            _ => None,
+        })
+        .map(HostLabels::Spans),
         ItemLabels::Target { .. } => pad_target(items, pad_id),
     }
 }
@@ -272,6 +284,7 @@ fn describe(labels: &ItemLabels) -> String {
         ItemLabels::Row(_) => "a row label".to_owned(),
         ItemLabels::MultiHot(values) => format!("{} label values", values.len()),
         ItemLabels::Value(_) => "a number".to_owned(),
+        ItemLabels::Span(_) => "a span".to_owned(),
         ItemLabels::Target { ids, labels } => {
             format!("a target of {} ids and {} labels", ids.len(), labels.len())
         }
@@ -360,6 +373,16 @@ mod tests {
         let batch = collate(&[&value(2.5), &value(-1.0)], 0, PadSide::Right, 7).expect("fits");
         assert_eq!((batch.n_labels(), &batch.labels), (2, &HostLabels::Values(vec![2.5, -1.0])));
         assert!(collate(&[&value(2.5), &a], 0, PadSide::Right, 7).is_err());
+    }
+
+    #[test]
+    fn a_span_moves_with_the_padding_before_it() {
+        let (long, short) =
+            (item(&[1, 2, 3], ItemLabels::Span([1, 2])), item(&[4], ItemLabels::Span([0, 0])));
+        let spans = |side| collate(&[&long, &short], 0, side, 7).expect("fits").labels;
+        assert_eq!(spans(PadSide::Right), HostLabels::Spans(vec![[1, 2], [0, 0]]));
+        assert_eq!(spans(PadSide::Left), HostLabels::Spans(vec![[1, 2], [2, 2]]));
+        assert!(collate(&[&long, &item(&[1], ItemLabels::Row(1))], 0, PadSide::Right, 7).is_err());
     }
 
     #[test]

@@ -4,6 +4,8 @@ use locus_encoder::{ConfigProblem, StackConfig};
 use locus_heads::HeadConfig;
 use serde::{Deserialize, Serialize};
 
+use crate::QuestionConfig;
+
 /// The version of the folder's layout.
 pub const FORMAT_VERSION: u32 = 1;
 
@@ -26,6 +28,12 @@ pub struct ModelConfig {
     /// The probability from which each label is given, in their order, where a row may have several; 0.5 where empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub thresholds: Vec<f64>,
+    /// How long contexts are read, where the head answers questions.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub questions: QuestionConfig,
+    /// The label of texts that fit none of `labels`, which the head does not have: where a classifier meets such texts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_of_scope: Option<String>,
     /// Number of tokens.
     pub vocab_size: usize,
     /// How many of them, the last, the tokenizer does not have: tables of checkpoints have rows to spare, so that their size is
@@ -91,6 +99,8 @@ impl ModelConfig {
             head,
             labels,
             thresholds: Vec::new(),
+            questions: QuestionConfig::default(),
+            out_of_scope: None,
             vocab_size,
             n_spare_tokens: 0,
             token_ids: TokenIds::default(),
@@ -140,6 +150,17 @@ impl ModelConfig {
             let outside = self.thresholds.iter().find(|&&p| !(0.0..=1.0).contains(&p));
             let allowed = "probabilities from 0 to 1".to_owned();
             unless(outside.is_none(), "thresholds", format!("{}", outside.unwrap_or(&0.0)), allowed);
+        }
+        if let Some(label) = &self.out_of_scope {
+            let classifies = matches!(self.head, HeadConfig::SequenceClassification { .. });
+            let allowed = "a label that a classifier of texts does not have".to_owned();
+            unless(classifies && !self.labels.contains(label), "out_of_scope", label.clone(), allowed);
+        }
+        if matches!(self.head, HeadConfig::QuestionAnswering { .. }) {
+            problems.extend(self.questions.check());
+        } else if self.questions != QuestionConfig::default() {
+            let allowed = "none: only a head for questions reads it".to_owned();
+            unless(false, "questions", "values of its own".to_owned(), allowed);
         }
         problems
     }

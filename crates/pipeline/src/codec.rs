@@ -6,7 +6,7 @@ use locus_data::{
 use locus_data::{collate, lm_blocks, windows};
 use locus_embedding::Tokens;
 use locus_heads::{HeadConfig, Labels, TaskBatch};
-use locus_model::{ModelConfig, TokenIds};
+use locus_model::{ModelConfig, QuestionConfig, QuestionSizes, TokenIds};
 
 use crate::{PipelineError, Thresholds, in_units};
 
@@ -19,6 +19,11 @@ pub struct Codec {
     pub labels: Option<LabelSet>,
     /// From which probability on a label is given, where a text may have several.
     pub thresholds: Thresholds,
+    /// How long contexts are read and answers chosen, where the model answers questions.
+    pub(crate) questions: QuestionConfig,
+    pub(crate) question_sizes: QuestionSizes,
+    /// The label of texts that fit none of the labels.
+    pub(crate) out_of_scope: Option<String>,
     head: HeadConfig,
     token_ids: TokenIds,
     max_seq_len: usize,
@@ -56,6 +61,14 @@ impl Codec {
         if max_seq_len <= frame {
             return Err(PipelineError::TooShort { max_seq_len, frame });
         }
+        let question_sizes = match config.head {
+            HeadConfig::QuestionAnswering { .. } => {
+                config.questions.sizes(max_seq_len, tokenizer.frame().n_tokens(true)).map_err(|p| {
+                    PipelineError::Windows(format!("{} = {}: expected {}", p.key, p.found, p.allowed))
+                })?
+            }
+            _ => QuestionSizes::default(),
+        };
         Ok(Self {
             tokenizer,
             labels: (!config.labels.is_empty())
@@ -65,6 +78,9 @@ impl Codec {
                 [] => vec![0.5; config.labels.len()],
                 thresholds => thresholds.to_vec(),
             }),
+            questions: config.questions.clone(),
+            question_sizes,
+            out_of_scope: config.out_of_scope.clone(),
             head: config.head.clone(),
             token_ids: config.token_ids.clone(),
             max_seq_len: config.stack.max_seq_len,
@@ -93,16 +109,15 @@ impl Codec {
             HeadConfig::SequenceClassification { .. } => Kind::Labelled,
             HeadConfig::MultiLabelClassification { .. } => Kind::MultiLabelled,
             HeadConfig::Regression { .. } => Kind::Scored,
+            HeadConfig::QuestionAnswering { .. } => Kind::Qa,
             // Those without a text interface are refused before any example is read.
-            HeadConfig::QuestionAnswering { .. }
-            | HeadConfig::MaskedLm { .. }
-            | HeadConfig::Bare { .. }
-            | HeadConfig::CausalLm { .. } => Kind::Text,
+            HeadConfig::MaskedLm { .. } | HeadConfig::Bare { .. } | HeadConfig::CausalLm { .. } => Kind::Text,
             HeadConfig::Seq2Seq { .. } => Kind::Pairs,
         }
     }
 
-    /// Examples as items with labels. Long word sequences become several items; of other texts the end is cut.
+    /// Examples as items with labels. Long word sequences and contexts of questions become several items; of other texts
+    /// the end is cut.
     ///
     /// # Errors
     /// If the examples are of another kind than the model needs, or hold labels it does not have.
@@ -118,7 +133,11 @@ impl Codec {
                 }
             }
             (HeadConfig::SequenceClassification { .. }, Examples::Labelled(rows)) => {
-                encoded = self.rows(rows, |label| Ok(ItemLabels::Row(self.label(label)?)))?;
+                encoded = self.rows(rows, |label| {
+                    // What fits no label counts in no loss.
+                    let is_outside = self.out_of_scope.as_ref() == Some(label);
+                    Ok(ItemLabels::Row(if is_outside { IGNORE } else { self.label(label)? }))
+                })?;
             }
             (HeadConfig::MultiLabelClassification { n_labels, .. }, Examples::MultiLabelled(rows)) => {
                 encoded = self.rows(rows, |labels| {
@@ -131,6 +150,9 @@ impl Codec {
             }
             (HeadConfig::Regression { mean, std, .. }, Examples::Scored(rows)) => {
                 encoded = self.rows(rows, |number| Ok(ItemLabels::Value(((number - mean) / std) as f32)))?;
+            }
+            (HeadConfig::QuestionAnswering { .. }, Examples::Qa(questions)) => {
+                encoded = self.questions(questions)?;
             }
             (HeadConfig::CausalLm { .. }, Examples::Text(documents)) => {
                 encoded.items = lm_blocks(&self.stream(documents)?, self.max_seq_len);
@@ -153,9 +175,10 @@ impl Codec {
                         HeadConfig::MultiLabelClassification { .. } => "texts with any number of labels",
                         HeadConfig::Regression { .. } => "texts with numbers",
                         HeadConfig::CausalLm { .. } => "plain text",
-                        HeadConfig::QuestionAnswering { .. }
-                        | HeadConfig::MaskedLm { .. }
-                        | HeadConfig::Bare { .. } => "token ids (`locus forward`)",
+                        HeadConfig::QuestionAnswering { .. } => "questions with contexts",
+                        HeadConfig::MaskedLm { .. } | HeadConfig::Bare { .. } => {
+                            "token ids (`locus forward`)"
+                        }
                         HeadConfig::Seq2Seq { .. } => "pairs of source and target",
                     },
                     found: examples.kind().to_string(),
@@ -212,10 +235,17 @@ impl Codec {
 
     /// A text, or a pair of texts, cut to the model's length; and whether it was cut.
     pub(crate) fn row(&self, text: &str, pair: Option<&str>) -> Result<(Item, bool), PipelineError> {
-        let mut first = self.tokenizer.encode(text)?.ids;
-        let mut second =
-            pair.map(|pair| self.tokenizer.encode(pair)).transpose()?.map(|encoding| encoding.ids);
-        let room = self.room(pair.is_some());
+        let pair = pair.map(|pair| self.tokenizer.encode(pair)).transpose()?;
+        Ok(self.cut(self.tokenizer.encode(text)?.ids, pair.map(|encoding| encoding.ids)))
+    }
+
+    /// A text in which the mask is meant as such, likewise.
+    pub(crate) fn masked(&self, text: &str) -> Result<(Item, bool), PipelineError> {
+        Ok(self.cut(self.tokenizer.encode_with_specials(text)?.ids, None))
+    }
+
+    fn cut(&self, mut first: Vec<u32>, mut second: Option<Vec<u32>>) -> (Item, bool) {
+        let room = self.room(second.is_some());
         let total = first.len() + second.as_ref().map_or(0, Vec::len);
         // The longer text gives way, token by token, as in BERT.
         for _ in room..total {
@@ -229,8 +259,8 @@ impl Codec {
         if ids.is_empty() {
             ids.push(self.tokenizer.specials().unk.unwrap_or(self.pad_id()));
         }
-        let segments = pair.is_some().then_some(framed.segments);
-        Ok((Item { ids, segments, labels: ItemLabels::None }, total > room))
+        let segments = second.is_some().then_some(framed.segments);
+        (Item { ids, segments, labels: ItemLabels::None }, total > room)
     }
 
     /// Documents as one stream of tokens, with the end-of-text token between them where the tokenizer has one.
@@ -273,6 +303,12 @@ impl Codec {
     /// The id that fills short rows up.
     pub fn pad_id(&self) -> u32 {
         self.tokenizer.specials().fill()
+    }
+
+    /// The token that stands for what is to be filled in.
+    pub(crate) fn mask_id(&self) -> Result<u32, PipelineError> {
+        let mask = self.tokenizer.specials().mask;
+        mask.ok_or(PipelineError::NoToken { token: "mask", task: self.task() })
     }
 
     /// The token that starts a target.
@@ -348,6 +384,7 @@ fn task_batch(host: HostBatch) -> Result<TaskBatch, PipelineError> {
         HostLabels::PerRow(labels) => Labels::PerRow(labels),
         HostLabels::MultiHot(cells) => Labels::MultiHot(cells.into_iter().map(|cell| cell as i32).collect()),
         HostLabels::Values(values) => Labels::Values(values),
+        HostLabels::Spans(spans) => Labels::Spans(spans),
         HostLabels::Target { ids, keep, labels, seq } => Labels::Target {
             tokens: Tokens::new([host.batch, seq], ids, keep, None).map_err(from_embedding)?,
             labels,

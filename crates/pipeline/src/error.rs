@@ -63,6 +63,9 @@ pub enum PipelineError {
         /// What the tokenizer adds.
         frame: usize,
     },
+    /// The windows over contexts do not fit the model: which key, what it is and what it may be.
+    #[error("model.{0}")]
+    Windows(String),
     /// The tokenizer lacks a token that the task needs.
     #[error("the tokenizer has no {token} token, which {task} needs")]
     NoToken {

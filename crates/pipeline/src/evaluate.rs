@@ -1,6 +1,8 @@
 //! Scores of a model on examples, with the metrics of its task.
 
+mod questions;
 mod rows;
+mod scope;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,7 +19,7 @@ use locus_metrics::{confusion::ConfusionMatrix, entity::EntityScorer, lm::LmScor
 use serde::Serialize;
 
 use crate::classify::outputs;
-use crate::tagging::{best, tag};
+use crate::tagging::{TaggedWord, best, tag};
 use crate::units::Units;
 use crate::write::{WriteOptions, translate_texts};
 use crate::{Codec, Encoded, PipelineError};
@@ -40,7 +42,7 @@ pub struct Evaluation {
     /// What the score was computed from, example by example; of a language model, batch by batch.
     #[serde(skip)]
     pub samples: Option<Samples>,
-    /// How many texts were longer than the model and were cut.
+    /// How many texts were longer than the model reads and were cut.
     pub n_truncated: usize,
     /// Entities: precision, recall, F1 and support per type, with averages.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -120,7 +122,7 @@ impl fmt::Display for Evaluation {
         }
         match self.n_truncated {
             0 => Ok(()),
-            n => write!(f, "\n{n} texts are longer than the model's max_seq_len and were cut"),
+            n => write!(f, "\n{n} texts are longer than the model reads and were cut"),
         }
     }
 }
@@ -135,11 +137,19 @@ pub fn evaluate<B: Backend, P: PositionScheme<B>>(
     examples: &Examples,
     batch_size: usize,
 ) -> Result<Evaluation, PipelineError> {
+    if let (TaskModel::QuestionAnswerer(model), Examples::Qa(questions)) = (model, examples) {
+        return questions::answers(model, codec, questions, batch_size);
+    }
     // Also says so where examples and model do not fit.
     let Encoded { items, n_truncated } = codec.encode(examples)?;
     let evaluation = match (model, examples) {
         (TaskModel::TokenClassifier(model), Examples::Tagged(examples)) => {
             tags(model, codec, examples, batch_size)
+        }
+        (TaskModel::SequenceClassifier(model), Examples::Labelled(examples))
+            if codec.out_of_scope.is_some() =>
+        {
+            scope::classes(model, codec, examples, &items, batch_size)
         }
         (TaskModel::SequenceClassifier(model), Examples::Labelled(examples)) => {
             classes(model, codec, examples, &items, batch_size)
@@ -158,7 +168,12 @@ pub fn evaluate<B: Backend, P: PositionScheme<B>>(
         }
         _ => unreachable!("the codec of a model takes only the examples of its task"),
     }?;
-    let n_examples = if let Examples::Text(_) = examples { items.len() } else { examples.len() };
+    let n_examples = match (examples, evaluation.n_examples) {
+        (Examples::Text(_), _) => items.len(),
+        // Not all of them made up the score.
+        (_, n) if n > 0 => n,
+        _ => examples.len(),
+    };
     Ok(Evaluation { n_truncated, n_examples, ..evaluation })
 }
 
@@ -205,11 +220,21 @@ fn classes<B: Backend, P: PositionScheme<B>>(
     items: &[Item],
     batch_size: usize,
 ) -> Result<Evaluation, PipelineError> {
-    let predicted = outputs(model, codec, items, batch_size)?;
+    let predicted: Vec<TaggedWord> =
+        outputs(model, codec, items, batch_size)?.iter().map(|logits| best(logits)).collect();
+    score_classes(codec, &examples.iter().collect::<Vec<_>>(), &predicted.iter().collect::<Vec<_>>())
+}
+
+/// The scores of predicted classes.
+fn score_classes(
+    codec: &Codec,
+    examples: &[&Labelled],
+    predicted: &[&TaggedWord],
+) -> Result<Evaluation, PipelineError> {
     let mut confusion = ConfusionMatrix::new();
     let (mut nats, mut right) = (0.0, Vec::with_capacity(examples.len()));
     let mut confidence = Vec::with_capacity(examples.len());
-    for (gold, label) in examples.iter().zip(predicted.iter().map(|logits| best(logits))) {
+    for (gold, label) in examples.iter().zip(predicted) {
         nats -= label.log_probs[codec.label_idx(&gold.label)?];
         let name = codec.label_name(label.label);
         confusion.add(&gold.label, name);

@@ -11,6 +11,7 @@ pub(crate) mod hub;
 pub(crate) mod model;
 pub(crate) mod positions;
 pub(crate) mod predict;
+mod questions;
 pub(crate) mod recipes;
 pub(crate) mod train;
 mod write;

@@ -3,15 +3,18 @@
 use std::io::{BufRead, BufReader, Read};
 
 use anyhow::{Context, bail};
-use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use locus_backend::device::{Job, run_on};
 use locus_heads::TaskModel;
-use locus_pipeline::{Prediction, WriteOptions};
+use locus_pipeline::{FilledMask, Pipeline, Prediction, WriteOptions};
 
 use super::write::{one_line, options};
-use super::{load, say};
+use super::{load, questions, say};
 use crate::UsageError;
 use crate::args::{PredictArgs, WriteArgs};
+
+/// How many tokens are given for a mask.
+const TOP_K: usize = 5;
 
 /// Lines are answered in groups, so that a long input needs little memory.
 const LINES: usize = 256;
@@ -32,19 +35,10 @@ impl Job for Predict<'_> {
 
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Out {
         let pipeline = load::<B::InnerBackend>(&self.args.model, &self.args.inference, &device)?;
-        let generates = matches!(pipeline.model, TaskModel::CausalLm(_) | TaskModel::Seq2Seq(_));
-        if !generates && self.args.write != WriteArgs::default() {
-            let task = pipeline.codec.task();
-            return Err(
-                UsageError(format!("this model does {task}: it takes no options of generation")).into()
-            );
-        }
-        if self.args.pairs && !matches!(pipeline.model, TaskModel::SequenceClassifier(_)) {
-            let task = pipeline.codec.task();
-            return Err(UsageError(format!(
-                "--pairs: this model does {task}; classify, multilabel and regression take pairs of texts"
-            ))
-            .into());
+        self.check(&pipeline)?;
+        if let (Some(question), Some(context)) = (&self.args.question, &self.args.context) {
+            let asked = [(question.clone(), context.clone())];
+            return self.print(questions::answer(&pipeline, &asked)?);
         }
         let input: Box<dyn Read> = match &self.args.input[..] {
             "-" => Box::new(std::io::stdin()),
@@ -56,22 +50,71 @@ impl Job for Predict<'_> {
             if texts.is_empty() {
                 return Ok(());
             }
-            let predictions = match (generates, self.args.pairs) {
-                (true, _) => pipeline.write(&texts, &self.options)?,
-                (false, true) => pipeline.predict_pairs(&lines.in_pairs(&texts)?)?,
-                (false, false) => pipeline.predict(&texts)?,
-            };
-            let is_cut = |prediction: &&Prediction| matches!(prediction, Prediction::Text { cut: true, .. });
-            match predictions.iter().filter(is_cut).count() {
-                0 => {}
-                n => {
-                    tell!("note: {n} of {} texts were longer than the model reads, and were cut", texts.len())
+            let predictions = match &pipeline.model {
+                TaskModel::CausalLm(_) | TaskModel::Seq2Seq(_) => pipeline.write(&texts, &self.options)?,
+                TaskModel::QuestionAnswerer(_) => {
+                    let asked = questions::parse(&texts, lines.origin, lines.first_of(&texts))?;
+                    questions::answer(&pipeline, &asked)?
                 }
-            }
-            for prediction in predictions {
-                say(if self.args.json { prediction.to_json() } else { shown(&prediction) })?;
-            }
+                TaskModel::MaskedLm(_) => {
+                    let top_k = self.args.write.top_k.unwrap_or(TOP_K);
+                    pipeline.fill_mask(&texts, if top_k == 0 { usize::MAX } else { top_k })?
+                }
+                _ if self.args.pairs => pipeline.predict_pairs(&lines.in_pairs(&texts)?)?,
+                _ => pipeline.predict(&texts)?,
+            };
+            self.print(predictions)?;
         }
+    }
+}
+
+impl Predict<'_> {
+    /// That the flags are those of the model's task.
+    fn check<B: Backend>(&self, pipeline: &Pipeline<B>) -> Result<(), UsageError> {
+        let (args, task) = (self.args, pipeline.codec.task());
+        let mut unread = args.write.clone();
+        match pipeline.model {
+            TaskModel::CausalLm(_) | TaskModel::Seq2Seq(_) => unread = WriteArgs::default(),
+            TaskModel::MaskedLm(_) => unread.top_k = None,
+            _ => {}
+        }
+        if unread != WriteArgs::default() {
+            return Err(UsageError(format!("this model does {task}: it takes no options of generation")));
+        }
+        if args.pairs && !matches!(pipeline.model, TaskModel::SequenceClassifier(_)) {
+            return Err(UsageError(format!(
+                "--pairs: this model does {task}; classify, multilabel and regression take pairs of texts"
+            )));
+        }
+        if args.question.is_some() && !matches!(pipeline.model, TaskModel::QuestionAnswerer(_)) {
+            return Err(UsageError(format!(
+                "--question: this model does {task}; a model of the task qa answers questions"
+            )));
+        }
+        Ok(())
+    }
+
+    fn print(&self, predictions: Vec<Prediction>) -> anyhow::Result<()> {
+        let is_cut = |prediction: &&Prediction| {
+            matches!(prediction, Prediction::Text { cut: true, .. } | Prediction::Masks { cut: true, .. })
+        };
+        let n_texts = predictions.len();
+        match predictions.iter().filter(is_cut).count() {
+            0 => {}
+            n => tell!("note: {n} of {n_texts} texts were longer than the model reads, and were cut"),
+        }
+        let has_no_mask = |prediction: &&Prediction| match prediction {
+            Prediction::Masks { masks, .. } => masks.is_empty(),
+            _ => false,
+        };
+        match predictions.iter().filter(has_no_mask).count() {
+            0 => {}
+            n => tell!("note: {n} of {n_texts} texts have no mask to fill"),
+        }
+        for prediction in predictions {
+            say(if self.args.json { prediction.to_json() } else { shown(&prediction) })?;
+        }
+        Ok(())
     }
 }
 
@@ -111,9 +154,14 @@ impl<R: Read> Lines<'_, R> {
         Ok(group)
     }
 
+    /// The number of the first line of the last group.
+    fn first_of(&self, group: &[String]) -> usize {
+        self.number + 1 - group.len()
+    }
+
     /// The two texts of each line of the last group.
     fn in_pairs<'a>(&self, group: &'a [String]) -> anyhow::Result<Vec<(&'a str, &'a str)>> {
-        let first = self.number + 1 - group.len();
+        let first = self.first_of(group);
         let pair = |(number, line): (usize, &'a String)| match line.split_once('\t') {
             Some((text, pair)) if !pair.contains('\t') => Ok((text, pair)),
             _ => bail!(
@@ -143,6 +191,19 @@ fn shown(prediction: &Prediction) -> String {
             format!("{labels}\t{}", both(text, pair.as_deref()))
         }
         Prediction::Number { text, pair, value } => format!("{value:.4}\t{}", both(text, pair.as_deref())),
+        Prediction::Answer { question, answer, score, .. } => {
+            let answer = if answer.is_empty() { "-".to_owned() } else { answer.replace('\n', " ") };
+            format!("{answer} {score:.2}\t{question}")
+        }
+        Prediction::Masks { text, masks, .. } => {
+            let of_mask = |tokens: &Vec<FilledMask>| {
+                let tokens: Vec<String> =
+                    tokens.iter().map(|t| format!("{} {:.2}", t.token, t.score)).collect();
+                tokens.join("; ")
+            };
+            let masks: Vec<String> = masks.iter().map(of_mask).collect();
+            format!("{text}\t{}", if masks.is_empty() { "-".to_owned() } else { masks.join("\t") })
+        }
         Prediction::Text { text, generated, .. } => {
             let generated: Vec<String> = generated.iter().map(one_line).collect();
             format!("{text}\t{}", generated.join("\t"))

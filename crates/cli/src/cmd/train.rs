@@ -166,6 +166,9 @@ fn next_steps(task: Task, out: &Path, scored: Option<&Path>) -> String {
             format!("echo 'It works very well.' | locus predict --model {model}")
         }
         Task::Lm => format!("locus generate --model {model} --prompt 'The '"),
+        Task::Qa => {
+            format!("locus predict --model {model} --question 'Who …?' --context 'A text that says so.'")
+        }
         Task::Seq2seq => format!("locus generate --model {model} --prompt 'a b c' --temperature 0"),
     };
     let eval = scored.map_or_else(String::new, |file| {

@@ -13,6 +13,7 @@ use locus_backend::ops::Products;
 use locus_data::{ReadOptions, TokenizerConfig};
 use locus_encoder::StackConfig;
 use locus_heads::{Pooling, TagDecoding};
+use locus_model::QuestionConfig;
 use locus_pipeline::Tuning;
 use locus_train::FitConfig;
 use serde::de::{DeserializeOwned, Deserializer, Error};
@@ -41,6 +42,8 @@ pub(crate) enum Task {
     Lm,
     /// A text from a text.
     Seq2seq,
+    /// The part of a context that answers a question.
+    Qa,
 }
 
 /// A whole run.
@@ -81,6 +84,9 @@ pub(crate) struct DataSection {
     pub(crate) test: Option<PathBuf>,
     /// The probability that an input token is replaced by the unknown token in training.
     pub(crate) token_dropout: f64,
+    /// The label of texts that fit none of the others: it is not learned, and scores tell how such texts are found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) out_of_scope: Option<String>,
     /// How files are read.
     #[serde(flatten)]
     pub(crate) read: ReadOptions,
@@ -96,14 +102,15 @@ struct DataKeys {
     dev: Option<PathBuf>,
     test: Option<PathBuf>,
     token_dropout: f64,
+    out_of_scope: Option<String>,
 }
 
 impl<'de> Deserialize<'de> for DataSection {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let own = ["set", "dir", "train", "dev", "test", "token_dropout"];
-        let (DataKeys { set, dir, train, dev, test, token_dropout }, read) =
+        let own = ["set", "dir", "train", "dev", "test", "token_dropout", "out_of_scope"];
+        let (DataKeys { set, dir, train, dev, test, token_dropout, out_of_scope }, read) =
             split(deserializer, &own, "`format`")?;
-        Ok(Self { set, dir, train, dev, test, token_dropout, read })
+        Ok(Self { set, dir, train, dev, test, token_dropout, out_of_scope, read })
     }
 }
 
@@ -152,6 +159,13 @@ pub(crate) struct ModelSection {
     /// Tables that do not begin at random.
     #[serde(skip_serializing_if = "InitSection::is_default")]
     pub(crate) init: InitSection,
+    /// How long contexts are read and answers chosen.
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) questions: QuestionConfig,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// The keys of a section that are not those of the configuration it contains.
@@ -164,6 +178,7 @@ struct ModelKeys {
     thresholds: Tuning,
     tied: bool,
     init: InitSection,
+    questions: QuestionConfig,
 }
 
 impl Default for ModelKeys {
@@ -175,14 +190,15 @@ impl Default for ModelKeys {
             thresholds: Tuning::default(),
             tied: true,
             init: InitSection::default(),
+            questions: QuestionConfig::default(),
         }
     }
 }
 
 impl ModelSection {
     fn new(own: ModelKeys, stack: StackConfig) -> Self {
-        let ModelKeys { from, decoding, pooling, thresholds, tied, init } = own;
-        Self { from, decoding, pooling, thresholds, tied, stack, init }
+        let ModelKeys { from, decoding, pooling, thresholds, tied, init, questions } = own;
+        Self { from, decoding, pooling, thresholds, tied, stack, init, questions }
     }
 }
 
@@ -194,7 +210,7 @@ impl Default for ModelSection {
 
 impl<'de> Deserialize<'de> for ModelSection {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let own = ["from", "decoding", "pooling", "thresholds", "tied", "init"];
+        let own = ["from", "decoding", "pooling", "thresholds", "tied", "init", "questions"];
         let (own, stack) = split(deserializer, &own, "`d_model`")?;
         Ok(Self::new(own, stack))
     }
@@ -363,12 +379,13 @@ impl RunFile {
                 let allowed = "0 where train.label_smoothing is not: the two contradict each other";
                 unless(!(focal && smooth), "train.focal_gamma", gamma.to_string(), allowed);
             }
-            Task::Regression | Task::Lm | Task::Seq2seq => {
+            Task::Regression | Task::Lm | Task::Seq2seq | Task::Qa => {
                 let allowed = "none: only ner, classify and multilabel have it";
                 unless(!focal, "train.focal_gamma", gamma.to_string(), allowed);
                 unless(class_weights.is_none(), "train.class_weights", "weights".to_owned(), allowed);
-                let smooth = smooth && self.task == Task::Regression;
-                unless(!smooth, "train.label_smoothing", smoothing.to_string(), "0: numbers are no labels");
+                let smooth = smooth && matches!(self.task, Task::Regression | Task::Qa);
+                let allowed = "0: numbers and places are no labels";
+                unless(!smooth, "train.label_smoothing", smoothing.to_string(), allowed);
             }
         }
         for (key, found, tasks) in self.keys_of_other_tasks() {
@@ -380,6 +397,8 @@ impl RunFile {
         ] {
             unless(size > 0, key, size.to_string(), "at least 1");
         }
+        let of_questions = self.model.questions.check().into_iter();
+        problems.extend(of_questions.map(|p| Problem::new(&format!("model.{}", p.key), p.found, &p.allowed)));
         let of_tokenizer = self.tokenizer.config.check().into_iter();
         problems
             .extend(of_tokenizer.map(|p| Problem::new(&format!("tokenizer.{}", p.key), p.found, &p.allowed)));
@@ -398,7 +417,7 @@ impl RunFile {
         problems
     }
 
-    /// Keys of the model with a value of their own that this task does not read: key, value, and the tasks that read it.
+    /// Keys with a value of their own that this task does not read: key, value, and the tasks that read it.
     fn keys_of_other_tasks(&self) -> Vec<(&'static str, String, &'static str)> {
         let (model, usual) = (&self.model, ModelSection::default());
         let pools = matches!(self.task, Task::Classify | Task::Multilabel | Task::Regression);
@@ -415,6 +434,12 @@ impl RunFile {
         }
         if !writes && model.tied != usual.tied {
             keys.push(("model.tied", shown(&model.tied), "lm and seq2seq"));
+        }
+        if self.task != Task::Qa && model.questions != usual.questions {
+            keys.push(("model.questions", shown(&model.questions), "qa"));
+        }
+        if let Some(label) = self.data.out_of_scope.as_ref().filter(|_| self.task != Task::Classify) {
+            keys.push(("data.out_of_scope", shown(label), "classify"));
         }
         keys
     }
@@ -445,6 +470,7 @@ impl RunFile {
             }
             Task::Lm => HeadConfig::CausalLm { tied: self.model.tied, output: Default::default() },
             Task::Seq2seq => HeadConfig::Seq2Seq { tied: self.model.tied, output: Default::default() },
+            Task::Qa => HeadConfig::QuestionAnswering { layers: Default::default() },
         }
     }
 }
