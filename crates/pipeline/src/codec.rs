@@ -1,5 +1,6 @@
 //! Text to numbers and back, for one model.
 
+use locus_data::objective::packed::Packer;
 use locus_data::{
     Examples, HostBatch, HostLabels, IGNORE, Item, ItemLabels, Kind, LabelSet, PadSide, Row, Tokenizer,
 };
@@ -8,7 +9,8 @@ use locus_embedding::Tokens;
 use locus_heads::{HeadConfig, Labels, TaskBatch};
 use locus_model::{ModelConfig, QuestionConfig, QuestionSizes, TokenIds};
 
-use crate::{PipelineError, Thresholds, in_units};
+use crate::pretraining::Pretraining;
+use crate::{Masking, Objective, Packing, PipelineError, Thresholds, in_units};
 
 /// A tokenizer, the labels and the sizes of one model.
 #[derive(Clone, Debug)]
@@ -24,9 +26,15 @@ pub struct Codec {
     pub(crate) question_sizes: QuestionSizes,
     /// The label of texts that fit none of the labels.
     pub(crate) out_of_scope: Option<String>,
+    /// What is learned from plain text, where that is not the next token.
+    pub objective: Option<Objective>,
+    /// How documents become rows of a language model.
+    pub packing: Packing,
+    /// The language that targets are in, by which translations are scored.
+    pub(crate) target_language: Option<String>,
     head: HeadConfig,
     token_ids: TokenIds,
-    max_seq_len: usize,
+    pub(crate) max_seq_len: usize,
 }
 
 /// Examples as items of a batch.
@@ -81,6 +89,10 @@ impl Codec {
             questions: config.questions.clone(),
             question_sizes,
             out_of_scope: config.out_of_scope.clone(),
+            objective: matches!(config.head, HeadConfig::MaskedLm { .. })
+                .then(|| Objective::Mlm(Masking::default())),
+            packing: Packing::default(),
+            target_language: config.target_language.clone(),
             head: config.head.clone(),
             token_ids: config.token_ids.clone(),
             max_seq_len: config.stack.max_seq_len,
@@ -123,6 +135,10 @@ impl Codec {
     /// If the examples are of another kind than the model needs, or hold labels it does not have.
     pub fn encode(&self, examples: &Examples) -> Result<Encoded, PipelineError> {
         let mut encoded = Encoded::default();
+        if let (Some(pretraining), Examples::Text(documents)) = (self.pretraining()?, examples) {
+            encoded.items = pretraining.evaluation_items(self, documents)?;
+            return Ok(encoded);
+        }
         match (&self.head, examples) {
             (HeadConfig::TokenClassification { .. }, Examples::Tagged(sentences)) => {
                 for sentence in in_units(sentences) {
@@ -155,7 +171,10 @@ impl Codec {
                 encoded = self.questions(questions)?;
             }
             (HeadConfig::CausalLm { .. }, Examples::Text(documents)) => {
-                encoded.items = lm_blocks(&self.stream(documents)?, self.max_seq_len);
+                encoded.items = match self.packing {
+                    Packing::Stream => lm_blocks(&self.stream(documents)?, self.max_seq_len),
+                    Packing::Documents => self.packed(documents)?,
+                };
             }
             (HeadConfig::Seq2Seq { .. }, Examples::Pairs(pairs)) => {
                 for pair in pairs {
@@ -275,6 +294,25 @@ impl Codec {
         Ok(ids)
     }
 
+    /// Documents one after another in rows, each between the tokens for start and end of text where the tokenizer has them.
+    fn packed(&self, documents: &[String]) -> Result<Vec<Item>, PipelineError> {
+        let specials = self.tokenizer.specials();
+        let mut packer = Packer::new(self.max_seq_len, specials.eos)?;
+        let mut items = Vec::new();
+        for document in documents {
+            let mut ids: Vec<u32> = specials.bos.into_iter().collect();
+            ids.extend(self.tokenizer.encode_ids(document)?);
+            items.extend(packer.push(&ids));
+        }
+        items.extend(packer.finish());
+        Ok(items)
+    }
+
+    /// The objective with the tokens that it needs, where there is one.
+    pub(crate) fn pretraining(&self) -> Result<Option<Pretraining>, PipelineError> {
+        self.objective.map(|objective| Pretraining::new(objective, self)).transpose()
+    }
+
     /// The tokens of a whole target, however long.
     pub(crate) fn whole_target(&self, text: &str) -> Result<Vec<u32>, PipelineError> {
         Ok(self.tokenizer.encode(text)?.ids)
@@ -370,14 +408,22 @@ impl Codec {
     }
 
     /// How many tokens of text fit beside the frame.
-    fn room(&self, pair: bool) -> usize {
+    pub(crate) fn room(&self, pair: bool) -> usize {
         self.max_seq_len.saturating_sub(self.tokenizer.frame().n_tokens(pair)).max(1)
     }
 }
 
 fn task_batch(host: HostBatch) -> Result<TaskBatch, PipelineError> {
-    let tokens =
-        Tokens::new([host.batch, host.seq], host.ids, host.keep, host.segments).map_err(from_embedding)?;
+    let [batch, seq] = [host.batch, host.seq];
+    let mut tokens = Tokens::new([batch, seq], host.ids, host.keep, host.segments).map_err(from_embedding)?;
+    if let Some(documents) = host.documents {
+        tokens = tokens.with_documents(documents).map_err(from_embedding)?;
+    }
+    if let Some(prefixes) = host.prefixes {
+        // Rows are padded on the right, so a prefix starts in the first column.
+        let prefix = prefixes.iter().flat_map(|&len| (0..seq).map(move |column| column < len)).collect();
+        tokens = tokens.with_prefix(prefix).map_err(from_embedding)?;
+    }
     let labels = match host.labels {
         HostLabels::None => Labels::None,
         HostLabels::PerToken(labels) => Labels::PerToken(labels),
@@ -386,7 +432,7 @@ fn task_batch(host: HostBatch) -> Result<TaskBatch, PipelineError> {
         HostLabels::Values(values) => Labels::Values(values),
         HostLabels::Spans(spans) => Labels::Spans(spans),
         HostLabels::Target { ids, keep, labels, seq } => Labels::Target {
-            tokens: Tokens::new([host.batch, seq], ids, keep, None).map_err(from_embedding)?,
+            tokens: Tokens::new([batch, seq], ids, keep, None).map_err(from_embedding)?,
             labels,
         },
     };

@@ -74,6 +74,9 @@ pub enum PipelineError {
         /// For what.
         task: &'static str,
     },
+    /// Words of Chinese are asked for, and the dictionary was not built in.
+    #[error("this build has no Chinese dictionary: build with --features jieba, or take words = \"plain\"")]
+    NoChineseWords,
     /// Generation options out of range: everything that is wrong.
     #[error("{}", .0.join("; "))]
     Options(Vec<String>),
