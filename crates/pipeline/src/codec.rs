@@ -230,7 +230,7 @@ impl Codec {
             ids.push(self.tokenizer.specials().unk.unwrap_or(self.pad_id()));
         }
         let segments = pair.is_some().then_some(framed.segments);
-        Ok((Item { ids, segments, labels: ItemLabels::None }, total > room))
+        Ok((Item { ids, segments, ..Item::default() }, total > room))
     }
 
     /// Documents as one stream of tokens, with the end-of-text token between them where the tokenizer has one.
