@@ -240,7 +240,7 @@ fn rows_stay_inside_their_documents() {
     assert!((0..9).any(|place| rows.number(0, place) != rows.number(1, place)));
     let corpus = rows.corpus();
     assert!(corpus.tokens(0..all.len() as u64 + 1).is_err() && corpus.document(70).is_err());
-    assert_eq!(corpus.tokens(5..5).expect("nothing"), []);
+    assert!(corpus.tokens(5..5).expect("nothing").is_empty());
     assert_eq!(corpus.document_ends(0..corpus.n_tokens()).len(), 70);
 }
 
