@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use super::files::check_shard;
 use super::layout::{
     INDEX, INDEX_MAGIC, Index, Position, Reading, Settings, ShardFacts, ShardRecord, SourceFile, read_json,
     shard_files, write_json,
 };
+use super::pieces::pieces;
 use super::reader::Corpus;
 use super::shard::ShardWriter;
 use super::source::{Record, Records, json_text};
@@ -137,6 +139,9 @@ impl<'a> CorpusBuilder<'a> {
     }
 }
 
+/// The tokens of each record of a chunk.
+type TokenResult = Result<Vec<Vec<u32>>, DataError>;
+
 /// A build under way.
 struct Run<'a> {
     builder: &'a CorpusBuilder<'a>,
@@ -156,34 +161,41 @@ impl Run<'_> {
     ) -> Result<(), DataError> {
         let name = |part: usize| format!("{number:05}-{part:05}");
         let (mut at, mut part) = (Position::default(), 0);
-        while let Some(record) = self.kept(&name(part), source, at) {
-            self.shards.push(record.shard);
-            self.n_kept += 1;
-            if record.is_last {
-                return Ok(());
-            }
-            (at, part) = (record.end, part + 1);
-        }
-        let mut records = Records::open(&source.path, &self.builder.reading, at)?;
-        let mut chunk = records.chunk(self.builder.chunk_bytes)?;
+        // The source where the next shard starts, and that shard's first chunk.
+        let mut open: Option<(Records, Vec<Record>)> = None;
         loop {
-            let start = at;
-            let (record, next) = self.shard(name(part), source, start, &mut records, chunk, progress)?;
-            let is_last = record.is_last;
-            let [_, _, path] = shard_files(&self.builder.dir, &record.shard.name);
-            write_json(&path, &record)?;
-            at = record.end;
+            let record = if let Some(record) = self.kept(&name(part), source, at) {
+                open = None;
+                self.n_kept += 1;
+                record
+            } else {
+                let (mut records, chunk) = match open.take() {
+                    Some(open) => open,
+                    None => self.open(source, at)?,
+                };
+                let (record, next) = self.shard(name(part), source, at, &mut records, chunk, progress)?;
+                let [_, _, path] = shard_files(&self.builder.dir, &record.shard.name);
+                write_json(&path, &record)?;
+                open = Some((records, next));
+                record
+            };
             self.shards.push(record.shard);
-            if is_last {
+            if record.is_last {
                 break;
             }
-            (chunk, part) = (next, part + 1);
+            (at, part) = (record.end, part + 1);
         }
         if SourceFile::of(&source.path)? != *source {
             let message = "the file changed while it was read; run the command again".to_owned();
             return Err(DataError::Format { path: source.path.clone(), message });
         }
         Ok(())
+    }
+
+    fn open(&self, source: &SourceFile, at: Position) -> Result<(Records, Vec<Record>), DataError> {
+        let mut records = Records::open(&source.path, &self.builder.reading, at)?;
+        let chunk = records.chunk(self.builder.chunk_bytes)?;
+        Ok((records, chunk))
     }
 
     /// The record of a shard that is there and starts where it should.
@@ -194,8 +206,7 @@ impl Run<'_> {
             && record.source == *source
             && record.start == at
             && record.shard.name == name
-            && super::reader::check_shard(&self.builder.dir, &record.shard, self.settings.token_bytes())
-                .is_empty();
+            && check_shard(&self.builder.dir, &record.shard, self.settings.token_bytes()).is_empty();
         is_right.then_some(record)
     }
 
@@ -243,13 +254,12 @@ impl Run<'_> {
     }
 
     /// The tokens of each record, and the next chunk, read meanwhile.
-    #[expect(clippy::type_complexity, reason = "two results, of which the first is looked at first")]
     fn tokenise(
         &self,
         chunk: &[Record],
         source: &SourceFile,
         records: &mut Records,
-    ) -> (Result<Vec<Vec<u32>>, DataError>, Result<Vec<Record>, DataError>) {
+    ) -> (TokenResult, Result<Vec<Record>, DataError>) {
         let reading = &self.builder.reading;
         let column = records.json_column(reading);
         let tokenizer = self.builder.tokenizer;
@@ -295,33 +305,6 @@ fn record_ids(tokenizer: &Tokenizer, record: &Record, column: Option<&str>) -> R
         ids.extend(found);
     }
     Ok(ids)
-}
-
-/// A text in pieces of at most `max` bytes, cut after a line end, or else before a blank, or else between characters.
-fn pieces(text: &str, max: usize) -> impl Iterator<Item = &str> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let (piece, left) = rest.split_at(cut(rest, max));
-        rest = left;
-        Some(piece)
-    })
-}
-
-fn cut(text: &str, max: usize) -> usize {
-    if text.len() <= max {
-        return text.len();
-    }
-    let limit = (1..=max).rev().find(|&at| text.is_char_boundary(at)).unwrap_or_else(|| {
-        // One character longer than a piece.
-        text.chars().next().map_or(text.len(), char::len_utf8)
-    });
-    let head = &text[..limit];
-    let after_line = head.rfind('\n').map(|at| at + 1);
-    let before_blank = || head.rfind(char::is_whitespace).filter(|&at| at > 0);
-    after_line.or_else(before_blank).unwrap_or(limit)
 }
 
 /// Why a corpus cannot stay as it is.

@@ -18,9 +18,11 @@
 //! gives the same bytes as one that was not.
 
 mod build;
+mod files;
 mod layout;
 mod open;
 mod parquet;
+mod pieces;
 mod reader;
 mod rows;
 mod shard;

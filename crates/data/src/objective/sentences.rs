@@ -45,8 +45,7 @@ pub fn sentences(text: &str) -> Vec<Range<usize>> {
     let (mut start, mut ending) = (0, Ending::None);
     for (at, c) in text.char_indices() {
         let ends_here = match ending {
-            Ending::None => false,
-            Ending::Mark => false,
+            Ending::None | Ending::Mark => false,
             Ending::Blank => !c.is_whitespace(),
             Ending::Wide => !is_closing(c) && !is_wide_mark(c) && !c.is_whitespace(),
         };

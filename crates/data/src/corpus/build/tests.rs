@@ -261,15 +261,3 @@ fn problems_of_a_file_come_together_with_their_lines() {
     assert!(by_lines(&tokenizer, &out).build(&[], &mut |_| ()).is_err());
     assert!(by_lines(&tokenizer, &out).build(&[dir.path().to_owned()], &mut |_| ()).is_err());
 }
-
-#[test]
-fn a_long_text_is_cut_where_words_part() {
-    let text = "ab cd\nef gh ij 北京";
-    let cut = |max| pieces(text, max).collect::<Vec<_>>();
-    assert_eq!(cut(100), [text]);
-    assert_eq!(cut(8), ["ab cd\n", "ef gh", " ij", " 北京"]);
-    assert_eq!(cut(2), ["ab", " c", "d\n", "ef", " g", "h", " i", "j", " ", "北", "京"]);
-    for max in 1..20 {
-        assert_eq!(cut(max).concat(), text);
-    }
-}
