@@ -459,6 +459,37 @@ pub(crate) enum DataVerb {
     Check(CheckArgs),
     /// Count examples, tokens and labels.
     Stats(DataFiles),
+    /// Tokenise large files once, into a folder that training maps into memory.
+    Pack(PackArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PackArgs {
+    /// Files of text, JSONL or Parquet, in the order in which they are packed; also as .gz or .zst.
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// The tokenizer: its file, or a folder that holds one, such as a model's.
+    #[arg(long)]
+    pub(crate) tokenizer: PathBuf,
+    /// The folder that is made. Where it is there already, what has not changed is kept.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    /// What one document of a text file is. A row of JSONL or Parquet always is one.
+    #[arg(long, value_enum, default_value_t = PackDocuments::File)]
+    pub(crate) documents: PackDocuments,
+    /// The key or column that holds the text, in JSONL and Parquet.
+    #[arg(long, default_value = "text")]
+    pub(crate) column: String,
+    /// Compare every byte with the sums at the end.
+    #[arg(long)]
+    pub(crate) verify: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
+pub(crate) enum PackDocuments {
+    File,
+    Line,
+    Paragraph,
 }
 
 #[derive(Debug, clap::Args)]

@@ -25,6 +25,11 @@ pub struct Item {
     pub ids: Vec<u32>,
     /// Segment of each token (0 first text, 1 second), where the model has segments.
     pub segments: Option<Vec<u32>>,
+    /// The document of each token, ascending from 0, where several are packed into one row: attention is to stay inside
+    /// each, and positions begin anew with each.
+    pub documents: Option<Vec<u32>>,
+    /// How many tokens at the start see each other in both directions, in a prefix language model.
+    pub prefix: Option<usize>,
     /// What is to be learnt.
     pub labels: ItemLabels,
 }
@@ -67,6 +72,10 @@ pub struct HostBatch {
     pub keep: Vec<bool>,
     /// Segment ids, 0 on padding.
     pub segments: Option<Vec<u32>>,
+    /// Document of each token, where rows are packed; the last document of the row on padding.
+    pub documents: Option<Vec<u32>>,
+    /// `[batch]`: how many tokens of the row, padding not counted, see each other in both directions.
+    pub prefixes: Option<Vec<usize>>,
     /// Labels.
     pub labels: HostLabels,
 }
@@ -103,6 +112,36 @@ impl HostBatch {
     /// How many real tokens the batch holds.
     pub fn n_tokens(&self) -> usize {
         self.keep.iter().filter(|&&keep| keep).count()
+    }
+
+    /// The position of each token, `[batch, seq]`: counted from 0 in each row, and anew in each document of a packed row.
+    /// Padding has the position of its neighbour.
+    ///
+    /// ```
+    /// use locus_data::{Item, PadSide, collate};
+    /// # fn main() -> Result<(), locus_data::DataError> {
+    /// let item = Item { ids: vec![5, 6, 7], documents: Some(vec![0, 0, 1]), ..Default::default() };
+    /// assert_eq!(collate(&[&item], 0, PadSide::Right, 11)?.positions(), [0, 1, 0]);
+    /// # Ok(()) }
+    /// ```
+    pub fn positions(&self) -> Vec<usize> {
+        let mut positions = Vec::with_capacity(self.ids.len());
+        for row in (0..self.batch).map(|row| row * self.seq..(row + 1) * self.seq) {
+            let mut next = 0;
+            for cell in row.clone() {
+                let is_new = cell > row.start
+                    && self
+                        .documents
+                        .as_ref()
+                        .is_some_and(|documents| documents[cell] != documents[cell - 1]);
+                if is_new {
+                    next = 0;
+                }
+                next += usize::from(self.keep[cell]);
+                positions.push(next.saturating_sub(1));
+            }
+        }
+        positions
     }
 
     /// How many places count in a loss: token labels that are not [`IGNORE`]; rows for labels of rows; else 0.
@@ -150,6 +189,8 @@ pub fn collate(
         ids: pad(&ids, seq, pad_id, side),
         keep: keep(&lengths, seq, side),
         segments: pad_segments(items, seq, side)?,
+        documents: pad_documents(items, seq, side)?,
+        prefixes: prefixes(items)?,
         labels: pad_labels(items, seq, pad_id, side)?,
     })
 }
@@ -189,6 +230,31 @@ fn pad_segments(items: &[&Item], seq: usize, side: PadSide) -> Result<Option<Vec
         (row.len() == item.ids.len()).then_some(row)
     })?;
     Ok(Some(pad(&rows, seq, 0, side)))
+}
+
+fn pad_documents(items: &[&Item], seq: usize, side: PadSide) -> Result<Option<Vec<u32>>, DataError> {
+    if items.iter().all(|item| item.documents.is_none()) {
+        return Ok(None);
+    }
+    let rows = each(items, "documents that ascend from 0 in steps of one", |item| {
+        let row = item.documents.as_deref()?;
+        let ascends =
+            row.first() == Some(&0) && row.windows(2).all(|two| two[1] == two[0] || two[1] == two[0] + 1);
+        (row.len() == item.ids.len() && ascends).then_some(row)
+    })?;
+    let padded = rows.into_iter().flat_map(|row| {
+        let fill = if side == PadSide::Right { row.last().copied().unwrap_or(0) } else { 0 };
+        pad(&[row], seq, fill, side)
+    });
+    Ok(Some(padded.collect())) // [batch, seq]
+}
+
+fn prefixes(items: &[&Item]) -> Result<Option<Vec<usize>>, DataError> {
+    if items.iter().all(|item| item.prefix.is_none()) {
+        return Ok(None);
+    }
+    let what = "a prefix that is not longer than the item";
+    each(items, what, |item| item.prefix.filter(|&prefix| prefix <= item.ids.len())).map(Some)
 }
 
 fn pad_labels(items: &[&Item], seq: usize, pad_id: u32, side: PadSide) -> Result<HostLabels, DataError> {
@@ -320,7 +386,7 @@ mod tests {
     use super::*;
 
     fn item(ids: &[u32], labels: ItemLabels) -> Item {
-        Item { ids: ids.to_vec(), segments: None, labels }
+        Item { ids: ids.to_vec(), labels, ..Item::default() }
     }
 
     #[test]
@@ -337,6 +403,29 @@ mod tests {
         let right = collate(&[&long, &short], 2, PadSide::Right, 7).expect("fits");
         assert_eq!(right.ids, [3, 4, 5, 6, 2, 2]);
         assert_eq!(right.keep, [true, true, true, true, false, false]);
+    }
+
+    #[test]
+    fn packed_rows_and_prefixes_are_padded_and_checked() {
+        let mut long = item(&[3, 4, 5], ItemLabels::None);
+        let mut short = item(&[6, 1], ItemLabels::None);
+        long.documents = Some(vec![0, 1, 1]);
+        short.documents = Some(vec![0, 1]);
+        (long.prefix, short.prefix) = (Some(3), Some(0));
+        let right = collate(&[&long, &short], 2, PadSide::Right, 7).expect("fits");
+        assert_eq!(right.documents.as_deref(), Some(&[0, 1, 1, 0, 1, 1][..]));
+        assert_eq!(right.positions(), [0, 0, 1, 0, 0, 0]);
+        assert_eq!(right.prefixes, Some(vec![3, 0]));
+        let left = collate(&[&long, &short], 2, PadSide::Left, 7).expect("fits");
+        assert_eq!(left.documents.as_deref(), Some(&[0, 1, 1, 0, 0, 1][..]));
+        assert_eq!(left.positions(), [0, 0, 1, 0, 0, 0]);
+        for documents in [vec![1, 1, 1], vec![0, 2, 2], vec![0, 1]] {
+            let bad = Item { documents: Some(documents), ..long.clone() };
+            assert!(collate(&[&bad, &short], 2, PadSide::Right, 7).is_err());
+        }
+        let bad = Item { prefix: Some(4), ..long.clone() };
+        assert!(collate(&[&bad, &short], 2, PadSide::Right, 7).is_err());
+        assert!(collate(&[&long, &item(&[1], ItemLabels::None)], 2, PadSide::Right, 7).is_err());
     }
 
     #[test]

@@ -279,7 +279,7 @@ impl Codec {
             ids.push(self.tokenizer.specials().unk.unwrap_or(self.pad_id()));
         }
         let segments = second.is_some().then_some(framed.segments);
-        (Item { ids, segments, labels: ItemLabels::None }, total > room)
+        (Item { ids, segments, ..Item::default() }, total > room)
     }
 
     /// Documents as one stream of tokens, with the end-of-text token between them where the tokenizer has one.

@@ -233,6 +233,15 @@ impl Tokenizer {
         ))
     }
 
+    /// The ids of [`Tokenizer::encode`] alone, which takes less time.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_ids(&self, text: &str) -> Result<Vec<u32>, DataError> {
+        let encoding = self.inner.encode_fast(text, false).map_err(failed("cannot encode text"))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
     /// Ids of a text in which special tokens such as `[MASK]` are meant as such.
     ///
     /// # Errors
@@ -324,6 +333,11 @@ impl Tokenizer {
     /// Ids of the special tokens.
     pub fn specials(&self) -> &Specials {
         &self.specials
+    }
+
+    /// Whether a token is special: of the frame, a mask, the unknown token or any other that the tokenizer calls so.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.hidden.contains(&id) || self.specials.roles().iter().any(|(_, special)| *special == Some(id))
     }
 
     /// One more than the highest id: how many rows an embedding table needs.
@@ -440,7 +454,7 @@ fn needs_blank(inner: &HfTokenizer) -> bool {
     }
 }
 
-fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
+pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
     use std::io::Write;
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
