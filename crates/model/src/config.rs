@@ -34,6 +34,9 @@ pub struct ModelConfig {
     /// The label of texts that fit none of `labels`, which the head does not have: where a classifier meets such texts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub out_of_scope: Option<String>,
+    /// The language of a translation's targets, by which it is scored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_language: Option<String>,
     /// Number of tokens.
     pub vocab_size: usize,
     /// How many of them, the last, the tokenizer does not have: tables of checkpoints have rows to spare, so that their size is
@@ -101,6 +104,7 @@ impl ModelConfig {
             thresholds: Vec::new(),
             questions: QuestionConfig::default(),
             out_of_scope: None,
+            target_language: None,
             vocab_size,
             n_spare_tokens: 0,
             token_ids: TokenIds::default(),

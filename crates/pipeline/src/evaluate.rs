@@ -1,16 +1,18 @@
 //! Scores of a model on examples, with the metrics of its task.
 
+mod pretraining;
 mod questions;
 mod rows;
 mod scope;
+mod targets;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use burn::tensor::backend::Backend;
-use locus_data::{Examples, IGNORE, Item, ItemLabels, Labelled, Pair, Tagged};
+use locus_data::{Examples, IGNORE, Item, ItemLabels, Labelled, Tagged};
 use locus_embedding::position::PositionScheme;
-use locus_heads::{CausalLm, Seq2Seq, SequenceClassifier, TaskModel, TokenClassifier, Trainable};
+use locus_heads::{CausalLm, SequenceClassifier, TaskModel, TokenClassifier, Trainable};
 use locus_metrics::bootstrap::Interval;
 use locus_metrics::calibration::Reliability;
 use locus_metrics::samples::{Formula, Samples};
@@ -21,7 +23,6 @@ use serde::Serialize;
 use crate::classify::outputs;
 use crate::tagging::{TaggedWord, best, tag};
 use crate::units::Units;
-use crate::write::{WriteOptions, translate_texts};
 use crate::{Codec, Encoded, PipelineError};
 
 /// Bins of the expected calibration error, as in Guo et al. 2017 (arXiv:1706.04599).
@@ -56,6 +57,9 @@ pub struct Evaluation {
     /// Labels of which a text may have several, likewise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label_report: Option<ClassReport>,
+    /// What must be known to compare scores of translations, in the form of sacreBLEU.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub signatures: Vec<String>,
     /// The thresholds with which those labels were given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thresholds: Option<Vec<f64>>,
@@ -74,6 +78,7 @@ impl Evaluation {
             token_report: None,
             class_report: None,
             label_report: None,
+            signatures: Vec::new(),
             thresholds: None,
         }
     }
@@ -120,6 +125,7 @@ impl fmt::Display for Evaluation {
             let (name, n) = (self.score_name, self.n_examples);
             write!(f, "\n{name} {:.4}, 95 % interval {low:.4} – {high:.4} over {n} examples", self.value())?;
         }
+        self.signatures.iter().try_for_each(|signature| write!(f, "\n{signature}"))?;
         match self.n_truncated {
             0 => Ok(()),
             n => write!(f, "\n{n} texts are longer than the model reads and were cut"),
@@ -143,6 +149,9 @@ pub fn evaluate<B: Backend, P: PositionScheme<B>>(
     // Also says so where examples and model do not fit.
     let Encoded { items, n_truncated } = codec.encode(examples)?;
     let evaluation = match (model, examples) {
+        (_, Examples::Text(_)) if codec.objective.is_some() => {
+            pretraining::scores(model, codec, &items, batch_size)
+        }
         (TaskModel::TokenClassifier(model), Examples::Tagged(examples)) => {
             tags(model, codec, examples, batch_size)
         }
@@ -164,7 +173,7 @@ pub fn evaluate<B: Backend, P: PositionScheme<B>>(
             language(model, codec, texts, &items, batch_size)
         }
         (TaskModel::Seq2Seq(model), Examples::Pairs(pairs)) => {
-            targets(model, codec, pairs, &items, batch_size)
+            targets::texts(model, codec, pairs, &items, batch_size)
         }
         _ => unreachable!("the codec of a model takes only the examples of its task"),
     }?;
@@ -280,46 +289,9 @@ fn language<B: Backend, P: PositionScheme<B>>(
     Ok(evaluation)
 }
 
-fn targets<B: Backend, P: PositionScheme<B>>(
-    model: &Seq2Seq<B, P>,
-    codec: &Codec,
-    pairs: &[Pair],
-    items: &[Item],
-    batch_size: usize,
-) -> Result<Evaluation, PipelineError> {
-    let losses = batch_losses::<B, _>(model, codec, items, batch_size)?;
-    let nats: f64 = losses.iter().map(|(nats, _)| nats).sum();
-    let n_tokens: u64 = losses.iter().map(|(_, n_tokens)| n_tokens).sum();
-    let longest = items.iter().map(|item| target_ids(item).len()).max().unwrap_or(0);
-    let options = WriteOptions { max_new_tokens: longest + 1, ..WriteOptions::default() };
-    let mut exact = Vec::with_capacity(pairs.len());
-    for chunk in items.chunks(batch_size.max(1)) {
-        let sources: Vec<Vec<u32>> = chunk.iter().map(|item| item.ids.clone()).collect();
-        let written = translate_texts(model, codec, &sources, &options, &mut ())?;
-        for (pair, row) in pairs[exact.len()..].iter().zip(&written) {
-            // The whole target: one that is too long for the model cannot be right.
-            exact.push(codec.whole_target(&pair.target)? == row.ids);
-        }
-    }
-    let mut evaluation = Evaluation::new("exact_match");
-    let n_exact = exact.iter().filter(|exact| **exact).count();
-    evaluation.set("exact_match", n_exact as f64 / pairs.len().max(1) as f64);
-    evaluation.set("loss", nats / n_tokens.max(1) as f64);
-    evaluation.samples = Some(share(&exact));
-    Ok(evaluation)
-}
-
 /// The share of examples that are right.
 fn share(right: &[bool]) -> Samples {
     Samples::new(Formula::Mean, right.iter().map(|&right| [u8::from(right), 1]))
-}
-
-/// What the decoder was fed: the start token and the target.
-fn target_ids(item: &Item) -> &[u32] {
-    match &item.labels {
-        ItemLabels::Target { ids, .. } => ids,
-        _ => unreachable!("the codec gives pairs a target"),
-    }
 }
 
 /// The summed loss of each batch in nats, with its number of tokens.

@@ -64,7 +64,7 @@ impl Codec {
             let no_answer = framed.ids.iter().position(|&id| Some(id) == cls).unwrap_or(0);
             let first_column = framed.second.map_or(0, |second| second.start);
             let segments = Some(framed.segments);
-            let item = Item { ids: framed.ids, segments, labels: ItemLabels::None };
+            let item = Item { ids: framed.ids, segments, ..Item::default() };
             QuestionWindow { item, no_answer, first_column, bytes: read.offsets[tokens].to_vec() }
         });
         // A tokenizer without a frame leaves nothing of a question and a context without text.
