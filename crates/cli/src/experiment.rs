@@ -9,6 +9,7 @@ use burn::module::Module;
 use burn::tensor::backend::AutodiffBackend;
 use locus_backend::ops::Products;
 use locus_backend::rng::Key;
+use locus_data::corpus::Corpus;
 use locus_data::split::split;
 use locus_data::{
     Examples, Kind, LabelSet, Part, Place, ReadOptions, Scored, Shares, Splits, Tokenizer, TokenizerConfig,
@@ -19,7 +20,7 @@ use locus_encoder::{StackConfig, TokenTables};
 use locus_heads::{GradientCheckpointing, HeadConfig, HeadError, LossOptions, TaskBatch, TaskModel};
 use locus_hub::{Request, is_checkpoint, load_checkpoint, read_config};
 use locus_model::{ModelConfig, QuestionConfig, load, load_config, save};
-use locus_pipeline::{Codec, Evaluation, Thresholds, TrainingSet, evaluate, in_units};
+use locus_pipeline::{Codec, Evaluation, Objective, Thresholds, TrainingSet, evaluate, in_units};
 use locus_train::{BatchSource, BoxError, FitReport, Interrupter, Resume, Stopped, Trainer};
 
 use crate::UsageError;
@@ -27,6 +28,7 @@ use crate::init::{InitReport, fill_tables};
 use crate::report::Report;
 use crate::run_file::{ConfigErrors, Problem, RunFile, Task};
 use crate::samples;
+use crate::take_over::{on_stack_of, take_over};
 
 /// What a run needs beside its run file.
 pub(crate) struct Experiment {
@@ -75,9 +77,11 @@ impl Experiment {
         if !splits.contains_key(&Part::Dev) {
             tell!("warning: there is no dev part, so the last model is kept, not the best");
         }
+        let corpus = self.open_corpus()?;
         let Some(train) = splits.get(&Part::Train) else { bail!("there is nothing to train on") };
         let (mut config, tokenizer) = self.plan(train)?;
         config.out_of_scope.clone_from(&self.run.data.out_of_scope);
+        config.target_language.clone_from(&self.run.data.target_language);
         config.questions = self.question_config(train);
         // Where the model comes from a folder, so do its sizes.
         self.run.model.stack = config.stack.clone();
@@ -92,8 +96,10 @@ impl Experiment {
         if splits.contains_key(&Part::Dev) {
             codec.thresholds = Thresholds::Tuned(self.run.model.thresholds);
         }
+        codec.objective = self.run.objective;
+        codec.packing = self.run.data.packing;
         let codec = Arc::new(codec);
-        let set = self.training_set(&codec, train)?;
+        let set = self.training_set(&codec, train, corpus)?;
         let model = self.model::<B>(&config, device)?;
         let model = model.with_loss(self.losses(&codec, train)?).with_products(products);
         let section = &self.run.model.init;
@@ -147,6 +153,7 @@ impl Experiment {
             &mut data.train,
             &mut data.dev,
             &mut data.test,
+            &mut data.corpus,
             &mut run.tokenizer.file,
             &mut run.model.from,
             &mut run.model.init.word_vectors,
@@ -188,6 +195,9 @@ impl Experiment {
             Task::Lm => Kind::Text,
             Task::Seq2seq => Kind::Pairs,
             Task::Qa => Kind::Qa,
+            Task::Mlm | Task::PrefixLm | Task::SpanCorruption | Task::Denoising | Task::SentenceOrder => {
+                Kind::Text
+            }
         };
         let options = ReadOptions { kind: Some(kind), ..data.read.clone() };
         // All files are looked at before the first problem is reported.
@@ -204,7 +214,19 @@ impl Experiment {
         if !problems.is_empty() {
             bail!("{}", problems.join("\n"));
         }
+        if data.corpus.is_some() {
+            // Its rows are no texts; nothing is cut from them.
+            splits.insert(Part::Train, Examples::Text(Vec::new()));
+            return Ok(splits);
+        }
         cut_dev(splits)
+    }
+
+    fn open_corpus(&self) -> anyhow::Result<Option<Arc<Corpus>>> {
+        let Some(dir) = &self.run.data.corpus else { return Ok(None) };
+        let corpus = Corpus::open(dir)?;
+        corpus.changed_sources().iter().for_each(|change| tell!("warning: data.corpus: {change}"));
+        Ok(Some(Arc::new(corpus)))
     }
 
     fn data_dir(&self) -> Option<&Path> {
@@ -224,7 +246,10 @@ impl Experiment {
             Task::Ner | Task::Classify | Task::Multilabel => {
                 LabelSet::from_training(&as_trained(train))?.names().to_vec()
             }
-            Task::Regression | Task::Lm | Task::Seq2seq | Task::Qa => Vec::new(),
+            _ => {
+                let labels = self.run.objective.as_ref().map(Objective::labels).unwrap_or_default();
+                labels.iter().map(|&label| label.to_owned()).collect()
+            }
         };
         let mut head = self.run.head(labels.len());
         if let (HeadConfig::Regression { mean, std, .. }, Examples::Scored(rows)) = (&mut head, train) {
@@ -239,24 +264,17 @@ impl Experiment {
         }
         if let Some(from) = &self.run.model.from {
             let config = load_config(from)?;
-            if std::mem::discriminant(&config.head) != std::mem::discriminant(&head) {
-                let message = format!(
-                    "model.from = {} has the head {:?}, but this run needs {head:?}",
-                    from.display(),
-                    config.head
-                );
-                return Err(UsageError(message).into());
-            }
-            let tokenizer = Tokenizer::from_file(from)?;
+            let is_same = std::mem::discriminant(&config.head) == std::mem::discriminant(&head);
             let head = match config.head.clone() {
+                _ if !is_same => new_head(from, head, &config.head)?,
                 // How tags are decoded is a matter of this run.
-                HeadConfig::TokenClassification { .. } => head,
+                HeadConfig::TokenClassification { .. } => head.with_layers_of(&config.head),
                 // Numbers keep the scale they were learned in.
                 kept if labels == config.labels => kept,
                 // A classifier of other labels keeps its encoder.
-                _ => head,
-            }
-            .with_layers_of(&config.head);
+                _ => head.with_layers_of(&config.head),
+            };
+            let tokenizer = Tokenizer::from_file(from)?;
             let mut stack = config.stack;
             self.find_tokens(&mut stack, &tokenizer)?;
             let config = ModelConfig {
@@ -274,7 +292,11 @@ impl Experiment {
                 }
                 Tokenizer::from_file(file)?
             }
-            None => Tokenizer::train_with(&section.config, train.texts())?,
+            None => {
+                let tokens = self.run.objective.as_ref().map(Objective::special_tokens).unwrap_or_default();
+                let tokenizer = Tokenizer::train_with(&section.config, train.texts())?;
+                if tokens.is_empty() { tokenizer } else { tokenizer.with_special_tokens(&tokens)? }
+            }
         };
         let mut stack = self.run.model.stack.clone();
         self.find_tokens(&mut stack, &tokenizer)?;
@@ -331,6 +353,10 @@ impl Experiment {
             Task::Lm => Request::CausalLm,
             Task::Seq2seq => Request::Seq2SeqLm,
             Task::Qa => Request::Answer,
+            Task::Mlm => Request::MaskedLm,
+            Task::PrefixLm => Request::CausalLm,
+            Task::SpanCorruption | Task::Denoising => Request::Seq2SeqLm,
+            Task::SentenceOrder => Request::Label(labels),
         }
     }
 
@@ -369,7 +395,25 @@ impl Experiment {
         Ok(format!("{:016x}", set.fingerprint(key).bits(0)))
     }
 
-    fn training_set(&self, codec: &Arc<Codec>, train: &Examples) -> anyhow::Result<TrainingSet> {
+    fn training_set(
+        &self,
+        codec: &Arc<Codec>,
+        train: &Examples,
+        corpus: Option<Arc<Corpus>>,
+    ) -> anyhow::Result<TrainingSet> {
+        let (batch_size, seed) = (self.run.train.batch_size, self.run.train.fit.seed);
+        if let Some(corpus) = corpus {
+            return Ok(TrainingSet::of_corpus(codec.clone(), corpus, batch_size, seed)?);
+        }
+        if let (Some(_), Examples::Text(documents)) = (codec.objective, train) {
+            let set = TrainingSet::of_documents(codec.clone(), documents, batch_size, seed)?;
+            if set.n_items() == 0 {
+                bail!(
+                    "no training text is long enough to learn from: it takes at least two tokens, or two sentences"
+                );
+            }
+            return Ok(set);
+        }
         let encoded = codec.encode(train)?;
         if encoded.n_truncated > 0 {
             let key = match self.run.task {
@@ -381,14 +425,8 @@ impl Experiment {
                 encoded.n_truncated
             );
         }
-        let (train, data) = (&self.run.train, &self.run.data);
-        Ok(TrainingSet::new(
-            codec.clone(),
-            encoded.items,
-            train.batch_size,
-            data.token_dropout,
-            train.fit.seed,
-        )?)
+        let token_dropout = self.run.data.token_dropout;
+        Ok(TrainingSet::new(codec.clone(), encoded.items, batch_size, token_dropout, seed)?)
     }
 
     fn losses(&self, codec: &Codec, train: &Examples) -> anyhow::Result<LossOptions> {
@@ -413,50 +451,15 @@ impl Experiment {
         let new = TaskModel::<B>::new(&config.head, &config.stack, config.vocab_size, key, device);
         let Some(from) = &self.run.model.from else { return Ok(new) };
         let (loaded_config, loaded) = load::<B>(from, device)?;
-        let keeps_head = loaded_config.labels == config.labels;
-        Ok(match (new, loaded) {
-            (TaskModel::TokenClassifier(mut new), TaskModel::TokenClassifier(loaded)) => {
-                new.encoder = loaded.encoder;
-                new.transform = loaded.transform;
-                if keeps_head {
-                    new.classifier = loaded.classifier;
-                    new.crf = new.crf.map(|crf| loaded.crf.unwrap_or(crf));
-                }
-                TaskModel::TokenClassifier(new)
-            }
-            (TaskModel::SequenceClassifier(mut new), TaskModel::SequenceClassifier(loaded)) => {
-                new.encoder = loaded.encoder;
-                new.transform = loaded.transform;
-                if keeps_head {
-                    new.classifier = loaded.classifier;
-                }
-                TaskModel::SequenceClassifier(new)
-            }
-            (TaskModel::QuestionAnswerer(mut new), TaskModel::QuestionAnswerer(loaded)) => {
-                new.encoder = loaded.encoder;
-                new.transform = loaded.transform;
-                new.classifier = loaded.classifier;
-                TaskModel::QuestionAnswerer(new)
-            }
-            (TaskModel::CausalLm(mut new), TaskModel::CausalLm(loaded)) => {
-                new.decoder = loaded.decoder;
-                new.lm_head = loaded.lm_head;
-                new.output_bias = loaded.output_bias;
-                TaskModel::CausalLm(new)
-            }
-            (TaskModel::Seq2Seq(mut new), TaskModel::Seq2Seq(loaded)) => {
-                new.body = loaded.body;
-                new.lm_head = loaded.lm_head;
-                new.output_bias = loaded.output_bias;
-                TaskModel::Seq2Seq(new)
-            }
-            _ => unreachable!("the plan refuses a folder with another head"),
-        })
+        Ok(take_over(new, loaded, loaded_config.labels == config.labels))
     }
 
     fn announce(&self, splits: &Splits, set: &TrainingSet, config: &ModelConfig, n_params: usize) {
-        let counts: Vec<String> =
-            splits.iter().map(|(part, examples)| format!("{part} {}", examples.len())).collect();
+        let count = |(part, examples): (&Part, &Examples)| match (part, &self.run.data.corpus) {
+            (Part::Train, Some(_)) => format!("train {} rows of a corpus", set.n_items()),
+            _ => format!("{part} {}", examples.len()),
+        };
+        let counts: Vec<String> = splits.iter().map(count).collect();
         let fit = &self.run.train.fit;
         tell!("data       {}", counts.join(", "));
         tell!(
@@ -524,6 +527,19 @@ impl Experiment {
         };
         Ok(trainer.fit::<B, _, _>(model, Arc::new(Source(set)), evaluate)?)
     }
+}
+
+/// The head of this run on the stack of a folder with another head.
+fn new_head(from: &Path, head: HeadConfig, other: &HeadConfig) -> Result<HeadConfig, UsageError> {
+    let from = from.display();
+    let Some(new) = on_stack_of(head.clone(), other) else {
+        return Err(UsageError(format!(
+            "model.from = {from} has the head {other:?}, on whose stack {head:?} cannot stand: one reads in both directions, \
+             the other from left to right, or it has two stacks"
+        )));
+    };
+    tell!("note: of model.from = {from} the stack is taken, with its embeddings; the head is new");
+    Ok(new)
 }
 
 fn for_trainer(evaluation: Evaluation) -> locus_train::Evaluation {

@@ -22,6 +22,7 @@ mod recipes;
 mod report;
 mod run_file;
 mod samples;
+mod take_over;
 
 use std::fmt;
 use std::num::NonZeroUsize;

@@ -148,8 +148,8 @@ impl Objective {
     pub fn needs_text(&self) -> Option<&'static str> {
         match self {
             Self::Mlm(masking) if masking.unit == MaskUnit::Word => Some("whole words are found in text"),
-            Self::Denoising(config) if config.permute_sentences > 0.0 => Some("sentences are found in text"),
-            Self::SentenceOrder {} => Some("sentences are found in text"),
+            Self::Denoising(Denoising { permute_sentences, .. }) if *permute_sentences == 0.0 => None,
+            Self::Denoising(_) | Self::SentenceOrder {} => Some("sentences are found in text"),
             _ => None,
         }
     }

@@ -5,6 +5,7 @@
 
 mod init;
 mod layers;
+mod objective;
 mod problems;
 
 use std::path::PathBuf;
@@ -14,7 +15,7 @@ use locus_data::{ReadOptions, TokenizerConfig};
 use locus_encoder::StackConfig;
 use locus_heads::{Pooling, TagDecoding};
 use locus_model::QuestionConfig;
-use locus_pipeline::Tuning;
+use locus_pipeline::{Objective, Packing, Tuning};
 use locus_train::FitConfig;
 use serde::de::{DeserializeOwned, Deserializer, Error};
 use serde::{Deserialize, Serialize};
@@ -27,7 +28,7 @@ pub(crate) use problems::{ConfigErrors, Problem};
 
 /// What a run is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Task {
     /// A tag for every word.
     #[default]
@@ -44,6 +45,16 @@ pub(crate) enum Task {
     Seq2seq,
     /// The part of a context that answers a question.
     Qa,
+    /// The tokens behind masks.
+    Mlm,
+    /// The rest of a text, after a start that is read in both directions.
+    PrefixLm,
+    /// The spans that sentinels stand for.
+    SpanCorruption,
+    /// A whole text from a damaged one.
+    Denoising,
+    /// Whether neighbouring segments are in their order.
+    SentenceOrder,
 }
 
 /// A whole run.
@@ -54,6 +65,9 @@ pub(crate) struct RunFile {
     pub(crate) task: Task,
     /// One line about it.
     pub(crate) description: String,
+    /// What is learned from text alone; the usual of the task where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) objective: Option<Objective>,
     /// Where the examples come from.
     pub(crate) data: DataSection,
     /// How text becomes tokens.
@@ -82,6 +96,14 @@ pub(crate) struct DataSection {
     /// A file or folder that is read once, at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) test: Option<PathBuf>,
+    /// A folder of `locus data pack` to train on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) corpus: Option<PathBuf>,
+    /// How documents become rows of a language model.
+    pub(crate) packing: Packing,
+    /// The language of targets: translations are scored by BLEU and chrF where it is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) target_language: Option<String>,
     /// The probability that an input token is replaced by the unknown token in training.
     pub(crate) token_dropout: f64,
     /// The label of texts that fit none of the others: it is not learned, and scores tell how such texts are found.
@@ -101,16 +123,53 @@ struct DataKeys {
     train: Option<PathBuf>,
     dev: Option<PathBuf>,
     test: Option<PathBuf>,
+    corpus: Option<PathBuf>,
+    packing: Packing,
+    target_language: Option<String>,
     token_dropout: f64,
     out_of_scope: Option<String>,
 }
 
 impl<'de> Deserialize<'de> for DataSection {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let own = ["set", "dir", "train", "dev", "test", "token_dropout", "out_of_scope"];
-        let (DataKeys { set, dir, train, dev, test, token_dropout, out_of_scope }, read) =
-            split(deserializer, &own, "`format`")?;
-        Ok(Self { set, dir, train, dev, test, token_dropout, out_of_scope, read })
+        let own = [
+            "set",
+            "dir",
+            "train",
+            "dev",
+            "test",
+            "corpus",
+            "packing",
+            "target_language",
+            "token_dropout",
+            "out_of_scope",
+        ];
+        let (keys, read) = split(deserializer, &own, "`format`")?;
+        let DataKeys {
+            set,
+            dir,
+            train,
+            dev,
+            test,
+            corpus,
+            packing,
+            target_language,
+            token_dropout,
+            out_of_scope,
+        } = keys;
+        Ok(Self {
+            set,
+            dir,
+            train,
+            dev,
+            test,
+            corpus,
+            packing,
+            target_language,
+            token_dropout,
+            out_of_scope,
+            read,
+        })
     }
 }
 
@@ -342,9 +401,15 @@ impl RunFile {
             }
         };
         let data = &self.data;
-        let n_sources = usize::from(data.set.is_some()) + usize::from(data.train.is_some());
-        let allowed = "exactly one of data.train (a file) and data.set (a name from `locus data list`)";
-        let found = if n_sources == 0 { "neither" } else { "both" };
+        let sources = [data.set.is_some(), data.train.is_some(), data.corpus.is_some()];
+        let n_sources = sources.into_iter().filter(|is_given| *is_given).count();
+        let allowed = "exactly one of data.train (a file), data.set (a name from `locus data list`) and data.corpus \
+                       (a folder of `locus data pack`)";
+        let found = match n_sources {
+            0 => "neither",
+            2 => "both",
+            _ => "all",
+        };
         unless(n_sources == 1, "data", found.to_owned(), allowed);
         let kind = data.read.kind.map(|kind| kind.to_string()).unwrap_or_default();
         unless(kind.is_empty(), "data.kind", kind, "no such key: `task` decides which examples are read");
@@ -379,7 +444,15 @@ impl RunFile {
                 let allowed = "0 where train.label_smoothing is not: the two contradict each other";
                 unless(!(focal && smooth), "train.focal_gamma", gamma.to_string(), allowed);
             }
-            Task::Regression | Task::Lm | Task::Seq2seq | Task::Qa => {
+            Task::Regression
+            | Task::Lm
+            | Task::Seq2seq
+            | Task::Qa
+            | Task::Mlm
+            | Task::PrefixLm
+            | Task::SpanCorruption
+            | Task::Denoising
+            | Task::SentenceOrder => {
                 let allowed = "none: only ner, classify and multilabel have it";
                 unless(!focal, "train.focal_gamma", gamma.to_string(), allowed);
                 unless(class_weights.is_none(), "train.class_weights", "weights".to_owned(), allowed);
@@ -397,6 +470,7 @@ impl RunFile {
         ] {
             unless(size > 0, key, size.to_string(), "at least 1");
         }
+        problems.extend(self.check_objective());
         let of_questions = self.model.questions.check().into_iter();
         problems.extend(of_questions.map(|p| Problem::new(&format!("model.{}", p.key), p.found, &p.allowed)));
         let of_tokenizer = self.tokenizer.config.check().into_iter();
@@ -420,23 +494,41 @@ impl RunFile {
     /// Keys with a value of their own that this task does not read: key, value, and the tasks that read it.
     fn keys_of_other_tasks(&self) -> Vec<(&'static str, String, &'static str)> {
         let (model, usual) = (&self.model, ModelSection::default());
-        let pools = matches!(self.task, Task::Classify | Task::Multilabel | Task::Regression);
-        let writes = matches!(self.task, Task::Lm | Task::Seq2seq);
+        let pools =
+            matches!(self.task, Task::Classify | Task::Multilabel | Task::Regression | Task::SentenceOrder);
+        let scores_tokens = matches!(
+            self.task,
+            Task::Lm | Task::Seq2seq | Task::Mlm | Task::PrefixLm | Task::SpanCorruption | Task::Denoising
+        );
         let mut keys = Vec::new();
         if self.task != Task::Ner && model.decoding != usual.decoding {
             keys.push(("model.decoding", shown(&model.decoding), "ner"));
         }
         if !pools && model.pooling != usual.pooling {
-            keys.push(("model.pooling", shown(&model.pooling), "classify, multilabel and regression"));
+            keys.push((
+                "model.pooling",
+                shown(&model.pooling),
+                "classify, multilabel, regression and sentence_order",
+            ));
         }
         if self.task != Task::Multilabel && model.thresholds != usual.thresholds {
             keys.push(("model.thresholds", shown(&model.thresholds), "multilabel"));
         }
-        if !writes && model.tied != usual.tied {
-            keys.push(("model.tied", shown(&model.tied), "lm and seq2seq"));
+        if !scores_tokens && model.tied != usual.tied {
+            keys.push((
+                "model.tied",
+                shown(&model.tied),
+                "tasks with scores of tokens, such as lm and seq2seq",
+            ));
         }
         if self.task != Task::Qa && model.questions != usual.questions {
             keys.push(("model.questions", shown(&model.questions), "qa"));
+        }
+        if self.task != Task::Lm && self.data.packing != Packing::default() {
+            keys.push(("data.packing", shown(&self.data.packing), "lm"));
+        }
+        if let Some(language) = self.data.target_language.as_ref().filter(|_| self.task != Task::Seq2seq) {
+            keys.push(("data.target_language", shown(language), "seq2seq"));
         }
         if let Some(label) = self.data.out_of_scope.as_ref().filter(|_| self.task != Task::Classify) {
             keys.push(("data.out_of_scope", shown(label), "classify"));
@@ -451,7 +543,7 @@ impl RunFile {
 
     /// The head for a number of labels.
     pub(crate) fn head(&self, n_labels: usize) -> locus_heads::HeadConfig {
-        use locus_heads::HeadConfig;
+        use locus_heads::{HeadActivation, HeadConfig, TransformConfig};
         let pooling = self.model.pooling;
         match self.task {
             Task::Ner => HeadConfig::TokenClassification {
@@ -468,8 +560,21 @@ impl RunFile {
             Task::Regression => {
                 HeadConfig::Regression { pooling, mean: 0.0, std: 1.0, layers: Default::default() }
             }
-            Task::Lm => HeadConfig::CausalLm { tied: self.model.tied, output: Default::default() },
-            Task::Seq2seq => HeadConfig::Seq2Seq { tied: self.model.tied, output: Default::default() },
+            Task::Mlm => HeadConfig::MaskedLm {
+                tied: self.model.tied,
+                bias: true,
+                // As in BERT.
+                transform: TransformConfig { activation: HeadActivation::Gelu, bias: true, norm: true },
+            },
+            Task::SentenceOrder => {
+                HeadConfig::SequenceClassification { n_labels, pooling, layers: Default::default() }
+            }
+            Task::Lm | Task::PrefixLm => {
+                HeadConfig::CausalLm { tied: self.model.tied, output: Default::default() }
+            }
+            Task::Seq2seq | Task::SpanCorruption | Task::Denoising => {
+                HeadConfig::Seq2Seq { tied: self.model.tied, output: Default::default() }
+            }
             Task::Qa => HeadConfig::QuestionAnswering { layers: Default::default() },
         }
     }
