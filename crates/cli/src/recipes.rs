@@ -27,6 +27,11 @@ pub(crate) const RECIPES: &[Recipe] = recipes![
     "multilabel",
     "regression",
     "lm",
+    "mlm",
+    "prefix-lm",
+    "span-corruption",
+    "denoising",
+    "sentence-order",
     "seq2seq",
     "reverse",
     "slots-snips",
@@ -37,7 +42,12 @@ pub(crate) const RECIPES: &[Recipe] = recipes![
     "topic-sib200-zh",
     "sentiment-polarity",
     "emotion-goemotions",
-    "lm-tinyshakespeare"
+    "lm-tinyshakespeare",
+    "lm-classic-books",
+    "lm-wikitext2",
+    "lm-chinese-poetry",
+    "mlm-classic-books",
+    "translate-tatoeba"
 ];
 
 /// The recipe of this name.

@@ -2,6 +2,8 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
 mod common;
+#[path = "contract/pretraining.rs"]
+mod pretraining;
 
 use std::io::Write as _;
 use std::process::Stdio;
@@ -437,7 +439,10 @@ fn a_run_starts_from_a_model() {
     let loss =
         |run: &str| json(&place.path(&format!("{run}/report.json")))["dev_metrics"]["loss"].as_f64().unwrap();
     assert!(loss("second") < loss("first"), "{} then {}", loss("first"), loss("second"));
+    // Another head stands on the stack of the first, if that reads in both directions too.
     let other = place.train(&[&["first-reviews", "--out", "third"], &from[..]].concat());
+    other.says(0, &["model.from", "the head is new"]);
+    let other = place.train(&[&["first-stories", "--out", "fourth"], &from[..]].concat());
     other.says(2, &["model.from", "head"]);
 }
 

@@ -1,6 +1,9 @@
 //! From examples to a folder and back: every task answers every input, whatever it looks like.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
+#[path = "pipeline/pretraining.rs"]
+mod pretraining;
+
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;

@@ -47,7 +47,7 @@ impl RunFile {
         }
         for line in self.objective.iter().flat_map(Objective::check) {
             let key = format!("objective.{}", self.objective.map_or("", |own| own.name()));
-            let (left, allowed) = line.split_once(": expected ").unwrap_or((&line, "another value"));
+            let (left, allowed) = line.split_once(": expected ").unwrap_or((line.as_str(), "another value"));
             match left.split_once(" = ") {
                 Some((name, found)) => problem(&format!("{key}.{name}"), found, allowed),
                 None => problem(&key, left, allowed),
