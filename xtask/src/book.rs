@@ -12,7 +12,7 @@ use std::process::Command;
 
 use crate::run::{built_dir, cargo, code, profile, root, target_dir};
 
-const PAGES: [&str; 14] = [
+const PAGES: [&str; 15] = [
     "README.md",
     "docs/guide.md",
     "docs/data.md",
@@ -26,6 +26,7 @@ const PAGES: [&str; 14] = [
     "docs/tasks/classification.md",
     "docs/tasks/language-models.md",
     "docs/tasks/sequence-to-sequence.md",
+    "docs/tasks/pretraining.md",
     "docs/results.md",
 ];
 
