@@ -74,4 +74,57 @@ mod with_parquet {
             None => Err(format!("expected a text in `{column}`, found nothing")),
         }
     }
+
+    #[cfg(test)]
+    mod tests {
+        use std::sync::Arc;
+
+        use ::parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+        use ::parquet::file::properties::WriterProperties;
+        use ::parquet::file::writer::SerializedFileWriter;
+        use ::parquet::schema::parser::parse_message_type;
+
+        use super::*;
+
+        /// A file with a row group for each list of texts.
+        fn write(path: &Path, groups: &[&[&str]]) {
+            let schema = "message schema { required int64 id; required binary text (STRING); }";
+            let schema = Arc::new(parse_message_type(schema).expect("schema"));
+            let properties = Arc::new(WriterProperties::builder().build());
+            let file = File::create(path).expect("create");
+            let mut writer = SerializedFileWriter::new(file, schema, properties).expect("writer");
+            for texts in groups {
+                let mut group = writer.next_row_group().expect("row group");
+                let ids: Vec<i64> = (0..texts.len() as i64).collect();
+                let mut column = group.next_column().expect("column").expect("ids");
+                column.typed::<Int64Type>().write_batch(&ids, None, None).expect("ids");
+                column.close().expect("ids");
+                let texts: Vec<ByteArray> = texts.iter().map(|&text| text.into()).collect();
+                let mut column = group.next_column().expect("column").expect("texts");
+                column.typed::<ByteArrayType>().write_batch(&texts, None, None).expect("texts");
+                column.close().expect("texts");
+                group.close().expect("row group");
+            }
+            writer.close().expect("file");
+        }
+
+        #[test]
+        fn texts_of_all_row_groups_come_from_any_row_on() {
+            let dir = tempfile::tempdir().expect("temp dir");
+            let path = dir.path().join("a.parquet");
+            write(&path, &[&["one", "two"], &["three", "four", "five"]]);
+            let texts = |skip| rows(&path, "text", skip).expect("opens").collect::<Result<Vec<_>, _>>();
+            assert_eq!(texts(0).expect("texts"), ["one", "two", "three", "four", "five"]);
+            assert_eq!(texts(3).expect("texts"), ["four", "five"]);
+            let error = rows(&path, "txt", 0).map(|_| ()).expect_err("no such column").to_string();
+            assert!(
+                error.contains("expected the column `txt`, found id, text; did you mean `text`?"),
+                "{error}"
+            );
+            let error = rows(&path, "id", 0).expect("opens").next().expect("a row").expect_err("a number");
+            assert_eq!(error, "expected a text in `id`, found 0");
+            std::fs::write(&path, "PAR1").expect("write");
+            assert!(rows(&path, "text", 0).is_err());
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Words of Chinese text, by the `jieba-rs` crate and its built-in dictionary.
 
+use std::fmt;
 use std::ops::Range;
 
 use jieba_rs::Jieba;
@@ -10,8 +11,13 @@ use crate::tokenizer::is_cjk;
 
 /// Words of Chinese as jieba cuts them, with its model for unknown words; other text as
 /// [`PlainWords`](super::words::PlainWords).
-#[derive(Debug)]
 pub struct ChineseWords(Jieba);
+
+impl fmt::Debug for ChineseWords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChineseWords").finish_non_exhaustive()
+    }
+}
 
 impl ChineseWords {
     /// Unpacks the dictionary.
@@ -62,12 +68,8 @@ impl WordSplitter for ChineseWords {
 
 impl ChineseWords {
     fn cut(&self, text: &str, run: Range<usize>, out: &mut Vec<Range<usize>>) {
-        let mut start = run.start;
-        for token in self.0.cut(&text[run], true) {
-            let end = start + token.word.len();
-            out.push(start..end);
-            start = end;
-        }
+        let tokens = self.0.cut(&text[run.clone()], true);
+        out.extend(tokens.iter().map(|token| run.start + token.byte_start..run.start + token.byte_end));
     }
 }
 

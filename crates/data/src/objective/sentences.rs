@@ -262,7 +262,12 @@ mod tests {
         assert_eq!((seen[0], seen[2]), (0, 0));
         assert!(is_binomial(seen[1], 4000, 0.5, 4.5), "{seen:?}");
         assert!(seen[3..].iter().all(|&count| is_binomial(count, 4000, 1.0 / 6.0, 4.5)), "{seen:?}");
-        assert!(next_sentence(&pairs[..3], &document_of[..3], 1, key(0)).is_err());
+        let alone = |example| next_sentence(&pairs[..3], &document_of[..3], 1, key(example));
+        assert!(
+            (0..20)
+                .all(|example| alone(example).is_ok_and(|pair| pair.label == 0) || alone(example).is_err())
+        );
+        assert!((0..20).any(|example| alone(example).is_err()));
         assert!(next_sentence(&pairs, &document_of, 6, key(0)).is_err());
     }
 }
