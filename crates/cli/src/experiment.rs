@@ -82,6 +82,8 @@ impl Experiment {
         let (mut config, tokenizer) = self.plan(train)?;
         config.out_of_scope.clone_from(&self.run.data.out_of_scope);
         config.target_language.clone_from(&self.run.data.target_language);
+        config.objective = self.run.objective.map(serde_json::to_value).transpose()?;
+        config.packing = self.run.data.packing;
         config.questions = self.question_config(train);
         // Where the model comes from a folder, so do its sizes.
         self.run.model.stack = config.stack.clone();
@@ -96,8 +98,6 @@ impl Experiment {
         if splits.contains_key(&Part::Dev) {
             codec.thresholds = Thresholds::Tuned(self.run.model.thresholds);
         }
-        codec.objective = self.run.objective;
-        codec.packing = self.run.data.packing;
         let codec = Arc::new(codec);
         let set = self.training_set(&codec, train, corpus)?;
         let model = self.model::<B>(&config, device)?;

@@ -37,6 +37,13 @@ pub struct ModelConfig {
     /// The language of a translation's targets, by which it is scored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_language: Option<String>,
+    /// What it learned from plain text, where that is not the next token: `objective` of the run file, which the pipeline
+    /// reads, so that it can be scored in the same way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objective: Option<serde_json::Value>,
+    /// How documents become rows, of a language model.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub packing: Packing,
     /// Number of tokens.
     pub vocab_size: usize,
     /// How many of them, the last, the tokenizer does not have: tables of checkpoints have rows to spare, so that their size is
@@ -49,6 +56,17 @@ pub struct ModelConfig {
     pub token_ids: TokenIds,
     /// The stack.
     pub stack: StackConfig,
+}
+
+/// How documents become rows of a language model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Packing {
+    /// One stream, cut into rows; a token sees what is ahead of it in its row, whatever the document.
+    #[default]
+    Stream,
+    /// The same rows, but a token sees its own document only, and positions begin anew with each.
+    Documents,
 }
 
 /// Ids of tokens with a part of their own.
@@ -105,6 +123,8 @@ impl ModelConfig {
             questions: QuestionConfig::default(),
             out_of_scope: None,
             target_language: None,
+            objective: None,
+            packing: Packing::default(),
             vocab_size,
             n_spare_tokens: 0,
             token_ids: TokenIds::default(),

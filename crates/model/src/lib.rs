@@ -12,7 +12,7 @@ mod question;
 mod tables;
 
 pub use atomic::{replace_dir, write_file};
-pub use config::{FORMAT_VERSION, ModelConfig, TokenIds};
+pub use config::{FORMAT_VERSION, ModelConfig, Packing, TokenIds};
 pub use convert::{Conversion, Rule, Step, convert};
 pub use error::ModelError;
 pub use folder::{CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE, load, load_config, save};

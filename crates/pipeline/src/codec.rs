@@ -89,9 +89,8 @@ impl Codec {
             questions: config.questions.clone(),
             question_sizes,
             out_of_scope: config.out_of_scope.clone(),
-            objective: matches!(config.head, HeadConfig::MaskedLm { .. })
-                .then(|| Objective::Mlm(Masking::default())),
-            packing: Packing::default(),
+            objective: objective_of(config)?,
+            packing: config.packing,
             target_language: config.target_language.clone(),
             head: config.head.clone(),
             token_ids: config.token_ids.clone(),
@@ -117,6 +116,7 @@ impl Codec {
     /// The examples that the model takes.
     pub fn kind(&self) -> Kind {
         match self.head {
+            _ if self.objective.is_some() => Kind::Text,
             HeadConfig::TokenClassification { .. } => Kind::Tagged,
             HeadConfig::SequenceClassification { .. } => Kind::Labelled,
             HeadConfig::MultiLabelClassification { .. } => Kind::MultiLabelled,
@@ -411,6 +411,16 @@ impl Codec {
     pub(crate) fn room(&self, pair: bool) -> usize {
         self.max_seq_len.saturating_sub(self.tokenizer.frame().n_tokens(pair)).max(1)
     }
+}
+
+/// What the model learned from plain text; of masked language models from elsewhere, what is usual.
+fn objective_of(config: &ModelConfig) -> Result<Option<Objective>, PipelineError> {
+    if let Some(value) = &config.objective {
+        let objective = serde_json::from_value(value.clone());
+        return objective.map(Some).map_err(|error| PipelineError::Objective(error.to_string()));
+    }
+    let is_masked = matches!(config.head, HeadConfig::MaskedLm { .. });
+    Ok(is_masked.then(|| Objective::Mlm(Masking::default())))
 }
 
 fn task_batch(host: HostBatch) -> Result<TaskBatch, PipelineError> {

@@ -74,6 +74,9 @@ pub enum PipelineError {
         /// For what.
         task: &'static str,
     },
+    /// What the model learned from plain text is nothing that is known.
+    #[error("config.json: objective: {0}; expected one that `locus train` writes")]
+    Objective(String),
     /// Words of Chinese are asked for, and the dictionary was not built in.
     #[error("this build has no Chinese dictionary: build with --features jieba, or take words = \"plain\"")]
     NoChineseWords,

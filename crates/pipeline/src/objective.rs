@@ -16,17 +16,6 @@ use crate::PipelineError;
 /// How many sentinels a tokenizer gets that is trained for span corruption: as many as T5's has.
 const N_SENTINELS: usize = 100;
 
-/// How documents become rows of a language model.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Packing {
-    /// One stream, cut into rows; a token sees what is ahead of it in its row, whatever the document.
-    #[default]
-    Stream,
-    /// The same rows, but a token sees its own document only, and positions begin anew with each.
-    Documents,
-}
-
 /// What is learned from plain text, other than the next token.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]

@@ -178,10 +178,7 @@ fn next_steps(task: Task, out: &Path, scored: Option<&Path>) -> String {
         }
         Task::Seq2seq => format!("locus generate --model {model} --prompt 'a b c' --temperature 0"),
     };
-    // What these are scored on is no file of examples.
-    let is_scored_apart =
-        matches!(task, Task::PrefixLm | Task::SpanCorruption | Task::Denoising | Task::SentenceOrder);
-    let eval = scored.filter(|_| !is_scored_apart).map_or_else(String::new, |file| {
+    let eval = scored.map_or_else(String::new, |file| {
         format!("  locus eval --model {model} --data {}\n", quoted(&file.display().to_string()))
     });
     format!(
