@@ -35,7 +35,7 @@ pub(crate) fn take_over<B: Backend>(
 ) -> TaskModel<B> {
     match (new, loaded) {
         (TaskModel::TokenClassifier(mut new), TaskModel::TokenClassifier(loaded)) => {
-            new.encoder = adopted(new.encoder, loaded.encoder);
+            new.encoder = adopted::<B, _>(new.encoder, loaded.encoder);
             new.transform = loaded.transform;
             if keeps_labels {
                 new.classifier = loaded.classifier;
@@ -44,7 +44,7 @@ pub(crate) fn take_over<B: Backend>(
             TaskModel::TokenClassifier(new)
         }
         (TaskModel::SequenceClassifier(mut new), TaskModel::SequenceClassifier(loaded)) => {
-            new.encoder = adopted(new.encoder, loaded.encoder);
+            new.encoder = adopted::<B, _>(new.encoder, loaded.encoder);
             new.transform = loaded.transform;
             if keeps_labels {
                 new.classifier = loaded.classifier;
@@ -52,14 +52,20 @@ pub(crate) fn take_over<B: Backend>(
             TaskModel::SequenceClassifier(new)
         }
         (TaskModel::QuestionAnswerer(new), TaskModel::QuestionAnswerer(loaded)) => {
-            TaskModel::QuestionAnswerer(adopted(new, loaded))
+            TaskModel::QuestionAnswerer(adopted::<B, _>(new, loaded))
         }
-        (TaskModel::MaskedLm(new), TaskModel::MaskedLm(loaded)) => TaskModel::MaskedLm(adopted(new, loaded)),
-        (TaskModel::CausalLm(new), TaskModel::CausalLm(loaded)) => TaskModel::CausalLm(adopted(new, loaded)),
-        (TaskModel::Seq2Seq(new), TaskModel::Seq2Seq(loaded)) => TaskModel::Seq2Seq(adopted(new, loaded)),
+        (TaskModel::MaskedLm(new), TaskModel::MaskedLm(loaded)) => {
+            TaskModel::MaskedLm(adopted::<B, _>(new, loaded))
+        }
+        (TaskModel::CausalLm(new), TaskModel::CausalLm(loaded)) => {
+            TaskModel::CausalLm(adopted::<B, _>(new, loaded))
+        }
+        (TaskModel::Seq2Seq(new), TaskModel::Seq2Seq(loaded)) => {
+            TaskModel::Seq2Seq(adopted::<B, _>(new, loaded))
+        }
         (mut new, loaded) => {
             if let (Some(own), Some(stack)) = (stack_mut(&mut new), into_stack(loaded)) {
-                *own = adopted(own.clone(), stack);
+                *own = adopted::<B, _>(own.clone(), stack);
             }
             new
         }
