@@ -120,6 +120,10 @@ pub(crate) struct EvalArgs {
     pub(crate) data: PathBuf,
     #[command(flatten)]
     pub(crate) read: ReadArgs,
+    /// Open texts of the search by which targets are written, for a model that writes a text from a text; 1 takes the best
+    /// token each time.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) beams: usize,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -131,9 +131,10 @@ impl Experiment {
                 |examples| evaluate(&fitted.best_model, codec, examples, self.run.train.eval_batch_size);
             examples.map(score).transpose()
         };
+        let mut codec = Arc::unwrap_or_clone(codec);
+        codec.eval_beams = self.run.train.eval_beams;
         let dev = scores(Part::Dev, &codec)?;
         // What was chosen on dev holds from here on, first of all for test.
-        let mut codec = Arc::unwrap_or_clone(codec);
         if let Some(thresholds) = dev.as_ref().and_then(|dev| dev.thresholds.clone()) {
             config.thresholds.clone_from(&thresholds);
             codec.thresholds = Thresholds::Given(thresholds);

@@ -30,6 +30,8 @@ pub struct Codec {
     pub objective: Option<Objective>,
     /// How documents become rows of a language model.
     pub packing: Packing,
+    /// How many open texts the search has by which targets are written for scores; 1 takes the best token each time.
+    pub eval_beams: usize,
     /// The language that targets are in, by which translations are scored.
     pub(crate) target_language: Option<String>,
     head: HeadConfig,
@@ -91,6 +93,7 @@ impl Codec {
             out_of_scope: config.out_of_scope.clone(),
             objective: objective_of(config)?,
             packing: config.packing,
+            eval_beams: 1,
             target_language: config.target_language.clone(),
             head: config.head.clone(),
             token_ids: config.token_ids.clone(),

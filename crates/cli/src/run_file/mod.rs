@@ -282,6 +282,8 @@ pub(crate) struct TrainSection {
     pub(crate) batch_size: usize,
     /// Items computed together in evaluation.
     pub(crate) eval_batch_size: usize,
+    /// Open texts of the search by which targets are written for the scores at the end; in training none, for speed.
+    pub(crate) eval_beams: usize,
     /// Label smoothing.
     pub(crate) label_smoothing: f64,
     /// How much less counts what is predicted well.
@@ -321,6 +323,7 @@ impl From<Precision> for Products {
 struct TrainKeys {
     batch_size: usize,
     eval_batch_size: usize,
+    eval_beams: usize,
     label_smoothing: f64,
     focal_gamma: f64,
     class_weights: Option<ClassWeights>,
@@ -332,6 +335,7 @@ impl Default for TrainKeys {
         Self {
             batch_size: 16,
             eval_batch_size: 32,
+            eval_beams: 1,
             label_smoothing: 0.0,
             focal_gamma: 0.0,
             class_weights: None,
@@ -342,9 +346,25 @@ impl Default for TrainKeys {
 
 impl TrainSection {
     fn new(own: TrainKeys, fit: FitConfig) -> Self {
-        let TrainKeys { batch_size, eval_batch_size, label_smoothing, focal_gamma, class_weights, precision } =
-            own;
-        Self { batch_size, eval_batch_size, label_smoothing, focal_gamma, class_weights, precision, fit }
+        let TrainKeys {
+            batch_size,
+            eval_batch_size,
+            eval_beams,
+            label_smoothing,
+            focal_gamma,
+            class_weights,
+            precision,
+        } = own;
+        Self {
+            batch_size,
+            eval_batch_size,
+            eval_beams,
+            label_smoothing,
+            focal_gamma,
+            class_weights,
+            precision,
+            fit,
+        }
     }
 }
 
@@ -356,8 +376,15 @@ impl Default for TrainSection {
 
 impl<'de> Deserialize<'de> for TrainSection {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let own =
-            ["batch_size", "eval_batch_size", "label_smoothing", "focal_gamma", "class_weights", "precision"];
+        let own = [
+            "batch_size",
+            "eval_batch_size",
+            "eval_beams",
+            "label_smoothing",
+            "focal_gamma",
+            "class_weights",
+            "precision",
+        ];
         let (own, fit) = split(deserializer, &own, "`epochs`")?;
         Ok(Self::new(own, fit))
     }
@@ -470,6 +497,8 @@ impl RunFile {
         ] {
             unless(size > 0, key, size.to_string(), "at least 1");
         }
+        let beams = self.train.eval_beams;
+        unless((1..=1000).contains(&beams), "train.eval_beams", beams.to_string(), "1 to 1000");
         problems.extend(self.check_objective());
         let of_questions = self.model.questions.check().into_iter();
         problems.extend(of_questions.map(|p| Problem::new(&format!("model.{}", p.key), p.found, &p.allowed)));
@@ -523,6 +552,9 @@ impl RunFile {
         }
         if self.task != Task::Qa && model.questions != usual.questions {
             keys.push(("model.questions", shown(&model.questions), "qa"));
+        }
+        if self.task != Task::Seq2seq && self.train.eval_beams != 1 {
+            keys.push(("train.eval_beams", self.train.eval_beams.to_string(), "seq2seq"));
         }
         if self.task != Task::Lm && self.data.packing != Packing::default() {
             keys.push(("data.packing", shown(&self.data.packing), "lm"));

@@ -165,4 +165,20 @@ fn translations_are_scored_by_their_language() {
     assert!(signature.contains("tok:zh"), "{signature}");
     assert!(place.read("out/report.txt").contains(signature));
     assert!(place.read("out/model/config.json").contains("\"target_language\": \"zh\""));
+    // The same scores from the folder, by the same search.
+    place.write("pairs.tsv", "a b c\tc b a\nb b\tb b\nk j\tj k\n");
+    let searched =
+        sets(&["train.max_steps=5", "data.train=pairs.tsv", "data.dev=pairs.tsv", "train.eval_beams=3"]);
+    place.write(
+        "pairs.toml",
+        "task = 'seq2seq'\n[data]\ntarget_language = 'en'\n[tokenizer]\nkind = 'word'\n",
+    );
+    place.train(&[&["pairs.toml", "--out", "searched"], &searched[..]].concat()).succeeds();
+    let eval = ["eval", "--model", "searched/model", "--data", "pairs.tsv", "--beams", "3", "--json"];
+    let evaluation: serde_json::Value = serde_json::from_str(&place.run(&eval).succeeds().stdout()).unwrap();
+    assert_eq!(evaluation["metrics"], json(&place.path("searched/report.json"))["metrics"]);
+    let zero = sets(&["data.train=pairs.tsv", "train.eval_beams=0"]);
+    place
+        .train(&[&["pairs.toml", "--out", "none"], &zero[..]].concat())
+        .says(2, &["train.eval_beams = 0", "1 to"]);
 }

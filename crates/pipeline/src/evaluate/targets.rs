@@ -4,6 +4,7 @@ use burn::tensor::backend::Backend;
 use locus_data::{Item, ItemLabels, Pair};
 use locus_embedding::position::PositionScheme;
 use locus_heads::Seq2Seq;
+use locus_heads::generate::Beams;
 use locus_metrics::bleu::{Bleu, BleuScorer, BleuTokenizer};
 use locus_metrics::chrf::{Chrf, ChrfScorer};
 
@@ -23,7 +24,12 @@ pub(super) fn texts<B: Backend, P: PositionScheme<B>>(
     let nats: f64 = losses.iter().map(|(nats, _)| nats).sum();
     let n_tokens: u64 = losses.iter().map(|(_, n_tokens)| n_tokens).sum();
     let longest = items.iter().map(|item| target_ids(item).len()).max().unwrap_or(0);
-    let options = WriteOptions { max_new_tokens: longest + 1, ..WriteOptions::default() };
+    let beams = (codec.eval_beams > 1).then(|| Beams { width: codec.eval_beams, ..Beams::default() });
+    let options = WriteOptions { max_new_tokens: longest + 1, beams, ..WriteOptions::default() };
+    let problems = options.problems();
+    if !problems.is_empty() {
+        return Err(PipelineError::Options(problems));
+    }
     let mut exact = Vec::with_capacity(pairs.len());
     let tokenizer = codec.target_language.as_deref().map(bleu_tokenizer);
     let mut bleu = BleuScorer::new(Bleu { tokenizer: tokenizer.unwrap_or_default(), ..Bleu::default() });
