@@ -5,14 +5,14 @@ use std::ops::ControlFlow;
 use burn::tensor::backend::Backend;
 use locus_embedding::position::PositionScheme;
 use locus_heads::generate::{
-    Beams, Break, GenerateOptions, Generated, Listener, Penalties, Sampling, TokenLogProb, continue_prompts,
-    translate,
+    Beams, Break, GenerateOptions, Generated, Listener, Penalties, PromptReading, Sampling, TokenLogProb,
+    continue_prompts, translate,
 };
 use locus_heads::{CausalLm, Seq2Seq};
 use serde::{Serialize, Serializer};
 
 use crate::stream::{StoppedText, StreamDecoder};
-use crate::{Codec, PipelineError};
+use crate::{Codec, Objective, PipelineError};
 
 /// How to generate. The defaults take the best token each time.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,6 +72,7 @@ impl WriteOptions {
             min_new_tokens: self.min_new_tokens,
             stop,
             pad_id,
+            reading: PromptReading::LeftToRight,
             sampling: self.sampling,
             penalties: self.penalties,
             beams: self.beams,
@@ -215,7 +216,10 @@ pub(crate) fn continue_texts<B: Backend, P: PositionScheme<B>>(
     options: &WriteOptions,
     listener: &mut dyn Listener,
 ) -> Result<Vec<Generated>, PipelineError> {
-    let options = options.for_tokens(codec.stop_ids(), codec.pad_id());
+    let mut options = options.for_tokens(codec.stop_ids(), codec.pad_id());
+    if let Some(Objective::PrefixLm(_)) = codec.objective {
+        options.reading = PromptReading::Whole;
+    }
     Ok(continue_prompts(model, prompts, &options, listener)?)
 }
 

@@ -166,7 +166,7 @@ fn translations_are_scored_by_their_language() {
     assert!(place.read("out/report.txt").contains(signature));
     assert!(place.read("out/model/config.json").contains("\"target_language\": \"zh\""));
     // The same scores from the folder, by the same search.
-    place.write("pairs.tsv", "a b c\tc b a\nb b\tb b\nk j\tj k\n");
+    place.write("pairs.tsv", "source\ttarget\na b c\tc b a\nb b\tb b\nk j\tj k\n");
     let searched =
         sets(&["train.max_steps=5", "data.train=pairs.tsv", "data.dev=pairs.tsv", "train.eval_beams=3"]);
     place.write(

@@ -16,7 +16,9 @@ use locus_embedding::{EmbeddingError, Tokens};
 
 use crate::{CausalLm, HeadError, Seq2Seq};
 use decode::{Start, decode};
-pub use options::{Beams, Break, EarlyStopping, Finish, GenerateOptions, Generated, Listener, TokenLogProb};
+pub use options::{
+    Beams, Break, EarlyStopping, Finish, GenerateOptions, Generated, Listener, PromptReading, TokenLogProb,
+};
 pub use penalties::Penalties;
 use reader::{Continuing, Reader, Translating};
 pub use sampler::Sampling;
@@ -55,7 +57,11 @@ pub fn continue_prompts<B: Backend, P: PositionScheme<B>>(
     if prompts.is_empty() {
         return Ok(Vec::new());
     }
-    let tokens = left_padded(prompts, options.pad_id)?;
+    let mut tokens = left_padded(prompts, options.pad_id)?;
+    if options.reading == PromptReading::Whole {
+        let prefix = tokens.keep.clone();
+        tokens = tokens.with_prefix(prefix)?;
+    }
     let start = Start { tokens, texts: prompts.iter().map(Vec::as_slice).collect(), given: prompts };
     run(&mut Continuing { model, cache: model.decoder.new_cache() }, start, options, listener)
 }

@@ -18,6 +18,8 @@ pub struct GenerateOptions {
     pub stop: Vec<u32>,
     /// What padding is written with.
     pub pad_id: u32,
+    /// How a language model reads prompts.
+    pub reading: PromptReading,
     /// How a token is chosen.
     pub sampling: Sampling,
     /// What repetition costs.
@@ -33,6 +35,16 @@ pub struct GenerateOptions {
     pub seed: u64,
 }
 
+/// How a language model reads prompts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PromptReading {
+    /// Each token sees those before it.
+    #[default]
+    LeftToRight,
+    /// Each token sees the whole prompt: for models that learned to go on after such a prefix.
+    Whole,
+}
+
 impl Default for GenerateOptions {
     fn default() -> Self {
         Self {
@@ -40,6 +52,7 @@ impl Default for GenerateOptions {
             min_new_tokens: 0,
             stop: Vec::new(),
             pad_id: 0,
+            reading: PromptReading::LeftToRight,
             sampling: Sampling::GREEDY,
             penalties: Penalties::NONE,
             beams: None,
