@@ -282,9 +282,7 @@ mod tests {
         assert_eq!(error, "expected the key `text`, found id, txet; did you mean `txet`?");
         let error = json_text(r#"{"text": [1, 2]}"#, "text").expect_err("no text");
         assert_eq!(error, "expected a text in `text`, found [1, 2]");
-        assert!(
-            json_text("[1]", "text").expect_err("a list").starts_with("column 1: expected a JSON object")
-        );
+        assert!(json_text("[1]", "text").expect_err("a list").contains("expected a JSON object"));
     }
 
     #[test]

@@ -10,6 +10,9 @@ use super::{ExampleKey, purpose};
 use crate::random::Draws;
 use crate::{DataError, Encoding, Item, ItemLabels, Tokenizer};
 
+/// The tokens of two segments that follow each other.
+pub type Segments = (Vec<u32>, Vec<u32>);
+
 /// Two segments and how they belong together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SegmentPair {
@@ -115,7 +118,7 @@ pub fn segment_pairs(
     document: &[Vec<u32>],
     room: usize,
     key: ExampleKey,
-) -> Result<Vec<(Vec<u32>, Vec<u32>)>, DataError> {
+) -> Result<Vec<Segments>, DataError> {
     if room < 2 {
         return Err(DataError::Argument(format!("two segments need room for two tokens, found {room}")));
     }
@@ -151,7 +154,7 @@ pub fn sentence_order(first: Vec<u32>, second: Vec<u32>, key: ExampleKey) -> Seg
 /// # Errors
 /// If the pair does not exist, or there is no other document.
 pub fn next_sentence(
-    pairs: &[(Vec<u32>, Vec<u32>)],
+    pairs: &[Segments],
     document_of: &[usize],
     pair: usize,
     key: ExampleKey,
@@ -250,7 +253,7 @@ mod tests {
 
     #[test]
     fn strangers_are_of_another_document() {
-        let pairs: Vec<(Vec<u32>, Vec<u32>)> = (0..6).map(|n| (vec![n], vec![10 + n])).collect();
+        let pairs: Vec<Segments> = (0..6).map(|n| (vec![n], vec![10 + n])).collect();
         let document_of = [0, 0, 0, 1, 1, 2];
         let mut seen = [0_usize; 6];
         for example in 0..4000 {
