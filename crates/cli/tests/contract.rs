@@ -69,6 +69,92 @@ fn classification_reports_by_class() {
     assert!(report["class_report"].as_array().unwrap().len() >= 4);
 }
 
+#[test]
+fn questions_are_answered_as_they_are_scored() {
+    const TEST: &str = include_str!("../../../datasets/first-questions/test.json");
+    let place = Place::new();
+    let windows = ["--set", "model.questions.window_tokens=31", "--set", "model.questions.doc_stride=7"];
+    place.train(&[&["first-questions", "--out", "out"][..], &windows[..]].concat()).succeeds();
+    let report = json(&place.path("out/report.json"));
+    for key in ["em", "f1", "loss"] {
+        assert!(report["metrics"][key].is_number() && report["dev_metrics"][key].is_number(), "{key}");
+    }
+    assert_eq!((&report["score_name"], &report["n_examples"]), (&"f1".into(), &30.into()));
+    assert_eq!(json(&place.path("out/model/config.json"))["questions"]["doc_stride"], 7);
+    place.write("test.json", TEST);
+    let eval = place.run(&["eval", "--model", "out/model", "--data", "test.json", "--json"]);
+    let eval: serde_json::Value = serde_json::from_str(&eval.succeeds().stdout()).unwrap();
+    assert_eq!((&eval["metrics"], &eval["interval"]), (&report["metrics"], &report["interval"]));
+
+    let document: serde_json::Value = serde_json::from_str(TEST).unwrap();
+    let paragraphs = document["data"][0]["paragraphs"].as_array().unwrap();
+    let asked: Vec<serde_json::Value> = paragraphs
+        .iter()
+        .flat_map(|p| {
+            p["qas"].as_array().unwrap().iter().map(|q| (p["context"].clone(), q["question"].clone()))
+        })
+        .map(|(context, question)| serde_json::json!({"context": context, "question": question}))
+        .collect();
+    place.write("asked.jsonl", asked.iter().map(|line| format!("{line}\n")).collect::<String>());
+    let predict = ["predict", "--model", "out/model", "--json"];
+    let lines = place.run(&[&predict[..], &["--input", "asked.jsonl"]].concat()).succeeds().stdout();
+    assert_eq!(lines.lines().count(), 30);
+    for (line, asked) in lines.lines().zip(&asked) {
+        let answer: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(answer["question"], asked["question"]);
+        let place = |key: &str| usize::try_from(answer[key].as_u64().unwrap()).unwrap();
+        let context = asked["context"].as_str().unwrap();
+        let there: String = context.chars().take(place("end")).skip(place("start")).collect();
+        assert!(!there.is_empty() && answer["answer"] == there.as_str(), "{line}");
+    }
+    let text = |key: &str| asked[0][key].as_str().unwrap();
+    let one = ["--question", text("question"), "--context", text("context")];
+    let one = place.run(&[&predict[..], &one[..]].concat()).succeeds().stdout();
+    // Alone in its batch the last digits of the score may differ.
+    let answer = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["answer"].clone();
+    assert_eq!(answer(&one), answer(lines.lines().next().unwrap()));
+    let empty = place.run(&["predict", "--model", "out/model", "--question", "Who?", "--context", ""]);
+    assert_eq!(empty.succeeds().stdout(), "- 0.00\tWho?\n");
+
+    place.write("bad.jsonl", "{\"question\": \"Who?\"}\n");
+    place
+        .run(&["predict", "--model", "out/model", "--input", "bad.jsonl"])
+        .says(1, &["bad.jsonl:1: expected a JSON object with the texts question and context"]);
+    place.run(&["predict", "--model", "out/model", "--pairs"]).says(2, &["--pairs", "question answering"]);
+    place.run(&["predict", "--model", "out/model", "--top-k", "3"]).says(2, &["no options of generation"]);
+    place.run(&["predict", "--model", "out/model", "--question", "Who?"]).says(2, &["--context"]);
+    place
+        .train(&["first-questions", "--out", "wide", "--set", "model.questions.window_tokens=200"])
+        .says(1, &["model.questions.window_tokens = 200", "max_seq_len = 128"]);
+    assert!(!place.path("wide").exists(), "nothing was started");
+}
+
+#[test]
+fn what_is_out_of_scope_is_not_learned_and_scored_apart() {
+    let place = Place::new();
+    let rows: String =
+        (0..12).map(|n| format!("red {n},warm\nblue {n},cold\nfar {n},other\n")).collect::<String>();
+    place.write("rows.csv", "text,label\n".to_owned() + &rows);
+    let files = ["data.train=rows.csv", "data.dev=rows.csv", "data.test=rows.csv", "data.out_of_scope=other"];
+    let sets: Vec<&str> = files.iter().flat_map(|set| ["--set", *set]).collect();
+    place.train(&[&["classify", "--out", "out"][..], &sets[..]].concat()).succeeds();
+    let report = json(&place.path("out/report.json"));
+    for key in ["in_scope_accuracy", "oos_auroc", "macro_f1", "loss"] {
+        assert!(report["metrics"][key].is_number() && report["dev_metrics"][key].is_number(), "{key}");
+    }
+    assert_eq!((&report["score_name"], &report["n_examples"]), (&"in_scope_accuracy".into(), &24.into()));
+    let config = json(&place.path("out/model/config.json"));
+    assert_eq!(config["labels"], serde_json::json!(["cold", "warm"]));
+    assert_eq!(config["out_of_scope"], "other");
+    let eval = place.run(&["eval", "--model", "out/model", "--data", "rows.csv", "--json"]);
+    let eval: serde_json::Value = serde_json::from_str(&eval.succeeds().stdout()).unwrap();
+    assert_eq!(eval["metrics"], report["metrics"]);
+    let sets: Vec<&str> = files[..3].iter().flat_map(|set| ["--set", *set]).collect();
+    place
+        .train(&[&["classify", "--out", "no", "--set", "data.out_of_scope=oter"][..], &sets[..]].concat())
+        .says(2, &["data.out_of_scope = 'oter'", "no example"]);
+}
+
 /// Expected calibration error by its definition: bins of a fifteenth, closed on the right.
 fn ece(answers: &[(f64, bool)]) -> f64 {
     let gap = |bin: usize| {

@@ -659,7 +659,7 @@ fn an_answer_for_every_question<B: AutodiffBackend>(device: &B::Device) {
         question("Why?", context, None),
         question("Who sleeps?", &long, Some("Mira")),
     ];
-    let examples = Examples::Qa(questions.clone());
+    let examples = Examples::Qa(questions);
     let head = HeadConfig::QuestionAnswering { layers: Default::default() };
     folder::<B>(&dir, head, TokenizerKind::WordPiece, &examples, device);
     let mut pipeline = Pipeline::<B::InnerBackend>::from_dir(&dir, device).unwrap();
@@ -756,7 +756,8 @@ fn tokens_for_every_mask<B: AutodiffBackend>(device: &B::Device) {
         assert!(mask.iter().all(|token| !token.token.is_empty() && !token.text.contains("[MASK]")));
     }
     // All tokens share the probability, as the scores at that place say.
-    let whole = &masks_of(&pipeline, usize::MAX)[n_plain].0[0];
+    let all = masks_of(&pipeline, usize::MAX);
+    let whole = &all[n_plain].0[0];
     assert_eq!(whole.len(), pipeline.config.vocab_size);
     assert!((whole.iter().map(|token| token.score).sum::<f64>() - 1.0).abs() < 1e-6);
     let tokenizer = &pipeline.codec.tokenizer;
