@@ -69,6 +69,11 @@ fn classification_reports_by_class() {
     assert!(report["class_report"].as_array().unwrap().len() >= 4);
 }
 
+/// Whether two numbers differ by less than the tolerance.
+fn is_near(a: &serde_json::Value, b: &serde_json::Value, tolerance: f64) -> bool {
+    a.as_f64().zip(b.as_f64()).is_some_and(|(a, b)| (a - b).abs() < tolerance)
+}
+
 #[test]
 fn questions_are_answered_as_they_are_scored() {
     const TEST: &str = include_str!("../../../datasets/first-questions/test.json");
@@ -84,7 +89,11 @@ fn questions_are_answered_as_they_are_scored() {
     place.write("test.json", TEST);
     let eval = place.run(&["eval", "--model", "out/model", "--data", "test.json", "--json"]);
     let eval: serde_json::Value = serde_json::from_str(&eval.succeeds().stdout()).unwrap();
-    assert_eq!((&eval["metrics"], &eval["interval"]), (&report["metrics"], &report["interval"]));
+    for key in ["em", "f1"] {
+        assert_eq!(eval["metrics"][key], report["metrics"][key], "{key}");
+    }
+    assert!(is_near(&eval["metrics"]["loss"], &report["metrics"]["loss"], 1e-5));
+    assert_eq!(eval["interval"], report["interval"]);
 
     let document: serde_json::Value = serde_json::from_str(TEST).unwrap();
     let paragraphs = document["data"][0]["paragraphs"].as_array().unwrap();
@@ -148,7 +157,11 @@ fn what_is_out_of_scope_is_not_learned_and_scored_apart() {
     assert_eq!(config["out_of_scope"], "other");
     let eval = place.run(&["eval", "--model", "out/model", "--data", "rows.csv", "--json"]);
     let eval: serde_json::Value = serde_json::from_str(&eval.succeeds().stdout()).unwrap();
-    assert_eq!(eval["metrics"], report["metrics"]);
+    assert_eq!(eval["metrics"]["in_scope_accuracy"], report["metrics"]["in_scope_accuracy"]);
+    // Confidences that are all but equal may change places in another batch.
+    for (key, tolerance) in [("loss", 1e-5), ("oos_auroc", 0.02)] {
+        assert!(is_near(&eval["metrics"][key], &report["metrics"][key], tolerance), "{key}: {eval}");
+    }
     let sets: Vec<&str> = files[..3].iter().flat_map(|set| ["--set", *set]).collect();
     place
         .train(&[&["classify", "--out", "no", "--set", "data.out_of_scope=oter"][..], &sets[..]].concat())
