@@ -100,7 +100,7 @@ fn questions_are_answered_as_they_are_scored() {
     let asked: Vec<serde_json::Value> = paragraphs
         .iter()
         .flat_map(|p| {
-            p["qas"].as_array().unwrap().iter().map(|q| (p["context"].clone(), q["question"].clone()))
+            p["qas"].as_array().unwrap().iter().map(move |q| (p["context"].clone(), q["question"].clone()))
         })
         .map(|(context, question)| serde_json::json!({"context": context, "question": question}))
         .collect();
