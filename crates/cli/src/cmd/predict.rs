@@ -260,10 +260,10 @@ mod tests {
             answer: answer.to_owned(),
             start: 3,
             end: 3 + answer.chars().count(),
-            score: 0.875,
+            score: 0.87,
         };
-        assert_eq!(shown(&answer("Mira\nTolland")), "Mira Tolland 0.88\tWho?");
-        assert_eq!(shown(&answer("")), "- 0.88\tWho?");
+        assert_eq!(shown(&answer("Mira\nTolland")), "Mira Tolland 0.87\tWho?");
+        assert_eq!(shown(&answer("")), "- 0.87\tWho?");
         let token = |token: &str, score| FilledMask {
             token: token.to_owned(),
             id: 7,
@@ -272,7 +272,7 @@ mod tests {
         };
         let masks = |masks| Prediction::Masks { text: "a [MASK]".to_owned(), cut: false, masks };
         assert_eq!(shown(&masks(Vec::new())), "a [MASK]\t-");
-        let two = masks(vec![vec![token("b", 0.75), token("c", 0.125)], vec![token("d", 1.0)]]);
+        let two = masks(vec![vec![token("b", 0.75), token("c", 0.12)], vec![token("d", 1.0)]]);
         assert_eq!(shown(&two), "a [MASK]\tb 0.75; c 0.12\td 1.00");
         assert!(two.to_json().contains(r#""masks":[[{"token":"b","id":7,"score":0.75,"text":"a b"}"#));
     }
