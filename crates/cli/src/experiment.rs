@@ -132,6 +132,12 @@ impl Experiment {
             config.thresholds.clone_from(&thresholds);
             codec.thresholds = Thresholds::Given(thresholds);
         }
+        if let Some(threshold) = dev.as_ref().and_then(|dev| dev.no_answer_threshold)
+            && self.run.model.questions.no_answer_threshold.is_none()
+        {
+            config.questions.no_answer_threshold = Some(threshold);
+            codec = codec.with_no_answer_threshold(Some(threshold));
+        }
         let test = scores(Part::Test, &codec)?;
         save(&self.out.join("model"), &config, &fitted.best_model, &codec.tokenizer.files()?)?;
         let report = Report::new(&self, n_params, &fitted, dev, test).with_init(init);
@@ -281,7 +287,8 @@ impl Experiment {
         Ok((ModelConfig::new(head, labels, tokenizer.vocab_size(), stack), tokenizer))
     }
 
-    /// How contexts are read. Where train has questions without an answer, there may be none.
+    /// How contexts are read. Where train has questions without an answer, there may be none; from which threshold on is
+    /// decided on dev in the end, unless the run file says it.
     fn question_config(&self, train: &Examples) -> QuestionConfig {
         let mut config = self.run.model.questions.clone();
         if let Examples::Qa(questions) = train

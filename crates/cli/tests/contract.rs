@@ -139,6 +139,36 @@ fn questions_are_answered_as_they_are_scored() {
 }
 
 #[test]
+fn a_question_may_have_no_answer_where_train_has_such() {
+    let place = Place::new();
+    let line = |n: usize, answers: serde_json::Value| {
+        let context = format!("Mira {n} saw Lisbon.");
+        serde_json::json!({"context": context, "question": "Who?", "answers": answers}).to_string() + "\n"
+    };
+    let answered = |n| line(n, serde_json::json!([{"text": format!("Mira {n}"), "answer_start": 0}]));
+    let rows: String = (0..8).map(|n| answered(n) + &line(n + 50, serde_json::json!([]))).collect();
+    place.write("rows.jsonl", rows);
+    let train = |out: &str, more: &[&str]| {
+        let files = ["--out", out, "--set", "data.train=rows.jsonl", "--set", "data.dev=rows.jsonl"];
+        place.train(&[&["qa"][..], &files[..], more].concat())
+    };
+    train("out", &[]).says(0, &["train has questions without an answer"]);
+    let threshold = |out: &str| json(&place.path(out).join("model/config.json"))["questions"].clone();
+    assert!(threshold("out")["no_answer_threshold"].is_number());
+    let report = json(&place.path("out/report.json"));
+    let metric = |name: &str| report["metrics"][name].as_f64().unwrap();
+    assert!(metric("best_f1") >= metric("f1").max(0.5), "{report}");
+    assert!((metric("has_answer_f1") + metric("no_answer_f1") - 2.0 * metric("f1")).abs() < 1e-9);
+    // The saved model has the threshold that dev chose.
+    let eval = place.run(&["eval", "--model", "out/model", "--data", "rows.jsonl", "--json"]);
+    let eval: serde_json::Value = serde_json::from_str(&eval.succeeds().stdout()).unwrap();
+    assert!(is_near(&eval["metrics"]["f1"], &report["metrics"]["best_f1"], 0.07), "{eval}");
+    // What the run file says holds.
+    train("given", &["--set", "model.questions.no_answer_threshold=-2.5"]).succeeds();
+    assert_eq!(threshold("given")["no_answer_threshold"], -2.5);
+}
+
+#[test]
 fn what_is_out_of_scope_is_not_learned_and_scored_apart() {
     let place = Place::new();
     let rows: String =

@@ -59,6 +59,9 @@ pub struct Evaluation {
     /// The thresholds with which those labels were given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thresholds: Option<Vec<f64>>,
+    /// Where questions may have no answer: the threshold of the difference in score that gives these the best F1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_answer_threshold: Option<f64>,
 }
 
 impl Evaluation {
@@ -75,6 +78,7 @@ impl Evaluation {
             class_report: None,
             label_report: None,
             thresholds: None,
+            no_answer_threshold: None,
         }
     }
 

@@ -717,6 +717,13 @@ fn an_answer_for_every_question<B: AutodiffBackend>(device: &B::Device) {
     let evaluation = none.evaluate(&examples).unwrap();
     assert_eq!([evaluation.metrics["f1"], evaluation.metrics["no_answer_f1"]], [0.25, 1.0]);
 
+    // The best threshold is at least as good as any other, and does what it says.
+    let best = evaluation.no_answer_threshold.unwrap();
+    let tuned = with(&|config| config.questions.no_answer_threshold = Some(best)).unwrap();
+    let tuned = tuned.evaluate(&examples).unwrap();
+    assert!((tuned.metrics["f1"] - evaluation.metrics["best_f1"]).abs() < 1e-9, "{tuned}");
+    assert!(tuned.metrics["f1"] >= 0.25);
+
     let error = with(&|config| config.questions.window_tokens = Some(13)).unwrap_err();
     assert!(matches!(error, PipelineError::Windows(_)), "{error}");
     assert!(error.to_string().contains("questions.window_tokens = 13: expected at most max_seq_len = 12"));
