@@ -125,7 +125,7 @@ impl Experiment {
                 |examples| evaluate(&fitted.best_model, codec, examples, self.run.train.eval_batch_size);
             examples.map(score).transpose()
         };
-        let dev = scores(Part::Dev, &codec)?;
+        let mut dev = scores(Part::Dev, &codec)?;
         // What was chosen on dev holds from here on, first of all for test.
         let mut codec = Arc::unwrap_or_clone(codec);
         if let Some(thresholds) = dev.as_ref().and_then(|dev| dev.thresholds.clone()) {
@@ -137,6 +137,7 @@ impl Experiment {
         {
             config.questions.no_answer_threshold = Some(threshold);
             codec = codec.with_no_answer_threshold(Some(threshold));
+            dev = scores(Part::Dev, &codec)?;
         }
         let test = scores(Part::Test, &codec)?;
         save(&self.out.join("model"), &config, &fitted.best_model, &codec.tokenizer.files()?)?;

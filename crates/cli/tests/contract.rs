@@ -157,12 +157,13 @@ fn a_question_may_have_no_answer_where_train_has_such() {
     assert!(threshold("out")["no_answer_threshold"].is_number());
     let report = json(&place.path("out/report.json"));
     let metric = |name: &str| report["metrics"][name].as_f64().unwrap();
-    assert!(metric("best_f1") >= metric("f1").max(0.5), "{report}");
+    // That nothing is answered is right for half of them.
+    assert!(metric("best_f1") >= 0.5 && (metric("best_f1") - metric("f1")).abs() < 1e-9, "{report}");
     assert!((metric("has_answer_f1") + metric("no_answer_f1") - 2.0 * metric("f1")).abs() < 1e-9);
     // The saved model has the threshold that dev chose.
     let eval = place.run(&["eval", "--model", "out/model", "--data", "rows.jsonl", "--json"]);
     let eval: serde_json::Value = serde_json::from_str(&eval.succeeds().stdout()).unwrap();
-    assert!(is_near(&eval["metrics"]["f1"], &report["metrics"]["best_f1"], 0.07), "{eval}");
+    assert!(is_near(&eval["metrics"]["f1"], &report["metrics"]["f1"], 0.07), "{eval}");
     // What the run file says holds.
     train("given", &["--set", "model.questions.no_answer_threshold=-2.5"]).succeeds();
     assert_eq!(threshold("given")["no_answer_threshold"], -2.5);
