@@ -12,7 +12,7 @@ use std::process::Command;
 
 use crate::run::{built_dir, cargo, code, profile, root, target_dir};
 
-const PAGES: [&str; 15] = [
+const PAGES: [&str; 18] = [
     "README.md",
     "docs/guide.md",
     "docs/data.md",
@@ -24,6 +24,9 @@ const PAGES: [&str; 15] = [
     "docs/checkpoints.md",
     "docs/tasks/named-entities.md",
     "docs/tasks/classification.md",
+    "docs/tasks/pairs.md",
+    "docs/tasks/questions.md",
+    "docs/tasks/fill-mask.md",
     "docs/tasks/language-models.md",
     "docs/tasks/sequence-to-sequence.md",
     "docs/tasks/pretraining.md",

@@ -133,11 +133,18 @@ impl Experiment {
         };
         let mut codec = Arc::unwrap_or_clone(codec);
         codec.eval_beams = self.run.train.eval_beams;
-        let dev = scores(Part::Dev, &codec)?;
+        let mut dev = scores(Part::Dev, &codec)?;
         // What was chosen on dev holds from here on, first of all for test.
         if let Some(thresholds) = dev.as_ref().and_then(|dev| dev.thresholds.clone()) {
             config.thresholds.clone_from(&thresholds);
             codec.thresholds = Thresholds::Given(thresholds);
+        }
+        if let Some(threshold) = dev.as_ref().and_then(|dev| dev.no_answer_threshold)
+            && self.run.model.questions.no_answer_threshold.is_none()
+        {
+            config.questions.no_answer_threshold = Some(threshold);
+            codec = codec.with_no_answer_threshold(Some(threshold));
+            dev = scores(Part::Dev, &codec)?;
         }
         let test = scores(Part::Test, &codec)?;
         save(&self.out.join("model"), &config, &fitted.best_model, &codec.tokenizer.files()?)?;
@@ -304,7 +311,8 @@ impl Experiment {
         Ok((ModelConfig::new(head, labels, tokenizer.vocab_size(), stack), tokenizer))
     }
 
-    /// How contexts are read. Where train has questions without an answer, there may be none.
+    /// How contexts are read. Where train has questions without an answer, there may be none; from which threshold on is
+    /// decided on dev in the end, unless the run file says it.
     fn question_config(&self, train: &Examples) -> QuestionConfig {
         let mut config = self.run.model.questions.clone();
         if let Examples::Qa(questions) = train

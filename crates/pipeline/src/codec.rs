@@ -101,6 +101,13 @@ impl Codec {
         })
     }
 
+    /// The same codec with another threshold from which on a question has no answer.
+    #[must_use]
+    pub fn with_no_answer_threshold(mut self, threshold: Option<f64>) -> Self {
+        self.questions.no_answer_threshold = threshold;
+        self
+    }
+
     /// What the model does, in words.
     pub fn task(&self) -> &'static str {
         match self.head {

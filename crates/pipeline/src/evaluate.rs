@@ -63,6 +63,9 @@ pub struct Evaluation {
     /// The thresholds with which those labels were given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thresholds: Option<Vec<f64>>,
+    /// Where questions may have no answer: the threshold of the difference in score that gives these the best F1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_answer_threshold: Option<f64>,
 }
 
 impl Evaluation {
@@ -80,6 +83,7 @@ impl Evaluation {
             label_report: None,
             signatures: Vec::new(),
             thresholds: None,
+            no_answer_threshold: None,
         }
     }
 

@@ -52,6 +52,16 @@ pub use write::{WriteOptions, Written, WrittenToken};
 #[doc = include_str!("../../../docs/library.md")]
 struct LibraryPage;
 
+/// The page on questions, likewise.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/tasks/questions.md")]
+struct QuestionsPage;
+
+/// The page on masks, likewise.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/tasks/fill-mask.md")]
+struct MasksPage;
+
 /// The page on generation, likewise.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/generation.md")]

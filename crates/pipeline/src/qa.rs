@@ -76,6 +76,11 @@ pub(crate) fn read<B: Backend, P: PositionScheme<B>>(
 impl Reading {
     /// The answer.
     pub(crate) fn answer(&self, context: &str, config: &QuestionConfig) -> Answer {
+        self.answer_and_margin(context, config).0
+    }
+
+    /// The answer, and by how much the score of no answer exceeds that of the best one.
+    pub(crate) fn answer_and_margin(&self, context: &str, config: &QuestionConfig) -> (Answer, f64) {
         let best = best::best(&self.windows, config);
         let bytes = best.bytes.unwrap_or(0..0);
         // A token may begin with the blank ahead of a word.
@@ -83,7 +88,8 @@ impl Reading {
         let text = found.trim();
         let start = context[..bytes.start].chars().count()
             + (found.chars().count() - found.trim_start().chars().count());
-        Answer { text: text.to_owned(), start, end: start + text.chars().count(), score: best.probability }
+        let end = start + text.chars().count();
+        (Answer { text: text.to_owned(), start, end, score: best.probability }, best.margin)
     }
 
     /// The loss of each window in nats: the mean of those of start and end, over the tokens of the window.

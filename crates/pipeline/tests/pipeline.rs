@@ -662,7 +662,7 @@ fn an_answer_for_every_question<B: AutodiffBackend>(device: &B::Device) {
         question("Why?", context, None),
         question("Who sleeps?", &long, Some("Mira")),
     ];
-    let examples = Examples::Qa(questions.clone());
+    let examples = Examples::Qa(questions);
     let head = HeadConfig::QuestionAnswering { layers: Default::default() };
     folder::<B>(&dir, head, TokenizerKind::WordPiece, &examples, device);
     let mut pipeline = Pipeline::<B::InnerBackend>::from_dir(&dir, device).unwrap();
@@ -720,6 +720,13 @@ fn an_answer_for_every_question<B: AutodiffBackend>(device: &B::Device) {
     let evaluation = none.evaluate(&examples).unwrap();
     assert_eq!([evaluation.metrics["f1"], evaluation.metrics["no_answer_f1"]], [0.25, 1.0]);
 
+    // The best threshold is at least as good as any other, and does what it says.
+    let best = evaluation.no_answer_threshold.unwrap();
+    let tuned = with(&|config| config.questions.no_answer_threshold = Some(best)).unwrap();
+    let tuned = tuned.evaluate(&examples).unwrap();
+    assert!((tuned.metrics["f1"] - evaluation.metrics["best_f1"]).abs() < 1e-9, "{tuned}");
+    assert!(tuned.metrics["f1"] >= 0.25);
+
     let error = with(&|config| config.questions.window_tokens = Some(13)).unwrap_err();
     assert!(matches!(error, PipelineError::Windows(_)), "{error}");
     assert!(error.to_string().contains("questions.window_tokens = 13: expected at most max_seq_len = 12"));
@@ -759,7 +766,8 @@ fn tokens_for_every_mask<B: AutodiffBackend>(device: &B::Device) {
         assert!(mask.iter().all(|token| !token.token.is_empty() && !token.text.contains("[MASK]")));
     }
     // All tokens share the probability, as the scores at that place say.
-    let whole = &masks_of(&pipeline, usize::MAX)[n_plain].0[0];
+    let all = masks_of(&pipeline, usize::MAX);
+    let whole = &all[n_plain].0[0];
     assert_eq!(whole.len(), pipeline.config.vocab_size);
     assert!((whole.iter().map(|token| token.score).sum::<f64>() - 1.0).abs() < 1e-6);
     let tokenizer = &pipeline.codec.tokenizer;

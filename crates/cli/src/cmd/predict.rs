@@ -254,6 +254,30 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_is_one_line() {
+        let answer = |answer: &str| Prediction::Answer {
+            question: "Who?".to_owned(),
+            answer: answer.to_owned(),
+            start: 3,
+            end: 3 + answer.chars().count(),
+            score: 0.87,
+        };
+        assert_eq!(shown(&answer("Mira\nTolland")), "Mira Tolland 0.87\tWho?");
+        assert_eq!(shown(&answer("")), "- 0.87\tWho?");
+        let token = |token: &str, score| FilledMask {
+            token: token.to_owned(),
+            id: 7,
+            score,
+            text: format!("a {token}"),
+        };
+        let masks = |masks| Prediction::Masks { text: "a [MASK]".to_owned(), cut: false, masks };
+        assert_eq!(shown(&masks(Vec::new())), "a [MASK]\t-");
+        let two = masks(vec![vec![token("b", 0.75), token("c", 0.12)], vec![token("d", 1.0)]]);
+        assert_eq!(shown(&two), "a [MASK]\tb 0.75; c 0.12\td 1.00");
+        assert!(two.to_json().contains(r#""masks":[[{"token":"b","id":7,"score":0.75,"text":"a b"}"#));
+    }
+
+    #[test]
     fn every_line_is_read_once_and_in_order() {
         let many: Vec<String> =
             (0..3 * LINES + 7).map(|n| if n % 5 == 0 { String::new() } else { n.to_string() }).collect();

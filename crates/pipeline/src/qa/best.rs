@@ -17,6 +17,8 @@ pub(super) struct Best {
     pub(super) bytes: Option<Range<usize>>,
     /// Its share of the probability of all candidates.
     pub(super) probability: f64,
+    /// By how much the score of no answer exceeds that of the best part.
+    pub(super) margin: f64,
 }
 
 /// A part of the context with its score.
@@ -40,7 +42,7 @@ pub(super) fn best(windows: &[(QuestionWindow, [Vec<f32>; 2])], config: &Questio
             }
         }
     }
-    candidates.choose(config.no_answer_threshold.map(|threshold| (no_answer, threshold)))
+    candidates.choose(no_answer, config.no_answer_threshold)
 }
 
 /// The best candidates, the best first.
@@ -67,28 +69,30 @@ impl Candidates {
         self.list.truncate(self.n_best);
     }
 
-    /// The best one; with a score of no answer and a threshold perhaps none.
-    fn choose(mut self, no_answer: Option<(f64, f64)>) -> Best {
+    /// The best one; with a threshold perhaps none.
+    fn choose(mut self, no_answer: f64, threshold: Option<f64>) -> Best {
         let mut scores: Vec<f64> = self.list.iter().map(|candidate| candidate.score).collect();
-        if let Some((score, _)) = no_answer {
+        if threshold.is_some() {
             // It is one of the `n_best`.
-            if scores.len() == self.n_best && scores.last().is_some_and(|&worst| score > worst) {
+            if scores.len() == self.n_best && scores.last().is_some_and(|&worst| no_answer > worst) {
                 scores.pop();
             }
-            scores.push(score);
+            scores.push(no_answer);
         }
         let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let total: f64 = scores.iter().map(|score| (score - max).exp()).sum();
         let probability = |score: f64| (score - max).exp() / total;
         if self.list.is_empty() {
-            return Best { bytes: None, probability: if no_answer.is_some() { 1.0 } else { 0.0 } };
+            let probability = if threshold.is_some() { 1.0 } else { 0.0 };
+            return Best { bytes: None, probability, margin: f64::INFINITY };
         }
         let first = self.list.swap_remove(0);
-        match no_answer {
-            Some((score, threshold)) if score - first.score > threshold => {
-                Best { bytes: None, probability: probability(score) }
+        let margin = no_answer - first.score;
+        match threshold {
+            Some(threshold) if margin > threshold => {
+                Best { bytes: None, probability: probability(no_answer), margin }
             }
-            _ => Best { probability: probability(first.score), bytes: Some(first.bytes) },
+            _ => Best { probability: probability(first.score), bytes: Some(first.bytes), margin },
         }
     }
 }

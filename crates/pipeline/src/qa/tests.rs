@@ -151,6 +151,14 @@ fn the_best_part_of_all_windows_is_the_answer() {
             let there: String = case.context.chars().take(answer.end).skip(answer.start).collect();
             assert_eq!(there, answer.text);
         }
+        // A threshold decides at the margin that is told.
+        let usual = QuestionConfig::default();
+        let (answer, margin) = reading.answer_and_margin(&case.context, &usual);
+        for (threshold, is_none) in [(margin - 1e-6, true), (margin + 1e-6, false)] {
+            let config = QuestionConfig { no_answer_threshold: Some(threshold), ..usual.clone() };
+            let decided = reading.answer(&case.context, &config);
+            assert_eq!(decided.text, if is_none { "" } else { answer.text.as_str() });
+        }
         // The loss by its definition.
         let answer = example(&case).answers.first().and_then(|answer| bytes_of(&case.context, answer));
         for (loss, row) in reading.losses(answer.as_ref()).zip(&case.windows) {
