@@ -30,9 +30,10 @@ const PAGES: [&str; 14] = [
 ];
 
 /// What the commands run: verbs of `locus`.
-const VERBS: [&str; 12] = [
+const VERBS: [&str; 13] = [
     "train",
     "eval",
+    "compare",
     "predict",
     "generate",
     "forward",
