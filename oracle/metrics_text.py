@@ -189,8 +189,8 @@ def rouge_case(rng, stem, n=19):
     text = lambda: "\n".join(sentence(rng, rng.randint(0, 11)) for _ in range(rng.randint(1, 4)))
     rows = []
     for _ in range(n):
-        references = [text() for _ in range(rng.randint(1, 2))]
-        guess = changed(rng, references[0], WORDS)
+        references = [text() + "\nwalking city" for _ in range(rng.randint(1, 2))]
+        guess = changed(rng, references[0], WORDS) + "\nwalked cities"
         found = scorer.score_multi(references, guess)
         scores = {kind: [found[kind].precision, found[kind].recall, found[kind].fmeasure] for kind in kinds}
         rows.append({"references": references, "predicted": guess, "scores": scores})

@@ -81,7 +81,8 @@ fn answers_equal_squad() {
         close("best f1", best.f1, number(&want["best_f1"])).unwrap();
         close("best f1 threshold", best.f1_threshold, number(&want["best_f1_thresh"])).unwrap();
         let reached = scorer.report_at(&numbers, best.f1_threshold).unwrap().f1;
-        close("what the threshold gives", reached, best.f1).unwrap();
+        // The search takes any answer to a question without one for wrong, even one without words.
+        assert!(reached >= best.f1 - 1e-12, "{reached} is less than {}", best.f1);
     }
 }
 
@@ -247,8 +248,8 @@ fn rates_of_detection_equal_sklearn() {
     }
 }
 
-/// Other draws than SciPy's. Of 10,000 and 20,000 trials a p-value of 0.5 wanders by 0.006 (one standard deviation), of 0.01
-/// by 0.0012.
+/// Other draws than SciPy's, 20,000 of both: four standard deviations are allowed. SciPy doubles the smaller tail, which
+/// wanders as twice half the p-value.
 #[test]
 fn paired_tests_equal_scipy() {
     for case in cases(include_str!("significance.json")) {
@@ -256,14 +257,16 @@ fn paired_tests_equal_scipy() {
         let systems: Vec<Vec<Vec<f64>>> = read(&case["systems"]);
         let samples = |at: usize| Samples::new(formula, systems[at].clone());
         let mut test = PairedTest::default();
-        test.bootstrap.n_resamples = 20_000;
+        (test.bootstrap.n_resamples, test.n_permutations) = (20_000, 20_000);
         let got = test.compare(&samples(0), &samples(1)).unwrap();
         close("difference", got.difference, number(&case["difference"])).unwrap();
-        for (name, p) in [("p_randomisation", got.p_randomisation), ("p_bootstrap", got.p_bootstrap)] {
+        for (name, p, tails) in
+            [("p_randomisation", got.p_randomisation, 2.0), ("p_bootstrap", got.p_bootstrap, 1.0)]
+        {
             let want = number(&case[name]);
-            let deviation = (want * (1.0 - want) * (1.0 / 10_000.0 + 1.0 / 20_000.0)).sqrt();
-            // SciPy doubles the smaller tail, which weighs ties twice where the difference is next to none.
-            assert!((p - want).abs() <= 4.0 * deviation + 2e-4, "{}: {name} {p}, not {want}", case["name"]);
+            let variance = want * (1.0 - want) + want * (tails - want);
+            let tolerance = 4.0 * (variance / 20_000.0).sqrt();
+            assert!((p - want).abs() <= tolerance, "{}: {name} {p}, not {want}", case["name"]);
         }
         let [low, high]: [f64; 2] = read(&case["interval"]);
         let near = |got: f64, want: f64| (got - want).abs() <= 0.04 * (high - low);
