@@ -204,7 +204,7 @@ fn rouge_equals_rouge_score() {
             rows.iter().map(|row| number(&row["scores"]["rougeLsum"][2])).sum::<f64>() / rows.len() as f64;
         close("mean", scorer.report().rouge_lsum.f1, mean).unwrap();
         close("samples", scorer.samples(|scores| scores.rouge_lsum).score(), mean).unwrap();
-        assert!(close("another score", scorer.report().rouge_l.f1, mean).is_err());
+        assert!(close("another score", scorer.report().rouge2.f1, mean).is_err());
     }
 }
 
@@ -224,11 +224,13 @@ fn retrieval_equals_trec_eval() {
             close("samples", mean, scorer.report()["ndcg@3"]).unwrap();
             scorer.report()
         };
+        // Of ten ranked documents the last is seldom relevant.
+        let reaches_all = |name: &str| ["recall@10", "precision@10", "hit_rate@10"].contains(&name);
         let (got, one_later, want) = (report(0), report(1), case["scores"].as_object().unwrap());
         assert_eq!(got.len(), want.len());
         for (name, want) in want {
             close(name, got[name], number(want)).unwrap();
-            assert!(close(name, one_later[name], number(want)).is_err() || name == "recall@10", "{name}");
+            assert!(close(name, one_later[name], number(want)).is_err() || reaches_all(name), "{name}");
         }
     }
 }
