@@ -34,9 +34,10 @@ const PAGES: [&str; 18] = [
 ];
 
 /// What the commands run: verbs of `locus`.
-const VERBS: [&str; 12] = [
+const VERBS: [&str; 13] = [
     "train",
     "eval",
+    "compare",
     "predict",
     "generate",
     "forward",

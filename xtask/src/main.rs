@@ -49,8 +49,8 @@ fn main() -> ExitCode {
     };
     let result = match verb.as_str() {
         "positions" if args.len() == 1 => chores::positions(),
-        "train" | "eval" | "predict" | "generate" | "recipes" | "config" | "data" | "positions" | "model"
-        | "hub" | "forward" | "doctor" => run::become_locus(&args),
+        "train" | "eval" | "compare" | "predict" | "generate" | "recipes" | "config" | "data"
+        | "positions" | "model" | "hub" | "forward" | "doctor" => run::become_locus(&args),
         "bench" => chores::bench(&args[1..]),
         "book" => book::check(),
         "test" => chores::test(&args[1..]),

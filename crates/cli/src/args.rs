@@ -22,6 +22,8 @@ pub(crate) enum Command {
     Train(TrainArgs),
     /// Score a model on a file.
     Eval(EvalArgs),
+    /// Compare the scores of two runs on the same examples.
+    Compare(CompareArgs),
     /// Answer for each line of a text: entities, a label, tokens for a mask, generated text; or a question about a context.
     Predict(PredictArgs),
     /// Continue a prompt, or write the target of a source.
@@ -129,6 +131,17 @@ pub(crate) struct EvalArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) inference: InferenceArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CompareArgs {
+    /// The run folder of A.
+    pub(crate) run_a: PathBuf,
+    /// The run folder of B, whose score is taken from that of A.
+    pub(crate) run_b: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -67,6 +67,7 @@ fn main() -> ExitCode {
     let result = set_threads(args.threads).and_then(|()| match args.command {
         Command::Train(args) => cmd::train::run(&args),
         Command::Eval(args) => cmd::eval::run(&args),
+        Command::Compare(args) => cmd::compare::run(&args),
         Command::Predict(args) => cmd::predict::run(&args),
         Command::Generate(args) => cmd::generate::run(&args),
         Command::Recipes(args) => cmd::recipes::run(&args),

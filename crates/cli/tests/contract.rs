@@ -63,9 +63,23 @@ fn the_run_folder_holds_what_the_book_says() {
 }
 
 #[test]
-fn classification_reports_by_class() {
+fn classification_reports_by_class_and_runs_compare() {
     let place = Place::new();
     place.train(&["first-reviews", "--out", "out"]).succeeds();
+    place.train(&["first-reviews", "--out", "other", "--seed", "11"]).succeeds();
+    let compared = place.run(&["compare", "out", "other", "--json"]).succeeds().stdout();
+    let compared: serde_json::Value = serde_json::from_str(&compared).unwrap();
+    let score = |run: &str| json(&place.path(run).join("report.json"))["score"].as_f64().unwrap();
+    assert!((compared["score_a"].as_f64().unwrap() - score("out")).abs() < 1e-12);
+    let difference = compared["difference"].as_f64().unwrap();
+    assert!((difference - (score("out") - score("other"))).abs() < 1e-12);
+    assert!(compared["interval"][0].as_f64() <= Some(difference));
+    assert_eq!((&compared["part"], &compared["data_set"]), (&"test".into(), &"first-reviews".into()));
+    let itself = place.run(&["compare", "out", "out"]).succeeds().stdout();
+    assert!(itself.contains("p = 1.0000 by paired randomisation"), "{itself}");
+    place.run(&["compare", "out", "nowhere"]).says(1, &["nowhere/report.json", "locus train"]);
+    place.train(&["first-news", "--out", "ner"]).succeeds();
+    place.run(&["compare", "out", "ner"]).says(2, &["entity_f1 in B", "data set: first-reviews in A"]);
     let report = json(&place.path("out/report.json"));
     assert!(report["metrics"]["accuracy"].is_number() && report["metrics"]["macro_f1"].is_number());
     assert!(report["class_report"].as_array().unwrap().len() >= 4);

@@ -62,7 +62,7 @@ impl Chrf {
 ///
 /// let mut scorer = ChrfScorer::new(Chrf { word_order: 2, ..Chrf::default() });
 /// scorer.add("the cat sat", &["the cats sit"])?;
-/// assert_eq!(format!("{:.2}", scorer.score()), "39.48");
+/// assert_eq!(format!("{:.2}", scorer.score()), "49.95");
 /// assert!(scorer.signature().starts_with("nrefs:1|case:mixed|eff:yes|nc:6|nw:2|space:no|impl:locus"));
 /// # Ok::<(), locus_metrics::MetricsError>(())
 /// ```

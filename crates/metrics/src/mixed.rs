@@ -100,3 +100,32 @@ fn with_opening_apostrophes_apart(text: &str) -> String {
     }
     out
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod tests {
+    use super::*;
+
+    /// CMRC's segments over NLTK's words (`oracle/metrics_text.py`).
+    const GOLDEN: &str = include_str!("../tests/golden/cmrc.json");
+
+    #[test]
+    fn segments_equal_cmrc() {
+        let golden: serde_json::Value = serde_json::from_str(GOLDEN).unwrap();
+        let case = &golden["cases"][0];
+        let texts: Vec<Vec<String>> = serde_json::from_value(case["gold"].clone()).unwrap();
+        let want: Vec<Vec<String>> = serde_json::from_value(case["segments"].clone()).unwrap();
+        assert!(texts.len() > 50);
+        for (texts, want) in texts.iter().zip(want) {
+            assert_eq!(segments(&texts[0]), want, "{}", texts[0]);
+        }
+    }
+
+    #[test]
+    fn words_of_the_treebank() {
+        let cut = |text: &str| segments(text).join("|");
+        assert_eq!(cut("He said \"it's 3.5%, (ok).\""), "he|said|``|it|'s|3.5|%|,|(|ok|)|.|''");
+        assert_eq!(cut("'Tis cannot 'so' they'll"), "'|tis|can|not|'|so|'|they|'ll");
+        assert_eq!(cut("在iPhone 4s上"), "在|iphone|4s|上");
+    }
+}

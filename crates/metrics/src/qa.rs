@@ -107,8 +107,9 @@ impl QaScorer {
     }
 
     /// The thresholds of `no_answer`, a number per answer that is higher the less there seems to be an answer, that give
-    /// the best exact match and the best F1. Of equal numbers the program takes the first ones alone too; a test set's
-    /// own threshold is a bound, not a score: choose it on dev.
+    /// the best exact match and the best F1, as SQuAD's program searches them: it may part equal numbers, and takes an
+    /// answer without words to a question without one for wrong. A test set's own threshold is a bound, not a score: choose
+    /// it on dev.
     ///
     /// ```
     /// use locus_metrics::qa::{QaScorer, QaStyle};

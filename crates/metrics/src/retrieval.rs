@@ -35,7 +35,7 @@ use crate::{
 /// // Gains of the documents ranked, and of all that are relevant.
 /// scorer.add(&[3.0, 0.0, 1.0], &[3.0, 2.0, 1.0])?;
 /// let scores = scorer.report();
-/// assert_eq!((scores["hit_rate@1"], scores["mrr@3"], scores["map"]), (0.5, 0.75, (0.5 + 5.0 / 9.0) / 2.0));
+/// assert_eq!((scores["hit_rate@1"], scores["mrr@3"], scores["recall@3"]), (0.5, 0.75, (1.0 + 2.0 / 3.0) / 2.0));
 /// # Ok::<(), locus_metrics::MetricsError>(())
 /// ```
 #[derive(Debug, Clone)]

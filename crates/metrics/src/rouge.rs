@@ -261,6 +261,17 @@ mod tests {
     }
 
     #[test]
+    fn lines_in_another_order_are_the_same_to_lsum_alone() {
+        let scores = Rouge::default().score("a b\nc d", "c d\na b");
+        assert_eq!((scores.rouge_l.f1, scores.rouge_lsum.f1), (0.5, 1.0));
+        assert_eq!(
+            Rouge::default().score("a b", "a b\na b").rouge_lsum.precision,
+            0.5,
+            "no word counts twice"
+        );
+    }
+
+    #[test]
     fn swapping_the_sides_swaps_precision_and_recall() {
         let (a, b) = ("the cat sat on the mat", "on a mat the cat");
         let (there, back) = (Rouge::default().score(a, b), Rouge::default().score(b, a));

@@ -197,3 +197,25 @@ fn undoubled_l(word: String) -> String {
     let letters = usize::from(word.ends_with("ll") && measure(&word[..word.len() - 1]) > 1);
     shorter(word, letters)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod tests {
+    use super::*;
+
+    /// NLTK's stems (`oracle/metrics_text.py`).
+    const GOLDEN: &str = include_str!("../tests/golden/stems.json");
+
+    #[test]
+    fn stems_equal_nltk() {
+        let golden: serde_json::Value = serde_json::from_str(GOLDEN).unwrap();
+        let strings =
+            |name: &str| -> Vec<String> { serde_json::from_value(golden["cases"][0][name].clone()).unwrap() };
+        let (words, stems) = (strings("words"), strings("stems"));
+        assert!(words.len() > 1000 && words.len() == stems.len());
+        let wrong: Vec<_> = words.iter().zip(&stems).filter(|(word, want)| stem(word) != **want).collect();
+        assert!(wrong.is_empty(), "{} words, the first {:?}", wrong.len(), wrong.first());
+        let unchanged = words.iter().zip(&stems).filter(|(word, stem)| word == stem).count();
+        assert!(unchanged < words.len() / 2, "most words must lose something");
+    }
+}

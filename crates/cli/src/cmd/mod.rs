@@ -1,5 +1,6 @@
 //! The verbs.
 
+pub(crate) mod compare;
 pub(crate) mod config;
 pub(crate) mod data;
 pub(crate) mod doctor;
