@@ -14,7 +14,7 @@ use locus_model::{ModelConfig, TokenIds};
 use serde_json::{Map, Value};
 
 use crate::config::{CONFIG_FILE, Checkpoint, HeadKind, Request};
-use crate::families::{Family, family};
+use crate::families::{Family, ZEROS_IF_MISSING, family};
 use crate::keys::{Link, Links, stack_of};
 use crate::permute::Parts;
 use crate::{HubError, Weights};
@@ -68,7 +68,6 @@ pub fn load_with<B: Backend>(
 /// # Errors
 /// As [`Checkpoint::read`].
 pub fn read_config(dir: &Path, request: Option<&Request>) -> Result<Checkpoint, HubError> {
-    check_n_labels(dir)?;
     let mut checkpoint = Checkpoint::read(dir, request)?;
     checkpoint.config.token_ids = token_ids(&checkpoint.json, checkpoint.config.vocab_size);
     if let (HeadConfig::Regression { mean, std, .. }, false) =
@@ -77,22 +76,6 @@ pub fn read_config(dir: &Path, request: Option<&Request>) -> Result<Checkpoint, 
         (*mean, *std) = (0.0, 1.0);
     }
     Ok(checkpoint)
-}
-
-/// A number of labels far above any is an error before a name is made for each. What else is wrong is found later.
-fn check_n_labels(dir: &Path) -> Result<(), HubError> {
-    const LARGEST: u64 = 1 << 20;
-    let path = dir.join(CONFIG_FILE);
-    let json = std::fs::read_to_string(&path).ok();
-    let json = json.and_then(|text| serde_json::from_str::<Value>(&text).ok()).unwrap_or_default();
-    let n_labels = json["num_labels"].as_u64().unwrap_or(0);
-    if n_labels <= LARGEST {
-        return Ok(());
-    }
-    Err(HubError::Config {
-        path,
-        problems: vec![format!("num_labels = {n_labels}: expected at most {LARGEST}")],
-    })
 }
 
 /// The ids of tokens that a configuration names. Where several end a text, the first.
@@ -170,6 +153,7 @@ fn n_numbers(stack: &StackConfig) -> f64 {
     let of_positions = |scheme: &PositionConfig| match scheme {
         PositionConfig::Learned(_) => stack.max_seq_len as f64 * width,
         PositionConfig::Deberta(config) => 2.0 * config.span as f64 * d_model,
+        PositionConfig::Shaw(config) => (2.0 * config.max_distance as f64 + 1.0) * stack.d_head() as f64,
         PositionConfig::T5(config) => config.n_buckets as f64 * stack.n_heads as f64,
         _ => 0.0,
     };
@@ -205,9 +189,11 @@ pub(crate) fn links(
     ours: &BTreeMap<String, Vec<usize>>,
 ) -> Links {
     let kind = HeadKind::of(&checkpoint.config.head);
+    // A head that only became one of ours has its own names.
+    let named = if checkpoint.other_head { kind } else { checkpoint.saved_head };
     let stack = &checkpoint.config.stack;
     let n_layers = stack.n_layers.max(stack.of_decoder().n_layers);
-    Links::new(family, kind, prefix, ours, n_layers)
+    Links::new(family, [kind, named], prefix, ours, n_layers)
 }
 
 /// Which tensor each parameter is read from.
@@ -229,8 +215,8 @@ impl Plan {
     ) -> Result<Self, Vec<String>> {
         let Some(family) = family_of(checkpoint) else { return Err(vec!["an unknown family".to_owned()]) };
         // A stack that was saved alone has no prefix, whatever head it gets; some files of stacks alone have it.
-        let has_prefix = weights.names().any(|name| name.starts_with(family.prefix));
-        let prefix = if has_prefix { family.prefix } else { "" };
+        let is_there = |prefix: &&str| weights.names().any(|name| name.starts_with(*prefix));
+        let prefix = family.prefixes().find(is_there).unwrap_or_default();
         let all = links(family, checkpoint, prefix, &ours);
         let links = &all.links;
         let head = format!("{}.", stack_of(HeadKind::of(&checkpoint.config.head)));
@@ -278,6 +264,10 @@ impl Plan {
                 continue;
             }
             let theirs = links.iter().find(|link| link.ours.contains(name)).map(|link| link.theirs.as_str());
+            // A new model's are zeros.
+            if theirs.is_some_and(|theirs| ZEROS_IF_MISSING.contains(&theirs)) {
+                continue;
+            }
             problems.push(format!("{} is missing", theirs.unwrap_or(name)));
         }
         plan.dropped.sort();

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use crate::HubError;
 use crate::config::{Body, CONFIG_FILE, Checkpoint, HeadKind, Layers, Problem};
-use crate::families::{FAMILIES, Family};
+use crate::families::{FAMILIES, Family, unread};
 use crate::load::{links, parts};
 
 /// What a model was written as.
@@ -217,7 +217,7 @@ fn tensors<B: Backend>(
     let mut values = values.1;
     scale_numbers(&config.head, &mut values);
     let shapes = values.iter().map(|(name, (shape, _))| (name.clone(), shape.clone())).collect();
-    let prefix = if HeadKind::of(&checkpoint.config.head) == HeadKind::Bare { "" } else { family.prefix };
+    let prefix = family.prefix_of(HeadKind::of(&checkpoint.config.head));
     let mut written = Tensors::new();
     let mut done = std::collections::BTreeSet::new();
     for link in links(family, checkpoint, prefix, &shapes).links {
@@ -230,6 +230,10 @@ fn tensors<B: Backend>(
         written.insert(link.theirs, (shape, whole));
         done.insert(link.ours);
     }
+    written.extend(unread(family, config, prefix).map(|(name, shape)| {
+        let zeros = vec![0.0; shape.iter().product()];
+        (name, (shape, zeros))
+    }));
     written
 }
 

@@ -27,6 +27,7 @@ pub(crate) const GEMMA: Family = Family {
     name: "Gemma",
     model_type: "gemma",
     prefix: "model.",
+    other_prefixes: &[],
     architectures: &[
         (Bare, "GemmaModel"),
         (CausalLm, "GemmaForCausalLM"),

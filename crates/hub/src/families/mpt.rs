@@ -16,6 +16,7 @@ pub(crate) const MPT: Family = Family {
     name: "MPT",
     model_type: "mpt",
     prefix: "transformer.",
+    other_prefixes: &[],
     architectures: &[
         (Bare, "MptModel"),
         (CausalLm, "MptForCausalLM"),
