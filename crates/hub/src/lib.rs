@@ -11,12 +11,14 @@
 mod config;
 mod error;
 mod families;
+mod generation;
 mod inspect;
 mod keys;
 mod load;
 mod permute;
 mod rope;
 mod save;
+mod tensors;
 mod weights;
 
 pub use config::{Checkpoint, HeadKind, Request};
