@@ -2,7 +2,7 @@
 
 Run from the repository root: python oracle/checkpoints.py [part of a file's name ...]
 Writes crates/hub/tests/golden/<family>-<variant>-<head>.json, without the variant where the configuration is the plain one,
-and hash.json. Deterministic: no seed, no clock. Every number drawn is a hash of its name and place (`unit`), so that the
+hash.json, and the list of classes in crates/hub/tests/parity/classes.txt. Deterministic: no seed, no clock. Every number drawn is a hash of its name and place (`unit`), so that the
 files hold no weights and the tests draw the same.
 
 The models are those of transformers, eager attention, in float64: also where they ask for float32 (norms, softmaxes and
@@ -20,6 +20,7 @@ import re
 import sys
 import tempfile
 import warnings
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
@@ -31,6 +32,7 @@ import transformers
 from safetensors import safe_open
 from torch.overrides import TorchFunctionMode
 from transformers import AutoConfig
+from transformers.models.auto.configuration_auto import model_type_to_module_name
 
 from checkpoint_cases import CASES, CAUSAL
 
@@ -39,6 +41,7 @@ torch.set_default_dtype(torch.float64)
 warnings.filterwarnings("ignore")
 transformers.logging.set_verbosity_error()
 OUT = Path("crates/hub/tests/golden")
+CLASSES = Path("crates/hub/tests/parity/classes.txt")
 SCRIPTS = [Path(__file__), Path(__file__).with_name("checkpoint_cases.py")]
 META = {
     "script_sha256": hashlib.sha256(b"".join(path.read_bytes() for path in SCRIPTS)).hexdigest(),
@@ -264,9 +267,21 @@ def write_hash():
     write("hash.json", {"oracle": META, "values": values})
 
 
+def write_classes():
+    """The models of each family, with what stands on them: a line of model_type and class."""
+    lines = set()
+    for family in {family for family, *_ in CASES}:
+        module = model_type_to_module_name(family)
+        names = import_module(f"transformers.models.{module}.modeling_{module}").__all__
+        models = (name for name in names if re.search(r"(Model|LM|For\w+)$", name) and "reTrained" not in name)
+        lines |= {f"{family} {name}" for name in models if "retrained" not in name}
+    CLASSES.write_text("".join(f"{line}\n" for line in sorted(lines)))
+
+
 def main():
     OUT.mkdir(parents=True, exist_ok=True)
     write_hash()
+    write_classes()
     for family, variant, heads, settings in CASES:
         for head in heads:
             name = "-".join(filter(None, (family, variant, head))) + ".json"

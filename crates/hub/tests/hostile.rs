@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use locus_hub::load;
+use locus_hub::{Checkpoint, load};
 
 use crate::B;
 use crate::parity::case::cases;
@@ -142,6 +142,18 @@ fn sizes_far_above_any_model() {
     for key in ["num_labels", "type_vocab_size"] {
         assert_says(&error_after(set(key, 1 << 60)), &["config.json", "1152921504606846976"]);
     }
+    // Whoever reads the configuration alone is as safe.
+    let error = error_of("bert-sequence_classification", |dir| {
+        edit(dir, "config.json", |json| {
+            json["num_labels"] = (1_u64 << 60).into();
+            json.as_object_mut().unwrap().remove("id2label");
+        });
+        let error = Checkpoint::read(dir, None).unwrap_err().to_string();
+        assert_says(&error, &["config.json", "num_labels = 1152921504606846976", "expected at most"]);
+    });
+    assert_says(&error, &["num_labels = 1152921504606846976"]);
+    let error = error_of("bert-relative_key-masked_lm", set("max_position_embeddings", 1 << 20));
+    assert_says(&error, &["config.json describes a model of at least", "numbers, the files have"]);
     for key in ["relative_attention_num_buckets", "num_decoder_layers"] {
         let error = error_of("t5-seq2seq_lm", set(key, 1 << 60));
         assert_says(&error, &["config.json", "1152921504606846976"]);

@@ -8,7 +8,7 @@ use super::{Family, bert, is_set, number, roberta, with};
 use crate::config::HeadKind::{
     Bare, MaskedLm, MultipleChoice, QuestionAnswering, SequenceClassification, TokenClassification,
 };
-use crate::config::{Body, Layers, only};
+use crate::config::{Body, Layers};
 use crate::keys::{Key, linear, same};
 
 pub(crate) const ELECTRA: Family = Family {
@@ -51,12 +51,17 @@ fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
         &[("hidden_size", 256.into()), ("num_attention_heads", 4.into()), ("intermediate_size", 1024.into())],
     );
     if json.get("architectures").is_some_and(|names| names[0] == "ElectraForMultipleChoice") {
-        let of = |key: &str, default: Value| {
-            json.get(key).filter(|value| is_set(value)).cloned().unwrap_or(default)
-        };
-        only(problems, "summary_type", &of("summary_type", "first".into()), &["first".into()]);
-        only(problems, "summary_activation", &of("summary_activation", "gelu".into()), &["gelu".into()]);
-        only(problems, "summary_use_proj", &of("summary_use_proj", true.into()), &[true.into()]);
+        for (key, allowed) in [
+            ("summary_type", Value::from("first")),
+            ("summary_activation", "gelu".into()),
+            ("summary_use_proj", true.into()),
+        ] {
+            if let Some(found) = json.get(key).filter(|found| is_set(found) && **found != allowed) {
+                problems.push(format!(
+                    "{key} = {found}: expected {allowed}; anything else is another computation"
+                ));
+            }
+        }
     }
     let mut body = bert::read(&json, problems)?;
     let width = number(&json, "embedding_size", 128, problems);
