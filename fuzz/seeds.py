@@ -1,7 +1,7 @@
 """Seeds for the fuzz targets, from the goldens of crates/hub.
 
 Run from the repository root: python3 fuzz/seeds.py
-Writes fuzz/corpus/ and fuzz/config.dict. Deterministic.
+Writes fuzz/*/corpus/ and fuzz/config/config.dict. Deterministic.
 """
 
 import json
@@ -10,10 +10,11 @@ from pathlib import Path
 
 FUZZ = Path(__file__).parent
 GOLDEN = FUZZ.parent / "crates/hub/tests/golden"
+CRATE = {"config": "config", "weights": "weights", "index": "weights"}
 
 
 def seed(target, name, content):
-    path = FUZZ / "corpus" / target / name
+    path = FUZZ / CRATE[target] / "corpus" / target / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
 
@@ -52,7 +53,7 @@ def main():
         seed("config", path.stem, b"\0" + text)
         seed("config", f"{path.stem}-asked", bytes([1 + idx % 7]) + text + b"\0" + json.dumps(generation).encode())
     quoted = (word.replace("\\", "\\\\").replace('"', '\\"') for word in sorted(words) if word.isascii() and word)
-    (FUZZ / "config.dict").write_text("".join(f'"{word}"\n' for word in quoted))
+    (FUZZ / "config/config.dict").write_text("".join(f'"{word}"\n' for word in quoted))
     floats = struct.pack("<6f", *range(6))
     seed("weights", "f32", safetensors({"a": ("F32", [2, 3], floats)}))
     seed("weights", "halves", safetensors({"a": ("F16", [3], bytes(6)), "LayerNorm.gamma": ("BF16", [1, 1], bytes(2))}))
