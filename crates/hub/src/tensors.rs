@@ -76,14 +76,15 @@ pub(crate) fn write<B: Backend>(
         };
         theirs.insert(link.theirs.clone(), Pending { shape, values: Box::new(values) });
     }
-    for (name, shape) in unread(family, config, prefix) {
+    if let Some((name, shape)) = unread(family, config, prefix) {
         let n = shape.iter().product();
         theirs.insert(name, Pending { shape, values: Box::new(move || vec![0.0; n]) });
     }
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     safetensors::serialize_to_file(&theirs, Some(metadata), path)?;
     // The folder is put into its place after this, so the file must be on the disk.
-    Ok(std::fs::File::open(path)?.sync_all()?)
+    std::fs::File::open(path)?.sync_all()?;
+    Ok(())
 }
 
 /// The parameters of a model by name.

@@ -40,7 +40,7 @@ pub struct ModelConfig {
     #[serde(default, skip_serializing_if = "is_default")]
     pub token_ids: TokenIds,
     /// How the makers of the checkpoint that the model comes from generate with it: their `generation_config.json`, whole, also
-    /// what only `transformers` understands. [`ModelConfig::generation`] reads it.
+    /// what only `transformers` understands. [`ModelConfig::generation()`] reads it.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub generation: Map<String, Value>,
     /// The stack.
