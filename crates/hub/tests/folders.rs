@@ -231,6 +231,33 @@ fn a_regressor_is_written_with_its_scale() {
 }
 
 #[test]
+fn options_of_generation_go_out_as_they_came_in() {
+    let (case, folder) = (case("gpt2-causal_lm"), tempfile::tempdir().unwrap());
+    let (from, out) = (folder.path().join("from"), folder.path().join("out"));
+    case.write(&from);
+    let options = serde_json::json!({
+        "eos_token_id": [2, 3], "do_sample": true, "top_p": 0.9, "watermarking_config": { "bias": 2.5 }
+    });
+    fs::write(from.join("generation_config.json"), options.to_string()).unwrap();
+    let loaded = load::<B>(&from, &Default::default()).unwrap();
+    let config = &loaded.checkpoint.config;
+    assert_eq!(config.token_ids.eos, Some(2));
+    assert_eq!(config.generation().unwrap().ends(), [2, 3]);
+    save(&out, config, &loaded.model, None, &[]).unwrap();
+    let written = fs::read_to_string(out.join("generation_config.json")).unwrap();
+    let written: serde_json::Value = serde_json::from_str(&written).unwrap();
+    for (key, value) in options.as_object().unwrap() {
+        assert_eq!(&written[key], value, "{key}");
+    }
+    let again = load::<B>(&out, &Default::default()).unwrap().checkpoint.config;
+    assert_eq!(again.token_ids, config.token_ids);
+    // Without any there is no such file.
+    let plain = ModelConfig { generation: Default::default(), ..config.clone() };
+    save(&out, &plain, &loaded.model, None, &[]).unwrap();
+    assert!(!out.join("generation_config.json").exists());
+}
+
+#[test]
 fn what_no_config_json_can_say_is_saved_as_ours() {
     let folder = tempfile::tempdir().unwrap();
     // A decoder's scores have no bias that could hold the mean.

@@ -559,7 +559,7 @@ fn deferred_parameters_are_drawn_when_they_are_read<B: AutodiffBackend>(device: 
     assert_eq!(later.lazy_shape().dims::<2>(), [3, 5]);
     assert_eq!(values(&later.val()), values(&now.val()));
     assert!(later.is_require_grad() && now.is_require_grad());
-    assert!(std::panic::catch_unwind(|| deferred(|| panic!("a module that cannot be"))).is_err());
+    assert!(std::panic::catch_unwind(|| deferred::<()>(|| panic!("a module that cannot be"))).is_err());
     assert!(make().is_initialized(), "what comes afterwards is drawn at once");
 }
 
