@@ -143,7 +143,6 @@ CASES = [  # model_type, variant, heads, configuration
     ("mt5", "", ("bare", "encoder", "seq2seq_lm", "token_classification"), T5 | {"tie_word_embeddings": False}),
     ("bart", "", ("bare", "seq2seq_lm", "sequence_classification"), BART),
     ("bart", "scaled", ("seq2seq_lm",), BART | {"scale_embedding": True}),
-    ("bart", "untied", ("seq2seq_lm",), BART | {"tie_word_embeddings": False}),
     ("marian", "", ("seq2seq_lm",), MARIAN),
     ("marian", "untied", ("seq2seq_lm",), MARIAN | {"tie_word_embeddings": False}),
 ]

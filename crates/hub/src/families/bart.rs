@@ -107,6 +107,8 @@ fn read(json: &Map<String, Value>, marian: bool, problems: &mut Vec<String>) -> 
     let json = if marian { with(json, &[("vocab_size", 58101.into())]) } else { json.clone() };
     let config: Config = parse(&json, problems)?;
     only(problems, "is_encoder_decoder", &config.is_encoder_decoder, &[true]);
+    // Without it BART's encoder, decoder and output have a table each, of which its class writes one; Marian's output only.
+    only(problems, "tie_word_embeddings", &(config.tie_word_embeddings || marian), &[true]);
     only(problems, "share_encoder_decoder_embeddings", &config.share_encoder_decoder_embeddings, &[true]);
     let of_decoder = config.decoder_vocab_size.unwrap_or(config.vocab_size);
     only(problems, "decoder_vocab_size", &of_decoder, &[config.vocab_size]);

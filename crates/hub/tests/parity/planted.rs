@@ -223,6 +223,7 @@ fn what_would_be_another_model_is_refused() {
         ("deberta-v2-masked_lm", json!({ "pos_att_type": "c2p|p2p" }), "pos_att_type"),
         ("roberta-masked_lm", json!({ "pad_token_id": 1 << 21 }), "pad_token_id"),
         ("albert-masked_lm", json!({ "inner_group_num": "1" }), "inner_group_num"),
+        ("bart-seq2seq_lm", json!({ "tie_word_embeddings": false }), "tie_word_embeddings"),
         ("bert-masked_lm", json!({ "position_embedding_type": "rotary" }), "position_embedding_type"),
         (
             "roberta-masked_lm",
