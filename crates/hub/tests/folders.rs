@@ -151,6 +151,26 @@ fn a_head_that_only_became_ours_is_not_kept_where_one_is_asked_for() {
 }
 
 #[test]
+fn what_a_checkpoint_was_saved_with_is_told_without_loading_it() {
+    for (name, head, position) in [
+        ("bert-multiple_choice", HeadKind::MultipleChoice, "learned"),
+        ("bert-next_sentence", HeadKind::NextSentence, "learned"),
+        ("bert-relative_key-masked_lm", HeadKind::MaskedLm, "shaw"),
+        ("t5-bare", HeadKind::EncoderDecoder, "t5"),
+        ("mt5-encoder", HeadKind::Bare, "t5"),
+        ("llama-question_answering", HeadKind::QuestionAnswering, "rotary"),
+    ] {
+        let (case, folder) = (case(name), tempfile::tempdir().unwrap());
+        case.write(folder.path());
+        let found = inspect(folder.path()).unwrap();
+        assert_eq!((found.head, found.n_tensors), (head, case.params.len()), "{name}");
+        let n: usize = case.params.values().map(|param| param.shape.iter().product::<usize>()).sum();
+        assert_eq!((found.n_parameters, found.bytes["F32"]), (n, 4 * n), "{name}");
+        assert_eq!(found.config.stack.position.name(), position, "{name}");
+    }
+}
+
+#[test]
 fn labels_are_named_and_counted_as_the_configuration_says() {
     let (case, folder) = (case("bert-sequence_classification"), tempfile::tempdir().unwrap());
     case.write(folder.path());
