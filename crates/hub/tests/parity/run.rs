@@ -38,7 +38,7 @@ pub(crate) fn output(case: &Case, model: &TaskModel<B>) -> Result<(Tensor<B, 1>,
         TaskModel::Seq2Seq(model) if case.has_new_output() => {
             let vocab_size = case.config["vocab_size"].as_u64().unwrap() as usize;
             let target = case.target().ok_or("no decoder_input_ids")?;
-            let target = TokenBatch::from_host(target, vocab_size, &Default::default()).unwrap();
+            let target = TokenBatch::<B>::from_host(target, vocab_size, &Default::default()).unwrap();
             model
                 .encode(&tokens, None)
                 .and_then(|memory| Ok(model.body.decode(&target, &memory, None, None)?))
