@@ -66,7 +66,7 @@ impl Init {
             return Param::initialized(ParamId::new(), self.tensor(shape, key, device).require_grad());
         }
         let draw = move |device: &B::Device, trained: bool| {
-            self.tensor(shape, key, device).set_require_grad(trained)
+            self.tensor::<B, D>(shape, key, device).set_require_grad(trained)
         };
         Param::uninitialized(ParamId::new(), draw, device.clone(), true, Shape::from(shape))
     }
