@@ -75,9 +75,8 @@ pub(crate) fn attention<B: AutodiffBackend>(
     device: &B::Device,
 ) -> anyhow::Result<Beside> {
     let batch = (TOKENS / length).max(1);
-    let random = |shape, name: &str| {
-        Init::Normal { std: 1.0 }.tensor::<B, 4>(shape, Key::new(7).named(name), device)
-    };
+    let random =
+        |shape, name: &str| Init::Normal { std: 1.0 }.tensor::<B, 4>(shape, Key::new(7).named(name), device);
     let leaf = |name| random([batch, length, N_HEADS, D_HEAD], name).require_grad();
     let [q, k, v] = ["q", "k", "v"].map(leaf);
     let angles = random([1, 1, length, D_HEAD / 2], "angles");

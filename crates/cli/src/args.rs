@@ -38,7 +38,7 @@ pub(crate) enum Command {
     Positions(PositionsArgs),
     /// Give a trained model another position scheme.
     Model(ModelArgs),
-    /// Hugging Face checkpoints: say what one is, write one.
+    /// Hugging Face checkpoints: fetch one, say what one is, write one.
     Hub(HubArgs),
     /// Run a model on token ids and write its outputs.
     Forward(ForwardArgs),
@@ -423,6 +423,20 @@ pub(crate) enum HubVerb {
     },
     /// Write a model so that transformers loads it.
     Export(ExportArgs),
+    /// Fetch a model of the Hugging Face Hub into its usual cache, and print the folder, which model.from and --model take.
+    Pull(PullArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PullArgs {
+    /// The model, as org/name.
+    pub(crate) name: String,
+    /// A branch, tag or commit [default: main].
+    #[arg(long)]
+    pub(crate) revision: Option<String>,
+    /// Fetch nothing: print the folder of an earlier fetch.
+    #[arg(long)]
+    pub(crate) offline: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -288,6 +288,7 @@ impl Experiment {
             let config = ModelConfig {
                 n_spare_tokens: config.n_spare_tokens,
                 token_ids: config.token_ids,
+                generation: config.generation,
                 ..ModelConfig::new(head, labels, config.vocab_size, stack)
             };
             return Ok((self.with_own_dropout(config), tokenizer));

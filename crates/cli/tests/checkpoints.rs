@@ -111,4 +111,10 @@ fn what_cannot_be_done_is_said() {
     assert!(run.stderr().contains("gpt2") && run.stderr().contains("no such model"), "{}", run.stderr());
     let run = place.run(&["hub", "inspect", "run"]);
     assert!(run.stderr().contains("config.json"), "{}", run.stderr());
+    // A build that can download asks the server, or with --offline the cache.
+    if !cfg!(feature = "download") {
+        let run = place.run(&["hub", "pull", "org/name", "--revision", "v1"]);
+        assert_eq!(run.code(), Some(1), "{}", run.stderr());
+        assert!(run.stderr().contains("`cargo xtask hub pull org/name --revision v1`"), "{}", run.stderr());
+    }
 }

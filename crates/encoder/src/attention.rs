@@ -11,7 +11,7 @@ use locus_backend::reference;
 use locus_backend::rng::Key;
 use locus_embedding::position::{CachePolicy, LayerPass, Projections, Scheme, ScoreScale, Views};
 
-use crate::{BlockPass, LayerCache, Linear, Memory, Norm, QkNorm, StackConfig};
+use crate::{AttentionScale, BlockPass, LayerCache, Linear, Memory, Norm, QkNorm, StackConfig};
 
 /// Projections and sizes of one attention layer.
 #[derive(Module, Debug)]
@@ -32,6 +32,7 @@ pub struct Attention<B: Backend> {
     n_kv_heads: usize,
     d_head: usize,
     scale: Option<f64>,
+    by_layer: bool,
     score_cap: Option<f64>,
     dropout: f64,
 }
@@ -62,6 +63,7 @@ impl<B: Backend> Attention<B> {
             n_kv_heads,
             d_head,
             scale: config.attention_scale.value(),
+            by_layer: matches!(config.attention_scale, AttentionScale::ByLayer(_)),
             score_cap: config.score_cap,
             dropout: config.attention_dropout,
         }
@@ -93,6 +95,7 @@ impl<B: Backend> Attention<B> {
         let v = split_heads(self.v_proj.forward(x.clone()), self.n_kv_heads); // [batch, kv_heads, q, d_head]
         let (q, k) = (normed(&self.q_norm, q), normed(&self.k_norm, k));
         let (scale, q) = match (self.scale, scheme.score_scale(self.d_head, at.pass)) {
+            (Some(scale), _) if self.by_layer => (scale / (at.layer + 1) as f64, q),
             (Some(scale), _) | (None, ScoreScale::Uniform(scale)) => (scale, q),
             (None, ScoreScale::PerQuery(factors)) => (1.0, scale_queries(q, factors)),
         };

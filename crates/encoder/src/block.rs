@@ -131,6 +131,9 @@ impl<B: Backend> Block<B> {
     ) -> Tensor<B, 3> {
         if self.residual == Residual::Post as usize {
             normed(norm, ops::add(x.clone(), f(x)))
+        } else if self.residual == Residual::PreNormed as usize {
+            let x = normed(norm, x);
+            ops::add(x.clone(), f(x))
         } else {
             ops::add(x.clone(), f(normed(norm, x)))
         }

@@ -7,9 +7,9 @@ use burn::module::AutodiffModule;
 use burn::optim::{AdamWConfig, GradientsParams, Optimizer};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use locus_backend::rng::Key;
-use locus_embedding::position::{LearnedConfig, PositionConfig};
+use locus_embedding::position::{LearnedConfig, PositionConfig, ShawConfig};
 use locus_embedding::{EmbeddingError, Tokens};
-use locus_encoder::{NormKind, Residual, StackConfig};
+use locus_encoder::{AttentionScale, NormKind, Residual, StackConfig};
 use locus_heads::generate::{
     Beams, Break, Finish, GenerateOptions, Generated, Listener, Penalties, PromptReading, Sampling,
     continue_prompts, translate,
@@ -89,6 +89,12 @@ fn configs<B: Backend>(device: &B::Device) -> Vec<(String, StackConfig)> {
         StackConfig { n_heads: 4, n_kv_heads: Some(2), norm: NormKind::RmsNorm, ..config("rotary") },
     ));
     configs.push(("parallel".to_owned(), StackConfig { residual: Residual::Parallel, ..config("rotary") }));
+    let (residual, attention_scale) = (Residual::PreNormed, AttentionScale::ByLayer(0.3));
+    configs.push(("by_layer".to_owned(), StackConfig { residual, attention_scale, ..config("learned") }));
+    let both_sides = ShawConfig { max_distance: 3, values: false, both_sides: true, init_std: 0.4 };
+    let grouped = StackConfig { n_heads: 4, n_kv_heads: Some(2), ..config("shaw") };
+    let position = PositionConfig::Shaw(both_sides);
+    configs.push(("both_sides".to_owned(), StackConfig { position, ..grouped }));
     let mixed = ["rotary", "t5"].map(|name| PositionConfig::named(name).unwrap()).to_vec();
     configs.push(("mixed".to_owned(), StackConfig { layer_positions: mixed, ..config("rotary") }));
     configs

@@ -53,6 +53,14 @@ pub enum HubError {
         /// Everything that is wrong.
         problems: Vec<String>,
     },
+    /// A model could not be fetched.
+    #[error("{name}: {reason}")]
+    Pull {
+        /// Its name.
+        name: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
     /// A folder could not be written.
     #[error(transparent)]
     Model(#[from] ModelError),

@@ -11,12 +11,16 @@
 mod config;
 mod error;
 mod families;
+mod generation;
 mod inspect;
 mod keys;
 mod load;
 mod permute;
+#[cfg(feature = "download")]
+mod pull;
 mod rope;
 mod save;
+mod tensors;
 mod weights;
 
 pub use config::{Checkpoint, HeadKind, Request};
@@ -24,5 +28,7 @@ pub use error::HubError;
 pub use families::family_names;
 pub use inspect::{Inspection, inspect};
 pub use load::{Loaded, is_checkpoint, load, load_checkpoint, load_with, read_config};
+#[cfg(feature = "download")]
+pub use pull::pull;
 pub use save::{Saved, save};
 pub use weights::{TensorFacts, Weights};

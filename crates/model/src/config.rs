@@ -3,6 +3,9 @@
 use locus_encoder::{ConfigProblem, StackConfig};
 use locus_heads::HeadConfig;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::Generation;
 
 use crate::QuestionConfig;
 
@@ -54,6 +57,10 @@ pub struct ModelConfig {
     /// tokenizer's.
     #[serde(default, skip_serializing_if = "is_default")]
     pub token_ids: TokenIds,
+    /// How the makers of the checkpoint that the model comes from generate with it: their `generation_config.json`, whole, also
+    /// what only `transformers` understands. [`ModelConfig::generation()`] reads it.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub generation: Map<String, Value>,
     /// The stack.
     pub stack: StackConfig,
 }
@@ -85,10 +92,10 @@ pub struct TokenIds {
     /// What the decoder of an encoder–decoder reads first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decoder_start: Option<u32>,
-    /// What generation in `transformers` says first; carried for it only.
+    /// What generation says first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forced_bos: Option<u32>,
-    /// What generation in `transformers` says last where a text is cut; carried for it only.
+    /// What generation says last where a text reaches the most tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forced_eos: Option<u32>,
 }
@@ -128,8 +135,17 @@ impl ModelConfig {
             vocab_size,
             n_spare_tokens: 0,
             token_ids: TokenIds::default(),
+            generation: Map::new(),
             stack,
         }
+    }
+
+    /// What `generation` says.
+    ///
+    /// # Errors
+    /// If a key has a value of another type.
+    pub fn generation(&self) -> Result<Generation, String> {
+        Generation::read(&self.generation)
     }
 
     /// Everything that is wrong with it.
@@ -160,6 +176,10 @@ impl ModelConfig {
         for (name, id) in self.token_ids.named() {
             let (key, id) = (format!("token_ids.{}", name.trim_end_matches("_token_id")), id.unwrap_or(0));
             unless(id == 0 || (id as usize) < self.vocab_size, &key, id.to_string(), allowed.clone());
+        }
+        if let Err(found) = self.generation() {
+            let allowed = "values as in generation_config.json of transformers".to_owned();
+            unless(false, "generation", found, allowed);
         }
         if let Some(n_labels) = self.head.n_labels() {
             let allowed = format!("{n_labels} names, as many as the head has labels");

@@ -6,9 +6,11 @@ use locus_data::{
 };
 use locus_data::{collate, lm_blocks, windows};
 use locus_embedding::Tokens;
+use locus_heads::generate::Constraints;
 use locus_heads::{HeadConfig, Labels, TaskBatch};
 use locus_model::{ModelConfig, QuestionConfig, QuestionSizes, TokenIds};
 
+use crate::model_options::{constraints, ends};
 use crate::pretraining::Pretraining;
 use crate::{Masking, Objective, Packing, PipelineError, Thresholds, in_units};
 
@@ -36,6 +38,10 @@ pub struct Codec {
     pub(crate) target_language: Option<String>,
     head: HeadConfig,
     token_ids: TokenIds,
+    /// The tokens that end a text, where a checkpoint names them.
+    ends: Vec<u32>,
+    /// Tokens that must come in generated text, and tokens that may not.
+    pub(crate) constraints: Constraints,
     pub(crate) max_seq_len: usize,
 }
 
@@ -97,6 +103,8 @@ impl Codec {
             target_language: config.target_language.clone(),
             head: config.head.clone(),
             token_ids: config.token_ids.clone(),
+            ends: ends(config)?,
+            constraints: constraints(config)?,
             max_seq_len: config.stack.max_seq_len,
         })
     }
@@ -374,9 +382,14 @@ impl Codec {
 
     /// The tokens that end a generated text; none where no such token is known.
     pub(crate) fn stop_ids(&self) -> Vec<u32> {
-        let mut ids: Vec<u32> = self.token_ids.eos.into_iter().chain(self.tokenizer.specials().eos).collect();
-        ids.dedup();
+        let mut ids = self.ends.clone();
+        ids.extend(self.tokenizer.specials().eos.filter(|id| !self.ends.contains(id)));
         ids
+    }
+
+    /// The tokens that end a generated target.
+    pub(crate) fn end_ids(&self) -> Result<Vec<u32>, PipelineError> {
+        if self.ends.is_empty() { Ok(vec![self.end_id()?]) } else { Ok(self.ends.clone()) }
     }
 
     /// The token that ends a target.

@@ -197,7 +197,9 @@ impl<B: Backend> Pipeline<B> {
                 let texts: Vec<_> = texts.iter().map(|text| (text.as_ref(), None)).collect();
                 self.rows(model, &texts)
             }
-            TaskModel::CausalLm(_) | TaskModel::Seq2Seq(_) => self.write(texts, &WriteOptions::default()),
+            TaskModel::CausalLm(_) | TaskModel::Seq2Seq(_) => {
+                self.write(texts, &WriteOptions::default().of_model(&self.config)?.options)
+            }
             TaskModel::MaskedLm(_) => self.fill_mask(texts, TOP_K),
             TaskModel::QuestionAnswerer(_) => {
                 Err(PipelineError::WrongTask { task: self.codec.task(), asked: "read a text alone" })

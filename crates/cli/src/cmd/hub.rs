@@ -11,7 +11,7 @@ use locus_model::ModelConfig;
 
 use super::{load_model, say};
 use crate::UsageError;
-use crate::args::{ExportArgs, HubArgs, HubVerb};
+use crate::args::{ExportArgs, HubArgs, HubVerb, PullArgs};
 
 /// Files of a tokenizer, which are copied as they are.
 const TOKENIZER_FILES: [&str; 8] = [
@@ -37,7 +37,24 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
             }
             run_on(None, None, Export(args))?
         }
+        HubVerb::Pull(args) => pull(args),
     }
+}
+
+#[cfg(feature = "download")]
+fn pull(args: &PullArgs) -> anyhow::Result<()> {
+    say(locus_hub::pull(&args.name, args.revision.as_deref(), args.offline)?.display())
+}
+
+#[cfg(not(feature = "download"))]
+fn pull(args: &PullArgs) -> anyhow::Result<()> {
+    let PullArgs { name, revision, offline } = args;
+    let revision = revision.as_ref().map(|revision| format!(" --revision {revision}")).unwrap_or_default();
+    let offline = if *offline { " --offline" } else { "" };
+    anyhow::bail!(
+        "this build cannot download. Use `cargo xtask hub pull {name}{revision}{offline}`, which builds one that can; or copy \
+         the model's folder from elsewhere, and name it with --model or model.from"
+    )
 }
 
 fn show(found: &Inspection, json: bool) -> anyhow::Result<()> {

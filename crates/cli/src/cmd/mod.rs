@@ -51,6 +51,14 @@ fn load<B: Backend>(dir: &Path, args: &InferenceArgs, device: &B::Device) -> any
     Ok(pipeline)
 }
 
+/// The configuration of a folder of Locus or of a checkpoint.
+fn read_config(dir: &Path) -> anyhow::Result<ModelConfig> {
+    if !locus_hub::is_checkpoint(dir) {
+        return Ok(locus_model::load_config(dir)?);
+    }
+    Ok(locus_hub::read_config(dir, None)?.config)
+}
+
 /// The model of a folder of Locus or of a checkpoint.
 fn load_model<B: Backend>(dir: &Path, device: &B::Device) -> anyhow::Result<(ModelConfig, TaskModel<B>)> {
     if !locus_hub::is_checkpoint(dir) {

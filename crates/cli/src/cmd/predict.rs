@@ -20,7 +20,7 @@ const TOP_K: usize = 5;
 const LINES: usize = 256;
 
 pub(crate) fn run(args: &PredictArgs) -> anyhow::Result<()> {
-    let options = options(&args.write, &WriteOptions::default())?;
+    let options = options(&args.model, &args.write, WriteOptions::default())?;
     let device = &args.inference.device;
     run_on(device.backend.as_deref(), device.device.as_deref(), Predict { args, options })?
 }

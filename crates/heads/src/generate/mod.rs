@@ -1,9 +1,10 @@
 //! Text generation: greedy search, sampling and beam search with penalties, batched.
 //!
-//! Each step the model reads the last tokens and scores all that may follow; [`Penalties`] change the scores, and
-//! [`Sampling`] chooses, or [`Beams`] search. Texts that have ended leave the batch.
+//! Each step the model reads the last tokens and scores all that may follow; [`Penalties`] and
+//! [`Constraints`] change the scores, and [`Sampling`] chooses, or [`Beams`] search. Texts that have ended leave the batch.
 
 mod beam;
+mod constraints;
 mod decode;
 mod options;
 mod penalties;
@@ -15,6 +16,7 @@ use locus_embedding::position::PositionScheme;
 use locus_embedding::{EmbeddingError, Tokens};
 
 use crate::{CausalLm, HeadError, Seq2Seq};
+pub use constraints::Constraints;
 use decode::{Start, decode};
 pub use options::{
     Beams, Break, EarlyStopping, Finish, GenerateOptions, Generated, Listener, PromptReading, TokenLogProb,

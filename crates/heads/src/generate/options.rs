@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::{Penalties, Sampling};
+use super::{Constraints, Penalties, Sampling};
 
 /// No width or number of texts may be larger: a slip of the pen should not exhaust the memory.
 const LARGEST: usize = 1000;
@@ -24,6 +24,8 @@ pub struct GenerateOptions {
     pub sampling: Sampling,
     /// What repetition costs.
     pub penalties: Penalties,
+    /// Tokens that must come, and tokens that may not.
+    pub constraints: Constraints,
     /// Search with several open texts instead of token by token.
     pub beams: Option<Beams>,
     /// How many texts to give for each prompt: samples, or the best of a beam search.
@@ -55,6 +57,7 @@ impl Default for GenerateOptions {
             reading: PromptReading::LeftToRight,
             sampling: Sampling::GREEDY,
             penalties: Penalties::NONE,
+            constraints: Constraints::NONE,
             beams: None,
             n_sequences: 1,
             log_probs: None,
@@ -171,7 +174,7 @@ pub enum Finish {
     Stop,
     /// The position scheme knows no further position.
     PositionLimit,
-    /// No token may follow: each would repeat an n-gram.
+    /// No token may follow: each is ruled out.
     NoChoice,
     /// The listener broke off.
     Interrupted,

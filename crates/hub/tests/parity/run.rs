@@ -9,6 +9,7 @@ use std::path::Path;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Tensor, TensorData};
+use locus_embedding::TokenBatch;
 use locus_heads::TaskModel;
 use locus_hub::{Weights, save};
 use locus_model::ModelConfig;
@@ -34,6 +35,15 @@ pub(crate) fn output(case: &Case, model: &TaskModel<B>) -> Result<(Tensor<B, 1>,
             let (shape, n) = (x.dims().to_vec(), x.shape().num_elements());
             (shape, x.reshape([n]))
         }),
+        TaskModel::Seq2Seq(model) if case.has_new_output() => {
+            let vocab_size = case.config["vocab_size"].as_u64().unwrap() as usize;
+            let target = case.target().ok_or("no decoder_input_ids")?;
+            let target = TokenBatch::<B>::from_host(target, vocab_size, &Default::default()).unwrap();
+            model
+                .encode(&tokens, None)
+                .and_then(|memory| Ok(model.body.decode(&target, &memory, None, None)?))
+                .map(flat)
+        }
         TaskModel::Seq2Seq(model) => {
             let target = case.target().ok_or("no decoder_input_ids")?;
             model
@@ -99,14 +109,17 @@ pub(crate) fn gradients(
     let model_type = case.config["model_type"].as_str();
     save(dir, config, &of_model, model_type, &[]).map_err(|error| error.to_string())?;
     let weights = Weights::open(dir).map_err(|error| error.to_string())?;
-    let found: BTreeMap<&String, Vec<f32>> =
-        case.params.keys().map(|name| Ok((name, weights.read(name)?))).collect::<Result<_, String>>()?;
+    let found: BTreeMap<&String, Vec<f32>> = case
+        .params
+        .keys()
+        .map(|name| Ok((name, weights.read(&case.written(name))?)))
+        .collect::<Result<_, String>>()?;
     let norms = case.params.values().filter_map(|param| param.grad).map(|(norm, _)| norm);
     let largest_norm = norms.fold(0.0, f64::max);
     let mut largest = 0.0_f64;
     for (name, param) in &case.params {
         // Marian's texts begin with the padding id, whose row PyTorch's `padding_idx` does not train.
-        if case.name == "marian-seq2seq_lm" && name == "model.shared.weight" {
+        if case.model_type() == "marian" && name == "model.shared.weight" {
             continue;
         }
         let (grad, Some((want_norm, want_dots))) = (&found[name], param.grad) else { continue };
