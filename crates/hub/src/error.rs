@@ -53,6 +53,14 @@ pub enum HubError {
         /// Everything that is wrong.
         problems: Vec<String>,
     },
+    /// An adapter does not fit its model, or cannot be written: everything that is wrong.
+    #[error("the adapter {path} does not fit:{}", list(.problems))]
+    Adapter {
+        /// The folder.
+        path: PathBuf,
+        /// Everything that is wrong.
+        problems: Vec<String>,
+    },
     /// A folder could not be written.
     #[error(transparent)]
     Model(#[from] ModelError),

@@ -243,6 +243,21 @@ fn scale_numbers(head: &HeadConfig, values: &mut Tensors) {
     }
 }
 
+/// The bytes of a safetensors file.
+pub(crate) fn serialized(tensors: &Tensors) -> Result<Vec<u8>, String> {
+    let bytes: BTreeMap<&String, Vec<u8>> = tensors
+        .iter()
+        .map(|(name, (_, values))| (name, values.iter().flat_map(|value| value.to_le_bytes()).collect()))
+        .collect();
+    let mut views = Vec::with_capacity(tensors.len());
+    for (name, (shape, _)) in tensors {
+        let view = TensorView::new(Dtype::F32, shape.clone(), &bytes[name]);
+        views.push((name.clone(), view.map_err(|error| error.to_string())?));
+    }
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    safetensors::serialize(views, Some(metadata)).map_err(|error| error.to_string())
+}
+
 fn write(
     dir: &Path,
     config: &Map<String, Value>,
@@ -251,17 +266,7 @@ fn write(
 ) -> Result<(), HubError> {
     let path = dir.join(WEIGHTS_FILE);
     let wrong = |problem: String| HubError::Weights { path: path.clone(), problems: vec![problem] };
-    let bytes: BTreeMap<&String, Vec<u8>> = tensors
-        .iter()
-        .map(|(name, (_, values))| (name, values.iter().flat_map(|value| value.to_le_bytes()).collect()))
-        .collect();
-    let mut views = Vec::with_capacity(tensors.len());
-    for (name, (shape, _)) in tensors {
-        let view = TensorView::new(Dtype::F32, shape.clone(), &bytes[name]);
-        views.push((name.clone(), view.map_err(|error| wrong(error.to_string()))?));
-    }
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let weights = safetensors::serialize(views, Some(metadata)).map_err(|error| wrong(error.to_string()))?;
+    let weights = serialized(tensors).map_err(&wrong)?;
     let json = serde_json::to_vec_pretty(config).map_err(|error| wrong(error.to_string()))?;
     replace_dir(dir, |dir| {
         write_file(&dir.join(WEIGHTS_FILE), &weights)?;
