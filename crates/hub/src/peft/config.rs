@@ -135,7 +135,7 @@ impl AdapterFile {
         let number = (1..parts.len().saturating_sub(1)).rev().find_map(|idx| {
             let fits = match self.layer_names.as_slice() {
                 [] => idx > 1,
-                names => names.iter().any(|name| *name == parts[idx - 1]),
+                names => idx > 1 && names.iter().any(|name| name == parts[idx - 1]),
             };
             parts[idx].parse::<u64>().ok().filter(|_| fits)
         });
@@ -163,13 +163,13 @@ struct Reader<'a> {
     problems: Vec<String>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     fn wrong(&mut self, key: &str, allowed: &str) {
         let found = self.json.get(key).unwrap_or(&Value::Null);
         self.problems.push(format!("{key} = {found}: expected {allowed}"));
     }
 
-    fn get(&self, key: &str) -> Option<&Value> {
+    fn get(&self, key: &str) -> Option<&'a Value> {
         self.json.get(key).filter(|value| !value.is_null())
     }
 

@@ -12,7 +12,6 @@ mod write;
 
 use std::path::Path;
 
-use burn::module::Module;
 use burn::tensor::backend::Backend;
 use locus_encoder::Linear;
 use locus_heads::{HostAdapter, TaskModel};
@@ -40,10 +39,10 @@ pub fn is_adapter(dir: &Path) -> bool {
 ///
 /// # Errors
 /// If there is none, it asks for what is not known here, or it does not fit the model: everything at once.
-pub fn read_adapter<B: Backend, P: Module<B>>(
+pub fn read_adapter<B: Backend>(
     dir: &Path,
     base: AdapterBase<'_>,
-    model: &TaskModel<B, P>,
+    model: &TaskModel<B>,
 ) -> Result<HostAdapter, HubError> {
     let config = config::AdapterFile::read(dir)?;
     let weights = crate::Weights::open_file(&dir.join(WEIGHTS_FILE))?;
@@ -57,10 +56,10 @@ pub fn read_adapter<B: Backend, P: Module<B>>(
 ///
 /// # Errors
 /// If the disk is full, or `peft` has no such adapter.
-pub fn write_adapter<B: Backend, P: Module<B>>(
+pub fn write_adapter<B: Backend>(
     dir: &Path,
     base: AdapterBase<'_>,
-    model: &TaskModel<B, P>,
+    model: &TaskModel<B>,
     adapter: &HostAdapter,
     base_model: &str,
     files: &[(&str, String)],

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use burn::module::Module;
 use burn::tensor::backend::Backend;
 use locus_heads::TaskModel;
 
@@ -41,7 +40,7 @@ pub(super) struct Names {
 }
 
 impl Names {
-    pub(super) fn new<B: Backend, P: Module<B>>(base: AdapterBase<'_>, model: &TaskModel<B, P>) -> Self {
+    pub(super) fn new<B: Backend>(base: AdapterBase<'_>, model: &TaskModel<B>) -> Self {
         let mut shapes = parameters(model);
         shapes.retain(|path, _| !path.contains(".adapters."));
         let mut model = model.clone();

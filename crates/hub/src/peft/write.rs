@@ -135,15 +135,8 @@ struct Made<'a> {
 }
 
 fn product(layer: &Layer, parts: &[Option<&HostChange>], notes: &mut Vec<String>) -> Result<LowRank, String> {
-    let made = |part: &Option<&HostChange>| match *part {
-        Some(change @ HostChange::LowRank { a, b, magnitude, alpha, divisor }) => {
-            let made = Made { a, b, magnitude: magnitude.as_ref(), scaling: change.scaling() };
-            Some((made, *alpha, *divisor))
-        }
-        _ => None,
-    };
-    let all: Vec<Option<Made<'_>>> = parts.iter().map(|part| made(part).map(|(made, ..)| made)).collect();
-    let Some((first, first_alpha, divisor)) = parts.iter().find_map(made) else {
+    let all: Vec<Option<Made<'_>>> = parts.iter().map(|part| made(*part).map(|(made, _, _)| made)).collect();
+    let Some((first, first_alpha, divisor)) = parts.iter().find_map(|part| made(*part)) else {
         return Err("has no change".to_owned());
     };
     let present = || all.iter().flatten();
