@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use locus_backend::ops::Products;
 use locus_data::{ReadOptions, TokenizerConfig};
 use locus_encoder::StackConfig;
-use locus_heads::{Pooling, TagDecoding};
+use locus_heads::{AdapterConfig, Pooling, TagDecoding};
 use locus_pipeline::Tuning;
 use locus_train::FitConfig;
 use serde::de::{DeserializeOwned, Deserializer, Error};
@@ -216,6 +216,9 @@ pub(crate) struct TrainSection {
     pub(crate) class_weights: Option<ClassWeights>,
     /// In what the factors of matrix products are held.
     pub(crate) precision: Precision,
+    /// What is trained instead of the weights of `model.from`; the weights themselves where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) adapter: Option<AdapterConfig>,
     /// Schedule, optimizer, checkpoints.
     #[serde(flatten)]
     pub(crate) fit: FitConfig,
@@ -250,6 +253,7 @@ struct TrainKeys {
     focal_gamma: f64,
     class_weights: Option<ClassWeights>,
     precision: Precision,
+    adapter: Option<AdapterConfig>,
 }
 
 impl Default for TrainKeys {
@@ -261,15 +265,32 @@ impl Default for TrainKeys {
             focal_gamma: 0.0,
             class_weights: None,
             precision: Precision::F32,
+            adapter: None,
         }
     }
 }
 
 impl TrainSection {
     fn new(own: TrainKeys, fit: FitConfig) -> Self {
-        let TrainKeys { batch_size, eval_batch_size, label_smoothing, focal_gamma, class_weights, precision } =
-            own;
-        Self { batch_size, eval_batch_size, label_smoothing, focal_gamma, class_weights, precision, fit }
+        let TrainKeys {
+            batch_size,
+            eval_batch_size,
+            label_smoothing,
+            focal_gamma,
+            class_weights,
+            precision,
+            adapter,
+        } = own;
+        Self {
+            batch_size,
+            eval_batch_size,
+            label_smoothing,
+            focal_gamma,
+            class_weights,
+            precision,
+            adapter,
+            fit,
+        }
     }
 }
 
@@ -281,8 +302,15 @@ impl Default for TrainSection {
 
 impl<'de> Deserialize<'de> for TrainSection {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let own =
-            ["batch_size", "eval_batch_size", "label_smoothing", "focal_gamma", "class_weights", "precision"];
+        let own = [
+            "batch_size",
+            "eval_batch_size",
+            "label_smoothing",
+            "focal_gamma",
+            "class_weights",
+            "precision",
+            "adapter",
+        ];
         let (own, fit) = split(deserializer, &own, "`epochs`")?;
         Ok(Self::new(own, fit))
     }
@@ -373,6 +401,15 @@ impl RunFile {
         }
         for (key, found, tasks) in self.keys_of_other_tasks() {
             unless(false, key, found, &format!("none: it is only for {tasks}"));
+        }
+        if let Some(adapter) = &self.train.adapter {
+            let allowed =
+                "a model to adapt in model.from, or no such key: what has not been trained cannot be adapted";
+            let found = adapter.name().to_owned();
+            unless(self.model.from.is_some(), "train.adapter", found, allowed);
+            for problem in adapter.check() {
+                unless(false, &format!("train.adapter.{}", problem.key), problem.found, &problem.allowed);
+            }
         }
         for (key, size) in [
             ("train.batch_size", self.train.batch_size),

@@ -135,6 +135,20 @@ impl HostAdapter {
     }
 }
 
+impl HostAdapter {
+    /// How many numbers the changes have, and how many the parameters that were trained whole.
+    pub fn n_numbers(&self) -> (usize, usize) {
+        let of_change = |change: &HostChange| match change {
+            HostChange::LowRank { a, b, magnitude, .. } => {
+                a.values.len() + b.values.len() + magnitude.as_ref().map_or(0, Vec::len)
+            }
+            HostChange::Scale { vector, .. } => vector.len(),
+        };
+        let whole = self.saved.values().map(|array| array.values.len()).sum();
+        (self.changes.values().map(of_change).sum(), whole)
+    }
+}
+
 /// Whether some parts of the path, one after another, are the name.
 fn is_part(path: &str, name: &str) -> bool {
     !name.is_empty() && format!(".{path}.").contains(&format!(".{name}."))

@@ -6,6 +6,7 @@
 //! setting that changes what is computed and is not known here.
 
 mod config;
+mod model;
 mod names;
 mod read;
 mod write;
@@ -17,6 +18,8 @@ use locus_encoder::Linear;
 use locus_heads::{HostAdapter, TaskModel};
 
 use crate::{Checkpoint, HubError};
+
+pub use model::{adapted_model, read_adapted_config};
 
 pub(crate) const CONFIG_FILE: &str = "adapter_config.json";
 pub(crate) const WEIGHTS_FILE: &str = "adapter_model.safetensors";
