@@ -79,7 +79,7 @@ pub(crate) fn numbers(value: &Value) -> Vec<f64> {
 }
 
 impl Case {
-    fn read(path: &Path) -> Self {
+    pub(crate) fn read(path: &Path) -> Self {
         let json: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
         let sizes = |value: &Value| numbers(value).iter().map(|x| *x as usize).collect::<Vec<_>>();
         let param = |(name, param): (&String, &Value)| (name.clone(), Param::read(param));
