@@ -147,7 +147,7 @@ impl<B: Backend> Linear<B> {
     /// stays as it is.
     ///
     /// # Errors
-    /// As [`Packed::new`]; then the layer is as it was.
+    /// As [`Packed::new`]; then the weight stays f32.
     pub fn pack(&mut self, precision: Precision) -> Result<(), PackError> {
         if self.packed.is_none() {
             self.merge_adapters();

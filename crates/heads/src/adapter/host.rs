@@ -131,6 +131,12 @@ impl HostAdapter {
         for (name, _) in names.iter().zip(&found).filter(|(_, found)| !**found) {
             problems.push(format!("also_train: {name:?} is no part of a parameter's path"));
         }
+        for path in adapter.saved.keys() {
+            let linear = path.rsplit_once('.').map_or("", |(linear, _)| linear);
+            if adapter.changes.contains_key(linear) {
+                problems.push(format!("also_train: {path} is of a projection that the adapter changes"));
+            }
+        }
         if problems.is_empty() { Ok(adapter) } else { Err(problems) }
     }
 }
