@@ -40,6 +40,8 @@ fn model<B: AutodiffBackend>(device: &B::Device) -> TaskModel<B> {
         d_model: 20,
         n_layers: 2,
         n_heads: 5,
+        dropout: 0.0,
+        attention_dropout: 0.0,
         init_std: 0.2,
         activation: Activation::Swiglu,
         ..StackConfig::default()
@@ -136,10 +138,10 @@ fn merged_and_rounded_models_answer_as_before<B: AutodiffBackend>(device: &B::De
         assert!(apart(&scores(&plain), &want) > 0.05, "{}: it changes something", config.name());
         let mut merged = adapted.clone();
         merged.merge_adapters();
-        assert!(apart(&scores(&merged), &want) < 1e-5, "{}", config.name());
+        assert!(apart(&scores(&merged), &want) < 5e-5, "{}", config.name());
         // The loss over the vocabulary, which does not make the scores.
         let loss = |model: &TaskModel<B::InnerBackend>| host(model.loss(&batch(), None).unwrap().sum);
-        assert!(apart(&loss(&merged), &loss(&adapted)) < 1e-5, "{}", config.name());
+        assert!(apart(&loss(&merged), &loss(&adapted)) < 5e-5, "{}", config.name());
         if Packed::new(Tensor::<B::InnerBackend, 2>::ones([2, 3], device), Precision::Bf16).is_err() {
             continue;
         }
