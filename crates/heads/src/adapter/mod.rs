@@ -70,6 +70,23 @@ impl<B: Backend, P: Module<B>> TaskModel<B, P> {
     ///
     /// # Errors
     /// Everything that does not fit; then the model is as it was.
+    ///
+    /// # Example
+    /// ```
+    /// # use locus_testkit::device::NdArray;
+    /// # use locus_backend::rng::Key;
+    /// use locus_encoder::StackConfig;
+    /// use locus_heads::{AdapterConfig, HeadConfig, HostAdapter, LoraConfig, TaskModel};
+    /// # fn main() -> Result<(), Vec<String>> {
+    /// let stack = StackConfig { d_model: 8, n_heads: 2, ..StackConfig::default() };
+    /// let head = HeadConfig::CausalLm { tied: true, output: Default::default() };
+    /// let mut model = TaskModel::<NdArray>::new(&head, &stack, 9, Key::new(1), &Default::default());
+    /// let config = AdapterConfig::Lora(LoraConfig { r: 2, ..LoraConfig::default() });
+    /// let adapter = HostAdapter::new(&config, &model, Key::new(2))?;
+    /// model.add_adapter("mine", &adapter)?;
+    /// model.merge_adapters();
+    /// # Ok(()) }
+    /// ```
     pub fn add_adapter(&mut self, name: &str, adapter: &HostAdapter) -> Result<(), Vec<String>> {
         let mut adapted = self.clone();
         let mut problems = Vec::new();

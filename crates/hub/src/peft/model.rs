@@ -2,10 +2,16 @@
 
 use std::path::Path;
 
-use locus_heads::HeadConfig;
+use locus_heads::{HeadConfig, TagDecoding};
 use locus_model::ModelConfig;
+use serde_json::Value;
 
-use crate::{Checkpoint, HubError, Request, read_config};
+use super::names::task_type;
+use super::read::PREFIX;
+use super::{CONFIG_FILE, WEIGHTS_FILE};
+use crate::config::HeadKind;
+use crate::load::family_of;
+use crate::{Checkpoint, HubError, Request, Weights, read_config};
 
 /// The file in which we keep the configuration of the adapted model; `peft` passes over it.
 pub(crate) const MODEL_FILE: &str = "locus_model.json";
@@ -36,15 +42,17 @@ pub fn adapted_model(config: &ModelConfig) -> Result<(&'static str, String), ser
     Ok((MODEL_FILE, serde_json::to_string_pretty(config)?))
 }
 
-/// The configuration of a checkpoint with the head that an adapter was trained under, where its folder says so; else with the
-/// checkpoint's own.
+/// The configuration of a checkpoint with the head that an adapter was trained under: as our file in its folder says, or as
+/// the task and the scores of `peft`'s files do, with labels `LABEL_0` and so on; else with the checkpoint's own.
 ///
 /// # Errors
 /// As [`read_config`], and if the adapter's file is damaged.
 pub fn read_adapted_config(dir: &Path, adapter: &Path) -> Result<Checkpoint, HubError> {
     let path = adapter.join(MODEL_FILE);
     if !path.is_file() {
-        return read_config(dir, None);
+        let own = read_config(dir, None)?;
+        let request = request_of_task(&own, adapter)?;
+        return request.map_or(Ok(own), |request| read_config(dir, Some(&request)));
     }
     let text = std::fs::read_to_string(&path).map_err(HubError::io("read", &path))?;
     let adapted: ModelConfig = serde_json::from_str(&text).map_err(|error| HubError::Config {
@@ -66,4 +74,63 @@ pub fn read_adapted_config(dir: &Path, adapter: &Path) -> Result<Checkpoint, Hub
     (config.head, config.labels) = (adapted.head, adapted.labels);
     (config.thresholds, config.n_spare_tokens) = (adapted.thresholds, adapted.n_spare_tokens);
     Ok(checkpoint)
+}
+
+/// The head of the task that an adapter of `peft` was trained for, where the checkpoint has another or other labels.
+fn request_of_task(own: &Checkpoint, adapter: &Path) -> Result<Option<Request>, HubError> {
+    const KINDS: [HeadKind; 6] = [
+        HeadKind::Bare,
+        HeadKind::CausalLm,
+        HeadKind::SequenceClassification,
+        HeadKind::TokenClassification,
+        HeadKind::QuestionAnswering,
+        HeadKind::Seq2SeqLm,
+    ];
+    // What is wrong with the files is said where they are read.
+    let json = std::fs::read_to_string(adapter.join(CONFIG_FILE)).ok();
+    let json = json.and_then(|text| serde_json::from_str::<Value>(&text).ok()).unwrap_or_default();
+    let kind = json["task_type"]
+        .as_str()
+        .and_then(|task| KINDS.into_iter().find(|kind| task_type(*kind) == Some(task)));
+    let Some(kind) = kind else { return Ok(None) };
+    let is_own = HeadKind::of(&own.config.head) == kind;
+    let request = match kind {
+        HeadKind::SequenceClassification | HeadKind::TokenClassification => {
+            let n_labels = n_labels(own, kind, adapter)?;
+            let Some(n_labels) = n_labels.filter(|n| !is_own || own.config.labels.len().max(1) != *n) else {
+                return Ok(None);
+            };
+            let labels: Vec<String> = (0..n_labels).map(|label| format!("LABEL_{label}")).collect();
+            match kind {
+                HeadKind::TokenClassification => Request::Tokens { labels, decoding: TagDecoding::default() },
+                _ if n_labels == 1 => Request::Number { mean: 0.0, std: 1.0 },
+                _ => Request::Label(labels),
+            }
+        }
+        _ if is_own => return Ok(None),
+        HeadKind::QuestionAnswering => Request::Answer,
+        HeadKind::CausalLm => Request::CausalLm,
+        HeadKind::Seq2SeqLm => Request::Seq2SeqLm,
+        HeadKind::MaskedLm => Request::MaskedLm,
+        HeadKind::Bare => Request::Bare,
+    };
+    Ok(Some(request))
+}
+
+/// How many scores an adapter's own head gives; none where it brings no head.
+fn n_labels(own: &Checkpoint, kind: HeadKind, adapter: &Path) -> Result<Option<usize>, HubError> {
+    let path = adapter.join(WEIGHTS_FILE);
+    let Some(family) = family_of(own).filter(|_| path.is_file()) else { return Ok(None) };
+    let weights = Weights::open_file(&path)?;
+    let of_kind = family.heads.iter().filter(|(kinds, _)| kinds.contains(&kind)).flat_map(|(_, keys)| *keys);
+    let mut scores = of_kind.filter(|key| key.ours == ["classifier.weight"]);
+    let found = scores.find_map(|key| {
+        let name = match key.theirs.strip_prefix("*.") {
+            Some(rest) => format!("{PREFIX}{}{rest}", family.prefix),
+            None => format!("{PREFIX}{}", key.theirs),
+        };
+        weights.shape(&name).and_then(|shape| shape.first().copied())
+    });
+    // No head has more: far above any.
+    Ok(found.filter(|n| (1..=1 << 20).contains(n)))
 }

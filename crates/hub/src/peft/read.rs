@@ -103,7 +103,7 @@ impl Reading<'_> {
     /// The parameters that were trained whole.
     fn saved(&mut self, names: &Names, adapter: &mut HostAdapter) {
         for link in &names.links {
-            let (module, last) = link.theirs.rsplit_once('.').unwrap_or(("", &link.theirs));
+            let (module, last) = link.theirs.rsplit_once('.').unwrap_or(("", link.theirs.as_str()));
             let plain = format!("{PREFIX}{}", link.theirs);
             let wrapped = format!("{PREFIX}{module}.base_layer.{last}");
             let is_saved =

@@ -11,7 +11,9 @@ use locus_backend::rng::Key;
 use locus_heads::{
     AdapterConfig, HostAdapter, HostArray, HostChange, Ia3Config, LoraConfig, Target, TaskModel,
 };
-use locus_hub::{AdapterBase, Loaded, load, read_adapter, write_adapter};
+use locus_hub::{
+    AdapterBase, Loaded, load, load_checkpoint, read_adapted_config, read_adapter, write_adapter,
+};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
@@ -316,6 +318,24 @@ fn everything_wrong_with_an_adapter_is_one_error() {
         std::fs::write(dir.join(CONFIG), config.to_string()).unwrap();
         let found = error();
         assert!(found.contains(part), "{edit}: {part} in {found}");
+    }
+}
+
+/// An adapter of `peft` that brings a head, on a checkpoint with another.
+#[test]
+fn the_head_is_that_of_the_adapter() {
+    let Some(golden) = Golden::named("bert-sequence_classification-lora") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let masked = Case::read(&super::case::golden().join("bert-masked_lm.json"));
+    masked.write(&folder.path().join("base"));
+    golden.write(&folder.path().join("adapter"), &golden.config, str::to_owned);
+    let [base, adapter] = ["base", "adapter"].map(|name| folder.path().join(name));
+    let checkpoint = read_adapted_config(&base, &adapter).unwrap();
+    assert_eq!(checkpoint.config.labels, ["LABEL_0", "LABEL_1", "LABEL_2"]);
+    let loaded = load_checkpoint::<B>(&base, checkpoint, Key::new(0), &Default::default()).unwrap();
+    let adapter = read_adapter(&adapter, AdapterBase::Checkpoint(&loaded.checkpoint), &loaded.model).unwrap();
+    for name in ["classifier.weight", "classifier.bias"] {
+        assert!(adapter.saved.contains_key(name) && loaded.new.iter().any(|new| new == name), "{name}");
     }
 }
 
