@@ -119,6 +119,15 @@ fn an_adapter_is_trained_put_on_and_merged() {
         done(&place.run(&["model", "merge", "--model", from, "--adapter", &adapter, "--out", &merged]));
         assert_eq!(of_run, forward(&["--model", &merged]), "{kind}");
     }
+    // Other labels: the head is the adapter's.
+    place.write("train.conll", TRAIN.replace("B-PER", "B-ORG") + "Basel B-LOC\nis O\nB B-PER\n\n");
+    for (from, out) in [("bert", "four"), ("run/model", "five")] {
+        train(from, "lora", out).succeeds();
+        let (adapter, model) = (format!("{out}/adapter"), format!("{out}/model"));
+        let of_run = forward(&["--model", &model]);
+        assert_eq!(of_run, forward(&["--model", from, "--adapter", &adapter]), "{from}");
+    }
+    place.write("train.conll", TRAIN);
     // Two heads cannot both be the head.
     let two = ["--adapter", "adapted0/adapter", "--adapter", "adapted2/adapter"];
     let ids = ["forward", "--model", "bert", "--ids", "ids.json", "--out", "o"];

@@ -9,7 +9,9 @@ use locus_backend::device::{Job, run_on};
 use locus_backend::rng::Key;
 use locus_data::Tokenizer;
 use locus_heads::TaskModel;
-use locus_hub::{AdapterBase, is_checkpoint, load_checkpoint, read_adapted_config, read_adapter};
+use locus_hub::{
+    AdapterBase, is_checkpoint, load_checkpoint, read_adapted_config, read_adapter, with_adapted_head,
+};
 use locus_model::{ModelConfig, load, save};
 
 use super::say;
@@ -24,8 +26,9 @@ pub(super) fn load_adapted<B: Backend>(
 ) -> anyhow::Result<(ModelConfig, TaskModel<B>)> {
     let Some(first) = adapters.first() else { bail!(UsageError("expected an adapter".to_owned())) };
     if !is_checkpoint(dir) {
-        let (config, mut model) = load(dir, device)?;
-        put_on(&mut model, AdapterBase::Locus, adapters)?;
+        let (config, mut model, new) = with_adapted_head(dir, load(dir, device)?, first, device)?;
+        let saved = put_on(&mut model, AdapterBase::Locus, adapters)?;
+        refuse_untrained(dir, &new, &saved)?;
         return Ok((config, model));
     }
     // Seed 0: a new head is the adapter's, so nothing that is drawn stays.
@@ -33,16 +36,21 @@ pub(super) fn load_adapted<B: Backend>(
     let loaded = load_checkpoint::<B>(dir, checkpoint, Key::new(0), device)?;
     let (checkpoint, mut model) = (loaded.checkpoint, loaded.model);
     let saved = put_on(&mut model, AdapterBase::Checkpoint(&checkpoint), adapters)?;
-    let untrained: Vec<&str> =
-        loaded.new.iter().map(String::as_str).filter(|name| !saved.contains(*name)).collect();
-    if !untrained.is_empty() {
-        bail!(
-            "{} and its adapters lack {}: take an adapter that was trained with this head",
-            dir.display(),
-            untrained.join(", ")
-        );
-    }
+    refuse_untrained(dir, &loaded.new, &saved)?;
     Ok((checkpoint.config, model))
+}
+
+/// Parameters of a new head that no adapter brings.
+fn refuse_untrained(dir: &Path, new: &[String], saved: &BTreeSet<String>) -> anyhow::Result<()> {
+    let untrained: Vec<&str> = new.iter().map(String::as_str).filter(|name| !saved.contains(*name)).collect();
+    if untrained.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "{} and its adapters lack {}: take an adapter that was trained with this head",
+        dir.display(),
+        untrained.join(", ")
+    );
 }
 
 /// Merges adapters; gives the parameters that they bring whole.

@@ -19,7 +19,7 @@ use locus_heads::{HostAdapter, TaskModel};
 
 use crate::{Checkpoint, HubError};
 
-pub use model::{adapted_model, read_adapted_config};
+pub use model::{adapted_model, read_adapted_config, with_adapted_head};
 
 pub(crate) const CONFIG_FILE: &str = "adapter_config.json";
 pub(crate) const WEIGHTS_FILE: &str = "adapter_model.safetensors";
