@@ -20,7 +20,8 @@ use locus_heads::{
     GradientCheckpointing, HeadConfig, HeadError, HostAdapter, LossOptions, TaskBatch, TaskModel,
 };
 use locus_hub::{
-    AdapterBase, Request, adapted_model, is_checkpoint, load_checkpoint, read_config, write_adapter,
+    AdapterBase, Checkpoint, Request, adapted_model, check_adapter, is_checkpoint, load_checkpoint,
+    read_config, write_adapter,
 };
 use locus_model::{ModelConfig, load, load_config, save};
 use locus_pipeline::{Codec, Evaluation, Thresholds, TrainingSet, evaluate, in_units};
@@ -104,7 +105,7 @@ impl Experiment {
         let section = &self.run.model.init;
         let (model, init) =
             fill_tables(model, section, config.stack.init_std, &codec.tokenizer, set.token_ids())?;
-        let (model, begun) = self.adapt(model)?;
+        let (model, begun) = self.adapt(model, &config)?;
         let n_params = model.num_params();
         self.announce(&splits, &set, &config, n_params);
         tell!("tokenizer  {}", codec.tokenizer.summary());
@@ -445,13 +446,18 @@ impl Experiment {
     fn adapt<B: AutodiffBackend>(
         &self,
         mut model: TaskModel<B>,
+        config: &ModelConfig,
     ) -> anyhow::Result<(TaskModel<B>, Option<HostAdapter>)> {
+        let checkpoint = self.adapted_checkpoint(config)?;
         let Some(config) = &self.run.train.adapter else { return Ok((model, None)) };
         let wrong = |problems: Vec<String>| {
             UsageError(format!("train.adapter.{}:\n  - {}", config.name(), problems.join("\n  - ")))
         };
         let key = Key::new(self.run.train.fit.seed).named(ADAPTER);
         let adapter = HostAdapter::new(config, &model, key).map_err(wrong)?;
+        let base = checkpoint.as_ref().map_or(AdapterBase::Locus, AdapterBase::Checkpoint);
+        check_adapter(&self.out.join(ADAPTER), base, &model, &adapter)
+            .map_err(|error| UsageError(error.to_string()))?;
         model.add_adapter(ADAPTER, &adapter).map_err(wrong)?;
         let model = model.with_only_trained(&|path| adapter.saved.contains_key(path));
         let (of_changes, whole) = adapter.n_numbers();
@@ -462,6 +468,14 @@ impl Experiment {
         Ok((model, Some(adapter)))
     }
 
+    /// The checkpoint that an adapter is trained on, with this configuration; none where the model is one of Locus.
+    fn adapted_checkpoint(&self, config: &ModelConfig) -> anyhow::Result<Option<Checkpoint>> {
+        let from = self.run.model.from.as_ref().filter(|from| is_checkpoint(from));
+        let Some(from) = from.filter(|_| self.run.train.adapter.is_some()) else { return Ok(None) };
+        let request = self.request(config.labels.clone(), &config.head);
+        Ok(Some(Checkpoint { config: config.clone(), ..read_config(from, Some(&request))? }))
+    }
+
     /// The adapter as `peft` has it, under the names of the checkpoint that it was trained on; else under ours.
     fn write_adapter<B: Backend>(
         &self,
@@ -470,14 +484,7 @@ impl Experiment {
         model: &TaskModel<B>,
     ) -> anyhow::Result<()> {
         let Some(from) = &self.run.model.from else { return Ok(()) };
-        let checkpoint = if is_checkpoint(from) {
-            let request = self.request(config.labels.clone(), &config.head);
-            let mut checkpoint = read_config(from, Some(&request))?;
-            checkpoint.config = config.clone();
-            Some(checkpoint)
-        } else {
-            None
-        };
+        let checkpoint = self.adapted_checkpoint(config)?;
         let base = checkpoint.as_ref().map_or(AdapterBase::Locus, AdapterBase::Checkpoint);
         let (dir, from) = (self.out.join(ADAPTER), from.display().to_string());
         for note in write_adapter(&dir, base, model, adapter, &from, &[adapted_model(config)?])? {

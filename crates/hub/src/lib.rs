@@ -25,6 +25,8 @@ pub use error::HubError;
 pub use families::family_names;
 pub use inspect::{Inspection, inspect};
 pub use load::{Loaded, is_checkpoint, load, load_checkpoint, load_with, read_config};
-pub use peft::{AdapterBase, adapted_model, is_adapter, read_adapted_config, read_adapter, write_adapter};
+pub use peft::{
+    AdapterBase, adapted_model, check_adapter, is_adapter, read_adapted_config, read_adapter, write_adapter,
+};
 pub use save::{Saved, save};
 pub use weights::{TensorFacts, Weights};

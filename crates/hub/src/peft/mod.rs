@@ -54,6 +54,20 @@ pub fn read_adapter<B: Backend>(
         .map_err(|problems| HubError::Adapter { path: dir.to_owned(), problems })
 }
 
+/// Whether [`write_adapter`] can write an adapter, so that this is known before it is trained.
+///
+/// # Errors
+/// If `peft` has no such adapter: everything that stands against it.
+pub fn check_adapter<B: Backend>(
+    dir: &Path,
+    base: AdapterBase<'_>,
+    model: &TaskModel<B>,
+    adapter: &HostAdapter,
+) -> Result<(), HubError> {
+    let written = write::write(adapter, &names::Names::new(base, model), "");
+    written.map(drop).map_err(|problems| HubError::Adapter { path: dir.to_owned(), problems })
+}
+
 /// Writes an adapter of a model, so that `peft` loads it on a checkpoint of the family. `base_model` is where the model came
 /// from, as the file says it. Gives what is not written as it is held here, but so that it computes the same, a line each.
 ///
