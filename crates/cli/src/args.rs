@@ -64,6 +64,10 @@ pub(crate) struct InferenceArgs {
     /// too): faster on a CPU, with answers that may differ a little. bf16 and int8 need backend ndarray or flex.
     #[arg(long, value_enum, default_value_t = Weights::F32)]
     pub(crate) weights: Weights,
+    /// Put an adapter on the model: a folder as peft writes it, or `adapter` of a run. Can be given many times; what several
+    /// add is added up.
+    #[arg(long = "adapter", value_name = "DIR")]
+    pub(crate) adapters: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
 }
@@ -369,6 +373,21 @@ pub(crate) struct ModelArgs {
 pub(crate) enum ModelVerb {
     /// The position scheme of a model.
     Positions(ModelPositionsArgs),
+    /// Write the model with adapters as part of its weights.
+    Merge(MergeArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct MergeArgs {
+    /// A model folder of Locus or a checkpoint.
+    #[arg(long)]
+    pub(crate) model: PathBuf,
+    /// An adapter: a folder as peft writes it, or `adapter` of a run. Can be given many times; what several add is added up.
+    #[arg(long = "adapter", value_name = "DIR", required = true)]
+    pub(crate) adapters: Vec<PathBuf>,
+    /// The new model folder, which must not exist.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]
@@ -461,6 +480,10 @@ pub(crate) struct ForwardArgs {
     /// token_type_ids and decoder_input_ids. Rows are of one length.
     #[arg(long)]
     pub(crate) ids: PathBuf,
+    /// Put an adapter on the model: a folder as peft writes it, or `adapter` of a run. Can be given many times; what several
+    /// add is added up.
+    #[arg(long = "adapter", value_name = "DIR")]
+    pub(crate) adapters: Vec<PathBuf>,
     /// Write the vectors of tokens after the last layer too, as last_hidden_state.
     #[arg(long)]
     pub(crate) hidden: bool,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use burn::module::Module;
-use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use locus_backend::ops::Products;
 use locus_backend::rng::Key;
 use locus_data::corpus::Corpus;
@@ -17,8 +17,13 @@ use locus_data::{
 };
 use locus_embedding::position::PositionConfig;
 use locus_encoder::{StackConfig, TokenTables};
-use locus_heads::{GradientCheckpointing, HeadConfig, HeadError, LossOptions, TaskBatch, TaskModel};
-use locus_hub::{Request, is_checkpoint, load_checkpoint, read_config};
+use locus_heads::{
+    GradientCheckpointing, HeadConfig, HeadError, HostAdapter, LossOptions, TaskBatch, TaskModel,
+};
+use locus_hub::{
+    AdapterBase, Checkpoint, Request, adapted_model, check_adapter, is_checkpoint, load_checkpoint,
+    read_config, write_adapter,
+};
 use locus_model::{ModelConfig, QuestionConfig, load, load_config, save};
 use locus_pipeline::{Codec, Evaluation, Objective, Thresholds, TrainingSet, evaluate, in_units};
 use locus_train::{BatchSource, BoxError, FitReport, Interrupter, Resume, Stopped, Trainer};
@@ -49,6 +54,9 @@ pub(crate) struct Experiment {
     /// The name of the backend, for the report.
     pub(crate) backend: &'static str,
 }
+
+/// The name of the adapter that a run trains, and of its folder.
+const ADAPTER: &str = "adapter";
 
 const NO_BF16: &str = "train.precision = \"bf16\" needs backend ndarray or flex on a processor with AVX512-BF16 or AMX, which is \
 not what there is here: take \"f32\"";
@@ -105,6 +113,7 @@ impl Experiment {
         let section = &self.run.model.init;
         let (model, init) =
             fill_tables(model, section, config.stack.init_std, &codec.tokenizer, set.token_ids())?;
+        let (model, begun) = self.adapt(model, &config)?;
         let n_params = model.num_params();
         self.announce(&splits, &set, &config, n_params);
         tell!("tokenizer  {}", codec.tokenizer.summary());
@@ -125,6 +134,8 @@ impl Experiment {
         }
         // Scored as it is saved and loaded.
         fitted.best_model = fitted.best_model.with_products(Products::F32);
+        let adapter = begun.map(|begun| fitted.best_model.adapter(ADAPTER, &begun));
+        fitted.best_model.merge_adapters();
         let scores = |part, codec: &Codec| {
             let examples: Option<&Examples> = splits.get(&part);
             let score =
@@ -148,6 +159,9 @@ impl Experiment {
         }
         let test = scores(Part::Test, &codec)?;
         save(&self.out.join("model"), &config, &fitted.best_model, &codec.tokenizer.files()?)?;
+        if let Some(adapter) = &adapter {
+            self.write_adapter(adapter, &config, &fitted.best_model)?;
+        }
         let report = Report::new(&self, n_params, &fitted, dev, test).with_init(init);
         report.write(&self.out)?;
         Ok(Ended::Done(Box::new(report)))
@@ -402,6 +416,7 @@ impl Experiment {
             .named(&serde_json::to_string(config)?)
             .named(&codec.tokenizer.to_json()?)
             .named(&format!("{settings:?}"));
+        let key = train.adapter.iter().fold(key, |key, adapter| key.named(&format!("{adapter:?}")));
         Ok(format!("{:016x}", set.fingerprint(key).bits(0)))
     }
 
@@ -462,6 +477,57 @@ impl Experiment {
         let Some(from) = &self.run.model.from else { return Ok(new) };
         let (loaded_config, loaded) = load::<B>(from, device)?;
         Ok(take_over(new, loaded, loaded_config.labels == config.labels))
+    }
+
+    /// The model with a new adapter, if the run trains one, and with everything else frozen.
+    fn adapt<B: AutodiffBackend>(
+        &self,
+        mut model: TaskModel<B>,
+        config: &ModelConfig,
+    ) -> anyhow::Result<(TaskModel<B>, Option<HostAdapter>)> {
+        let checkpoint = self.adapted_checkpoint(config)?;
+        let Some(config) = &self.run.train.adapter else { return Ok((model, None)) };
+        let wrong = |problems: Vec<String>| {
+            UsageError(format!("train.adapter.{}:\n  - {}", config.name(), problems.join("\n  - ")))
+        };
+        let key = Key::new(self.run.train.fit.seed).named(ADAPTER);
+        let adapter = HostAdapter::new(config, &model, key).map_err(wrong)?;
+        let base = checkpoint.as_ref().map_or(AdapterBase::Locus, AdapterBase::Checkpoint);
+        check_adapter(&self.out.join(ADAPTER), base, &model, &adapter)
+            .map_err(|error| UsageError(error.to_string()))?;
+        model.add_adapter(ADAPTER, &adapter).map_err(wrong)?;
+        let model = model.with_only_trained(&|path| adapter.saved.contains_key(path));
+        let (of_changes, whole) = adapter.n_numbers();
+        tell!(
+            "adapter    {}: {of_changes} numbers are trained, and {whole} of the head or besides",
+            config.name()
+        );
+        Ok((model, Some(adapter)))
+    }
+
+    /// The checkpoint that an adapter is trained on, with this configuration; none where the model is one of Locus.
+    fn adapted_checkpoint(&self, config: &ModelConfig) -> anyhow::Result<Option<Checkpoint>> {
+        let from = self.run.model.from.as_ref().filter(|from| is_checkpoint(from));
+        let Some(from) = from.filter(|_| self.run.train.adapter.is_some()) else { return Ok(None) };
+        let request = self.request(config.labels.clone(), &config.head);
+        Ok(Some(Checkpoint { config: config.clone(), ..read_config(from, Some(&request))? }))
+    }
+
+    /// The adapter as `peft` has it, under the names of the checkpoint that it was trained on; else under ours.
+    fn write_adapter<B: Backend>(
+        &self,
+        adapter: &HostAdapter,
+        config: &ModelConfig,
+        model: &TaskModel<B>,
+    ) -> anyhow::Result<()> {
+        let Some(from) = &self.run.model.from else { return Ok(()) };
+        let checkpoint = self.adapted_checkpoint(config)?;
+        let base = checkpoint.as_ref().map_or(AdapterBase::Locus, AdapterBase::Checkpoint);
+        let (dir, from) = (self.out.join(ADAPTER), from.display().to_string());
+        for note in write_adapter(&dir, base, model, adapter, &from, &[adapted_model(config)?])? {
+            tell!("adapter    {note}");
+        }
+        Ok(())
     }
 
     fn announce(&self, splits: &Splits, set: &TrainingSet, config: &ModelConfig, n_params: usize) {

@@ -61,6 +61,14 @@ pub enum HubError {
         /// What is wrong, and what to do.
         reason: String,
     },
+    /// An adapter does not fit its model, or cannot be written: everything that is wrong.
+    #[error("the adapter {path} does not fit:{}", list(.problems))]
+    Adapter {
+        /// The folder.
+        path: PathBuf,
+        /// Everything that is wrong.
+        problems: Vec<String>,
+    },
     /// A folder could not be written.
     #[error(transparent)]
     Model(#[from] ModelError),

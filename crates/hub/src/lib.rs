@@ -15,6 +15,7 @@ mod generation;
 mod inspect;
 mod keys;
 mod load;
+mod peft;
 mod permute;
 #[cfg(feature = "download")]
 mod pull;
@@ -28,6 +29,9 @@ pub use error::HubError;
 pub use families::family_names;
 pub use inspect::{Inspection, inspect};
 pub use load::{Loaded, is_checkpoint, load, load_checkpoint, load_with, read_config};
+pub use peft::{
+    AdapterBase, adapted_model, check_adapter, is_adapter, read_adapted_config, read_adapter, write_adapter,
+};
 #[cfg(feature = "download")]
 pub use pull::pull;
 pub use save::{Saved, save};

@@ -10,7 +10,7 @@ use locus_backend::params::ParamPath;
 use locus_heads::{HeadConfig, TaskModel};
 use locus_model::ModelConfig;
 use safetensors::SafeTensorError;
-use safetensors::tensor::{Dtype, View};
+use safetensors::tensor::{Dtype, TensorView, View};
 
 use crate::config::{Checkpoint, HeadKind};
 use crate::families::{Family, unread};
@@ -120,4 +120,22 @@ fn scale_numbers(head: &HeadConfig, all: &mut BTreeMap<String, Pending<'static>>
             all.insert(name.to_owned(), Pending { shape, values: Box::new(scaled) });
         }
     }
+}
+
+/// Tensors that are held: name, shape and values.
+pub(crate) type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+/// The bytes of a safetensors file.
+pub(crate) fn serialized(tensors: &Tensors) -> Result<Vec<u8>, String> {
+    let bytes: BTreeMap<&String, Vec<u8>> = tensors
+        .iter()
+        .map(|(name, (_, values))| (name, values.iter().flat_map(|value| value.to_le_bytes()).collect()))
+        .collect();
+    let mut views = Vec::with_capacity(tensors.len());
+    for (name, (shape, _)) in tensors {
+        let view = TensorView::new(Dtype::F32, shape.clone(), &bytes[name]);
+        views.push((name.clone(), view.map_err(|error| error.to_string())?));
+    }
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    safetensors::serialize(views, Some(metadata)).map_err(|error| error.to_string())
 }

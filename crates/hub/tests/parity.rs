@@ -8,6 +8,7 @@
 mod folders;
 mod hostile;
 mod parity {
+    mod adapters;
     pub(crate) mod case;
     pub(crate) mod classes;
     pub(crate) mod draw;

@@ -95,7 +95,7 @@ impl Job for Export<'_> {
 
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Out {
         let args = self.0;
-        let (mut config, model) = load_model::<B::InnerBackend>(&args.model, &device)?;
+        let (mut config, model) = load_model::<B::InnerBackend>(&args.model, &[], &device)?;
         let files = tokenizer_files(&args.model)?;
         let readable = ["tokenizer.json", "vocab.txt", "vocab.json"];
         if files.iter().any(|(name, _)| readable.contains(name)) {

@@ -1,5 +1,6 @@
 //! The verbs.
 
+mod adapters;
 pub(crate) mod compare;
 pub(crate) mod config;
 pub(crate) mod data;
@@ -18,7 +19,7 @@ pub(crate) mod train;
 mod write;
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::backend::Backend;
 use locus_backend::packed::{PackError, Precision};
@@ -31,8 +32,8 @@ use crate::args::{InferenceArgs, Weights};
 
 /// A model folder, with the weights held as asked for.
 fn load<B: Backend>(dir: &Path, args: &InferenceArgs, device: &B::Device) -> anyhow::Result<Pipeline<B>> {
-    let mut pipeline = if locus_hub::is_checkpoint(dir) {
-        let (mut config, model) = load_model(dir, device)?;
+    let mut pipeline = if locus_hub::is_checkpoint(dir) || !args.adapters.is_empty() {
+        let (mut config, model) = load_model(dir, &args.adapters, device)?;
         let tokenizer = locus_data::Tokenizer::from_file(dir)?;
         config.n_spare_tokens = config.vocab_size.saturating_sub(tokenizer.vocab_size());
         Pipeline::new(config, model, tokenizer)?
@@ -59,8 +60,15 @@ fn read_config(dir: &Path) -> anyhow::Result<ModelConfig> {
     Ok(locus_hub::read_config(dir, None)?.config)
 }
 
-/// The model of a folder of Locus or of a checkpoint.
-fn load_model<B: Backend>(dir: &Path, device: &B::Device) -> anyhow::Result<(ModelConfig, TaskModel<B>)> {
+/// The model of a folder of Locus or of a checkpoint, with adapters as part of its weights.
+fn load_model<B: Backend>(
+    dir: &Path,
+    adapters: &[PathBuf],
+    device: &B::Device,
+) -> anyhow::Result<(ModelConfig, TaskModel<B>)> {
+    if !adapters.is_empty() {
+        return adapters::load_adapted(dir, adapters, device);
+    }
     if !locus_hub::is_checkpoint(dir) {
         return Ok(locus_model::load(dir, device)?);
     }

@@ -120,6 +120,7 @@ pub(crate) fn set(table: &mut Table, path: &[String], value: Value) {
         "warmup",
         "clip_norm",
         "objective",
+        "adapter",
     ]
     .contains(&key.as_str());
     let other_choice = is_choice && below.as_table().is_some_and(|t| !t.contains_key(&rest[0]));

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use locus_backend::ops::Products;
 use locus_data::{ReadOptions, TokenizerConfig};
 use locus_encoder::StackConfig;
-use locus_heads::{Pooling, TagDecoding};
+use locus_heads::{AdapterConfig, Pooling, TagDecoding};
 use locus_model::QuestionConfig;
 use locus_pipeline::{Objective, Packing, Tuning};
 use locus_train::FitConfig;
@@ -293,6 +293,9 @@ pub(crate) struct TrainSection {
     pub(crate) class_weights: Option<ClassWeights>,
     /// In what the factors of matrix products are held.
     pub(crate) precision: Precision,
+    /// What is trained instead of the weights of `model.from`; the weights themselves where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) adapter: Option<AdapterConfig>,
     /// Schedule, optimizer, checkpoints.
     #[serde(flatten)]
     pub(crate) fit: FitConfig,
@@ -328,6 +331,7 @@ struct TrainKeys {
     focal_gamma: f64,
     class_weights: Option<ClassWeights>,
     precision: Precision,
+    adapter: Option<AdapterConfig>,
 }
 
 impl Default for TrainKeys {
@@ -340,6 +344,7 @@ impl Default for TrainKeys {
             focal_gamma: 0.0,
             class_weights: None,
             precision: Precision::F32,
+            adapter: None,
         }
     }
 }
@@ -354,6 +359,7 @@ impl TrainSection {
             focal_gamma,
             class_weights,
             precision,
+            adapter,
         } = own;
         Self {
             batch_size,
@@ -363,6 +369,7 @@ impl TrainSection {
             focal_gamma,
             class_weights,
             precision,
+            adapter,
             fit,
         }
     }
@@ -384,6 +391,7 @@ impl<'de> Deserialize<'de> for TrainSection {
             "focal_gamma",
             "class_weights",
             "precision",
+            "adapter",
         ];
         let (own, fit) = split(deserializer, &own, "`epochs`")?;
         Ok(Self::new(own, fit))
@@ -490,6 +498,15 @@ impl RunFile {
         }
         for (key, found, tasks) in self.keys_of_other_tasks() {
             unless(false, key, found, &format!("none: it is only for {tasks}"));
+        }
+        if let Some(adapter) = &self.train.adapter {
+            let allowed =
+                "a model to adapt in model.from, or no such key: what has not been trained cannot be adapted";
+            let found = adapter.name().to_owned();
+            unless(self.model.from.is_some(), "train.adapter", found, allowed);
+            for problem in adapter.check() {
+                unless(false, &format!("train.adapter.{}", problem.key), problem.found, &problem.allowed);
+            }
         }
         for (key, size) in [
             ("train.batch_size", self.train.batch_size),

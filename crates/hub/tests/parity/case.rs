@@ -19,6 +19,15 @@ pub(crate) struct Param {
 }
 
 impl Param {
+    pub(crate) fn read(param: &Value) -> Self {
+        let grad = param
+            .get("grad")
+            .map(|grad| (grad["norm"].as_f64().unwrap(), numbers(&grad["dots"]).try_into().unwrap()));
+        let number = |key: &str| param[key].as_f64().unwrap();
+        let shape = numbers(&param["shape"]).iter().map(|x| *x as usize).collect();
+        Self { shape, mean: number("mean"), std: number("std"), grad }
+    }
+
     pub(crate) fn draw(&self, name: &str) -> Vec<f32> {
         let n: usize = self.shape.iter().product();
         let value = |i| (self.mean + self.std * 3.0_f64.sqrt() * unit(name, i)) as f32;
@@ -65,22 +74,15 @@ fn the_list_of_goldens_is_that_of_the_files() {
     assert_eq!(found, GOLDENS.lines().collect::<Vec<_>>());
 }
 
-fn numbers(value: &Value) -> Vec<f64> {
+pub(crate) fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
 }
 
 impl Case {
-    fn read(path: &Path) -> Self {
+    pub(crate) fn read(path: &Path) -> Self {
         let json: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
         let sizes = |value: &Value| numbers(value).iter().map(|x| *x as usize).collect::<Vec<_>>();
-        let param = |(name, param): (&String, &Value)| {
-            let grad = param
-                .get("grad")
-                .map(|grad| (grad["norm"].as_f64().unwrap(), numbers(&grad["dots"]).try_into().unwrap()));
-            let number = |key: &str| param[key].as_f64().unwrap();
-            let shape = sizes(&param["shape"]);
-            (name.clone(), Param { shape, mean: number("mean"), std: number("std"), grad })
-        };
+        let param = |(name, param): (&String, &Value)| (name.clone(), Param::read(param));
         let (_, output) = json["outputs"].as_object().unwrap().iter().next().unwrap();
         Self {
             name: path.file_stem().unwrap().to_string_lossy().into_owned(),

@@ -79,8 +79,8 @@ pub(crate) fn compare(got: &[f32], want: &[f64], keep: &[bool], tolerance: f64) 
 }
 
 /// Puts gradients in the place of parameters.
-struct Gradients<'a> {
-    grads: &'a <B as AutodiffBackend>::Gradients,
+pub(crate) struct Gradients<'a> {
+    pub(crate) grads: &'a <B as AutodiffBackend>::Gradients,
 }
 
 impl ModuleMapper<B> for Gradients<'_> {
@@ -122,23 +122,34 @@ pub(crate) fn gradients(
         if case.model_type() == "marian" && name == "model.shared.weight" {
             continue;
         }
-        let (grad, Some((want_norm, want_dots))) = (&found[name], param.grad) else { continue };
-        let dot = |n: usize| -> f64 {
-            let key = format!("{name}#{n}");
-            grad.iter().enumerate().map(|(i, g)| f64::from(*g) * unit(&key, i as u64)).sum()
-        };
-        let norm = grad.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
-        // Gradients that are zero in exact arithmetic are so up to the rounding of the others.
-        let scale = want_norm.max(1e-3 * largest_norm);
-        let numbers =
-            [(norm, want_norm), (dot(0), want_dots[0]), (dot(1), want_dots[1]), (dot(2), want_dots[2])];
-        for (got, want) in numbers {
-            let difference = (got - want).abs() / scale;
-            if difference.is_nan() || difference > 1e-4 {
-                return Err(format!("gradient of {name}: {got}, expected {want} (norm {want_norm})"));
-            }
-            largest = largest.max(difference);
+        let (grad, Some(want)) = (&found[name], param.grad) else { continue };
+        largest = largest.max(compare_gradient(name, grad, want, largest_norm)?);
+    }
+    Ok(largest)
+}
+
+/// The largest relative difference of a gradient's norm or products.
+pub(crate) fn compare_gradient(
+    name: &str,
+    grad: &[f32],
+    (want_norm, want_dots): (f64, [f64; 3]),
+    largest_norm: f64,
+) -> Result<f64, String> {
+    let mut largest = 0.0_f64;
+    let dot = |n: usize| -> f64 {
+        let key = format!("{name}#{n}");
+        grad.iter().enumerate().map(|(i, g)| f64::from(*g) * unit(&key, i as u64)).sum()
+    };
+    let norm = grad.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
+    // Gradients that are zero in exact arithmetic are so up to the rounding of the others.
+    let scale = want_norm.max(1e-3 * largest_norm);
+    let numbers = [(norm, want_norm), (dot(0), want_dots[0]), (dot(1), want_dots[1]), (dot(2), want_dots[2])];
+    for (got, want) in numbers {
+        let difference = (got - want).abs() / scale;
+        if difference.is_nan() || difference > 1e-4 {
+            return Err(format!("gradient of {name}: {got}, expected {want} (norm {want_norm})"));
         }
+        largest = largest.max(difference);
     }
     Ok(largest)
 }
