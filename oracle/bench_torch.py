@@ -138,7 +138,7 @@ class Model(nn.Module):
     def forward(self, ids, caches=None, first=0):
         x = self.tokens(ids)
         if self.position == "learned":
-            x = x + self.positions(torch.arange(first, first + ids.shape[1]))
+            x = x + self.positions(torch.arange(first, first + ids.shape[1], device=ids.device))
         if self.dropout:
             x = F.dropout(x, self.dropout, self.training)
         for i, block in enumerate(self.blocks):
@@ -172,6 +172,8 @@ def main():
     parser.add_argument("--position", default="learned", choices=["learned", "none", "rotary", "alibi"])
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--padding", action="store_true", help="rows that end up to three eighths early")
+    parser.add_argument("--backend", help="as is; likewise")
+    parser.add_argument("--device", default="cpu", help="of PyTorch: cpu, cuda")
     parser.add_argument("--json", action="store_true", help="as is; here so that both programs take the same flags")
     args = parser.parse_args()
     if args.threads:
@@ -183,15 +185,19 @@ def main():
     rows = args.rows if args.what == "forward" else batch
     keep = torch.stack([torch.arange(seq) < seq - row % 4 * seq // 8 for row in range(rows)])
     keep = keep if args.padding and not keep.all() else None
-    model = Model(size, args.archs == "gpt", args.position, args.dropout, keep)
+    model = Model(size, args.archs == "gpt", args.position, args.dropout, keep).to(args.device)
+    for name in ["mask", "angles"]:
+        if getattr(model, name) is not None:
+            setattr(model, name, getattr(model, name).to(args.device))
     forward = torch.compile(model) if args.compile else model
-    cast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.bf16)
+    cast = torch.autocast(args.device, dtype=torch.bfloat16, enabled=args.bf16)
     losses = []
     if args.what == "train":
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01, eps=1e-8, fused=True)
-        x, targets = tokens(1000, (batch, seq), vocab), tokens(1001, (batch * seq,), vocab)
+        x, targets = (tokens(n, shape, vocab) for n, shape in [(1000, (batch, seq)), (1001, (batch * seq,))])
         if keep is not None:
             targets[~keep.flatten()] = -100
+        x, targets = x.to(args.device), targets.to(args.device)
 
         def step():
             with cast:
@@ -205,13 +211,13 @@ def main():
         rate = batch * seq / median * 1e3
     elif args.what == "forward":
         model.eval()
-        x = tokens(1000, (args.rows, seq), vocab)
+        x = tokens(1000, (args.rows, seq), vocab).to(args.device)
         with torch.inference_mode(), cast:
             median, least = timed(max(args.repeats, 15 if args.rows == 1 else 5), lambda: forward(x)[0, 0, 0].item())
         rate = args.rows * seq / median * 1e3
     else:
         model.eval()
-        prompt = tokens(1000, (1, PROMPT), vocab)
+        prompt = tokens(1000, (1, PROMPT), vocab).to(args.device)
 
         def decode():
             caches, x, first = [[] for _ in range(layers)], prompt, 0
@@ -219,6 +225,7 @@ def main():
                 scores = model(x, caches, first)
                 first += x.shape[1]
                 x = scores[:, -1].argmax(-1, keepdim=True)
+            return x.item()
 
         with torch.inference_mode(), cast:
             median, least = timed(args.repeats, decode)

@@ -10,7 +10,9 @@ LM = ("causal_lm",)
 TOKENS = DECODER + ("token_classification",)
 ALL_OF_DECODER = TOKENS + ("question_answering",)
 MASKED = ("masked_lm",)
-CAUSAL = (DECODER, LM, TOKENS, ALL_OF_DECODER)
+ANSWERS = DECODER + ("question_answering",)
+CAUSAL = (DECODER, LM, TOKENS, ALL_OF_DECODER, ANSWERS)
+CHOICES = ENCODER + ("multiple_choice",)
 
 SPECIAL = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 PAD_IS_1 = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
@@ -42,6 +44,7 @@ GEMMA2 |= {"final_logit_softcapping": 3.0}
 GEMMA3 = GEMMA | {"sliding_window": 3, "query_pre_attn_scalar": 5, "rope_local_base_freq": 10.0}
 GEMMA3 |= {"layer_types": ["sliding_attention", "full_attention"]}
 PHI = SPECIAL | SIZES | {"hidden_size": 24, "partial_rotary_factor": 0.5, "layer_norm_eps": 1e-3}
+SMOLLM3 = LLAMA | {"no_rope_layer_interval": 2, "tie_word_embeddings": True}
 
 T5 = {"vocab_size": 37, "d_model": 18, "d_kv": 4, "num_heads": 5, "d_ff": 29, "num_layers": 2, "num_decoder_layers": 3}
 T5 |= {"relative_attention_num_buckets": 8, "relative_attention_max_distance": 12, "layer_norm_epsilon": 1e-3}
@@ -65,19 +68,20 @@ def longrope(original, **options):
 
 
 CASES = [  # model_type, variant, heads, configuration
-    ("bert", "", ENCODER, BERT),
+    ("bert", "", CHOICES + ("next_sentence",), BERT),
     ("bert", "untied", ("masked_lm",), BERT | {"tie_word_embeddings": False}),
     ("bert", "regression", ("sequence_classification",), BERT | {"num_labels": 1}),
     ("bert", "relative_key", ("masked_lm",), BERT | {"position_embedding_type": "relative_key"}),
+    ("bert", "relative_key_query", MASKED, BERT | {"position_embedding_type": "relative_key_query"}),
     ("bert", "relu", ("masked_lm",), BERT | {"hidden_act": "relu"}),
-    ("roberta", "", ENCODER, BERT | PAD_IS_1 | {"type_vocab_size": 1}),
+    ("roberta", "", CHOICES, BERT | PAD_IS_1 | {"type_vocab_size": 1}),
     ("roberta", "untied", MASKED, BERT | PAD_IS_1 | {"type_vocab_size": 1, "tie_word_embeddings": False}),
-    ("xlm-roberta", "", ENCODER, BERT | PAD_IS_1 | {"type_vocab_size": 1}),
-    ("distilbert", "", ENCODER, DISTILBERT),
-    ("albert", "", ENCODER, ALBERT | SPECIAL),
+    ("xlm-roberta", "", CHOICES, BERT | PAD_IS_1 | {"type_vocab_size": 1}),
+    ("distilbert", "", CHOICES, DISTILBERT),
+    ("albert", "", CHOICES, ALBERT | SPECIAL),
     ("albert", "groups", MASKED, ALBERT | SPECIAL | {"num_hidden_layers": 4, "num_hidden_groups": 2}),
-    ("electra", "", ENCODER, BERT | {"embedding_size": 11}),
-    ("deberta-v2", "", ENCODER, DEBERTA),
+    ("electra", "", CHOICES, BERT | {"embedding_size": 11}),
+    ("deberta-v2", "", CHOICES, DEBERTA),
     ("deberta-v2", "clipped", MASKED, DEBERTA | {"position_buckets": -1, "max_relative_positions": 4}),
     ("deberta-v2", "c2p", MASKED, DEBERTA | {"pos_att_type": "C2P"}),
     ("deberta-v2", "p2c", MASKED, DEBERTA | {"pos_att_type": ["p2c"], "norm_rel_ebd": "none"}),
@@ -85,25 +89,26 @@ CASES = [  # model_type, variant, heads, configuration
     ("deberta-v2", "tanh", ("sequence_classification",), DEBERTA | {"pooler_hidden_act": "tanh"}),
     # Its logits come from the embeddings all the same; tied, transformers replaces the wrong layer and fails.
     ("deberta-v2", "new_head", ("masked_lm",), DEBERTA | {"legacy": False, "tie_word_embeddings": False}),
-    ("mpnet", "", ENCODER, BERT | PAD_IS_1 | {"max_position_embeddings": 17}),
-    ("modernbert", "", ENCODER, MODERNBERT),
+    ("mpnet", "", CHOICES, BERT | PAD_IS_1 | {"max_position_embeddings": 17}),
+    ("modernbert", "", CHOICES, MODERNBERT),
     ("modernbert", "mean", ("sequence_classification",), MODERNBERT | {"classifier_pooling": "mean"}),
     ("modernbert", "biases", ("masked_lm", "sequence_classification"), MODERNBERT | BIASES),
     ("modernbert", "no_decoder_bias", MASKED, MODERNBERT | {"decoder_bias": False}),
     ("modernbert", "one_base", ("bare",), MODERNBERT | {"global_rope_theta": 100.0, "local_rope_theta": None}),
-    ("gpt2", "", DECODER, GPT2),
+    ("gpt2", "", ALL_OF_DECODER, GPT2),
     ("gpt2", "scaled_by_layer", LM, GPT2 | {"scale_attn_by_inverse_layer_idx": True}),
-    ("gpt_neox", "", DECODER, NEOX),
+    ("gpt2", "unscaled", LM, GPT2 | {"scale_attn_weights": False}),
+    ("gpt_neox", "", ALL_OF_DECODER, NEOX),
     ("gpt_neox", "sequential", LM, NEOX | {"use_parallel_residual": False}),
     ("gpt_neox", "no_bias", LM, NEOX | {"attention_bias": False}),
-    ("opt", "", DECODER, OPT),
+    ("opt", "", ANSWERS, OPT),
     ("opt", "post_norm", LM, OPT | {"do_layer_norm_before": False, "word_embed_proj_dim": 10}),
     ("opt", "no_bias", LM, OPT | {"enable_bias": False}),
-    ("bloom", "", DECODER, BLOOM),
+    ("bloom", "", ALL_OF_DECODER, BLOOM),
     ("bloom", "residual_after_norm", LM, BLOOM | {"apply_residual_connection_post_layernorm": True}),
-    ("mpt", "", DECODER, MPT),
+    ("mpt", "", ALL_OF_DECODER, MPT),
     ("mpt", "softmax_scale", LM, MPT | {"attn_config": {"softmax_scale": 0.3}}),
-    ("llama", "", TOKENS, LLAMA),
+    ("llama", "", ALL_OF_DECODER, LLAMA),
     ("llama", "tied", LM, LLAMA | {"tie_word_embeddings": True}),
     ("llama", "attention_bias", LM, LLAMA | {"attention_bias": True, "mlp_bias": True}),
     ("llama", "head_dim", LM, LLAMA | {"head_dim": 6}),
@@ -117,13 +122,13 @@ CASES = [  # model_type, variant, heads, configuration
     ("llama", "longrope_factor", LM, longrope(7, factor=9.0)),
     ("llama", "llama3", LM, scaled("llama3", **LLAMA3) | {"max_position_embeddings": 384}),
     ("mistral", "", ALL_OF_DECODER, LLAMA | {"sliding_window": 3}),
-    ("qwen2", "", TOKENS, LLAMA),
+    ("qwen2", "", ALL_OF_DECODER, LLAMA),
     ("qwen2", "window", LM, LLAMA | {"use_sliding_window": True, "sliding_window": 3, "max_window_layers": 1}),
-    ("qwen3", "", DECODER, LLAMA | {"head_dim": 6}),
+    ("qwen3", "", ALL_OF_DECODER, LLAMA | {"head_dim": 6}),
     ("qwen3", "attention_bias", LM, LLAMA | {"head_dim": 6, "attention_bias": True}),
-    ("gemma", "", DECODER, GEMMA),
+    ("gemma", "", TOKENS, GEMMA),
     ("gemma", "attention_bias", LM, GEMMA | {"attention_bias": True}),
-    ("gemma2", "", DECODER, GEMMA2),
+    ("gemma2", "", TOKENS, GEMMA2),
     ("gemma2", "linear", LM, GEMMA2 | {"rope_scaling": {"rope_type": "linear", "factor": 2.5}}),
     ("gemma3_text", "", DECODER, GEMMA3),
     # Its layers do not cap their scores, whatever the file says.
@@ -131,11 +136,13 @@ CASES = [  # model_type, variant, heads, configuration
     ("phi", "", TOKENS, PHI),
     ("phi", "linear", LM, PHI | {"rope_scaling": {"rope_type": "linear", "factor": 2.5}}),
     ("phi", "qk_layernorm", LM, PHI | {"qk_layernorm": True}),
-    ("smollm3", "", DECODER, LLAMA | {"no_rope_layer_interval": 2, "tie_word_embeddings": True}),
-    ("t5", "", ("bare", "seq2seq_lm"), T5),
+    ("smollm3", "", ALL_OF_DECODER, SMOLLM3),
+    ("smollm3", "attention_bias", LM, SMOLLM3 | {"attention_bias": True, "mlp_bias": True}),
+    ("t5", "", ("bare", "encoder", "seq2seq_lm", "token_classification"), T5),
     ("t5", "v1_1", ("seq2seq_lm",), T5 | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}),
-    ("mt5", "", ("seq2seq_lm",), T5 | {"tie_word_embeddings": False}),
+    ("mt5", "", ("bare", "encoder", "seq2seq_lm", "token_classification"), T5 | {"tie_word_embeddings": False}),
     ("bart", "", ("bare", "seq2seq_lm", "sequence_classification"), BART),
     ("bart", "scaled", ("seq2seq_lm",), BART | {"scale_embedding": True}),
     ("marian", "", ("seq2seq_lm",), MARIAN),
+    ("marian", "untied", ("seq2seq_lm",), MARIAN | {"tie_word_embeddings": False}),
 ]

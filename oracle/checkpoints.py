@@ -2,7 +2,7 @@
 
 Run from the repository root: python oracle/checkpoints.py [part of a file's name ...]
 Writes crates/hub/tests/golden/<family>-<variant>-<head>.json, without the variant where the configuration is the plain one,
-and hash.json. Deterministic: no seed, no clock. Every number drawn is a hash of its name and place (`unit`), so that the
+hash.json, and the list of classes in crates/hub/tests/parity/classes.txt. Deterministic: no seed, no clock. Every number drawn is a hash of its name and place (`unit`), so that the
 files hold no weights and the tests draw the same.
 
 The models are those of transformers, eager attention, in float64: also where they ask for float32 (norms, softmaxes and
@@ -20,6 +20,7 @@ import re
 import sys
 import tempfile
 import warnings
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
@@ -31,6 +32,7 @@ import transformers
 from safetensors import safe_open
 from torch.overrides import TorchFunctionMode
 from transformers import AutoConfig
+from transformers.models.auto.configuration_auto import model_type_to_module_name
 
 from checkpoint_cases import CASES, CAUSAL
 
@@ -39,12 +41,14 @@ torch.set_default_dtype(torch.float64)
 warnings.filterwarnings("ignore")
 transformers.logging.set_verbosity_error()
 OUT = Path("crates/hub/tests/golden")
+CLASSES = Path("crates/hub/tests/parity/classes.txt")
 SCRIPTS = [Path(__file__), Path(__file__).with_name("checkpoint_cases.py")]
 META = {
     "script_sha256": hashlib.sha256(b"".join(path.read_bytes() for path in SCRIPTS)).hexdigest(),
     "versions": {name: version(name) for name in ("numpy", "safetensors", "torch", "transformers")},
 }
 BATCH, SEQ, TARGET_SEQ, PADDING = 2, 7, 5, 2
+ENCODER_DECODERS = ("t5", "mt5", "bart", "marian")
 SEQ_OF = {"mpnet": 13}  # its 32 buckets of distances are not a setting: from 8 on they are logarithmic
 FIRST_WORD = 4  # the ids before it are those of special tokens
 HEADS = {
@@ -54,14 +58,20 @@ HEADS = {
     "sequence_classification": "AutoModelForSequenceClassification",
     "token_classification": "AutoModelForTokenClassification",
     "question_answering": "AutoModelForQuestionAnswering",
+    "multiple_choice": "AutoModelForMultipleChoice",
+    "next_sentence": "AutoModelForNextSentencePrediction",
     "seq2seq_lm": "AutoModelForSeq2SeqLM",
+    "encoder": "AutoModelForTextEncoding",
 }
 LABELS = {"sequence_classification": 3, "token_classification": 5}
+ROWS = ("sequence_classification", "multiple_choice", "next_sentence")  # one vector of scores for each
+ENCODER_ALONE = ("encoder", "token_classification")  # of an encoder–decoder
 COUNT_PADDING_THEMSELVES = ("opt", "bloom", "mpt")  # from the attention mask; the others are given position_ids
 # By family, variant or head, what no output depends on: biases of keys, which move all scores of a row alike (unless keys are
 # turned or meet positions), and a bare model's pooler.
 NO_GRADIENT = {"": r"(self|attention)\.key\.bias$|(k_lin|attn\.k)\.bias$", "bare": r"^pooler\."}
-NO_GRADIENT |= {"relative_key": r"\.position_embeddings\.", "c2p": r"(key_proj|encoder\.LayerNorm)\.bias$"}
+NO_GRADIENT |= dict.fromkeys(("relative_key", "relative_key_query"), r"\.position_embeddings\.")
+NO_GRADIENT |= {"c2p": r"(key_proj|encoder\.LayerNorm)\.bias$"}
 NO_GRADIENT |= dict.fromkeys(("opt", "bart", "marian"), r"k_proj\.bias$")
 NO_GRADIENT |= {"smollm3": r"layers\.1\.self_attn\.k_proj\.bias$"}  # the layer whose keys do not turn
 
@@ -151,7 +161,8 @@ def inputs_of(family, heads, head, config):
     seq = SEQ_OF.get(family, SEQ)
     ids, keep = words("input_ids", config, seq), np.ones((BATCH, seq))
     causal = heads in CAUSAL
-    if config.is_encoder_decoder:
+    has_decoder = family in ENCODER_DECODERS and head not in ENCODER_ALONE
+    if has_decoder:
         ids[0, -1] = ids[1, -1 - PADDING] = config.eos_token_id
     if causal and head == "sequence_classification":
         keep[0, :1] = keep[1, -PADDING:] = 0
@@ -163,7 +174,7 @@ def inputs_of(family, heads, head, config):
         inputs["position_ids"] = (keep.cumsum(1) - 1).clip(min=0)
     if not causal and getattr(config, "type_vocab_size", 0) > 1:
         inputs["token_type_ids"] = (np.arange(seq) > [[3], [1]]) * keep
-    if config.is_encoder_decoder:
+    if has_decoder:
         start = np.full((BATCH, 1), config.decoder_start_token_id)
         targets = ids if head == "sequence_classification" else words("decoder_input_ids", config, TARGET_SEQ)
         inputs["decoder_input_ids"] = np.concatenate([start, targets[:, :-1]], 1)
@@ -171,15 +182,16 @@ def inputs_of(family, heads, head, config):
 
 
 def output_of(model, head, inputs):
-    out = model(**inputs)
-    if head == "bare":
+    # One choice for each row: their scores are taken on their own.
+    out = model(**{key: value.unsqueeze(1) if head == "multiple_choice" else value for key, value in inputs.items()})
+    if head in ("bare", "encoder"):
         return out.last_hidden_state
     return torch.stack([out.start_logits, out.end_logits], -1) if head == "question_answering" else out.logits
 
 
 def upstream_of(output, inputs, head):
     upstream = unit("upstream", output.shape)
-    if head != "sequence_classification" and "decoder_input_ids" not in inputs:
+    if head not in ROWS and "decoder_input_ids" not in inputs:
         upstream *= inputs["attention_mask"].numpy().reshape(BATCH, -1, *[1] * (output.dim() - 2))
     return torch.tensor(upstream)
 
@@ -215,13 +227,15 @@ def case(family, variant, heads, head, settings):
     parameters = dict(model.named_parameters(remove_duplicate=False))
     grads = {key: parameters[key].grad for key in params if key in parameters}
     grads = {key: np.zeros(shapes[key]) if grad is None else grad.numpy() for key, grad in grads.items()}
-    patterns = [NO_GRADIENT[name] for name in {"", family, variant, head} if name in NO_GRADIENT]
+    # Keys that meet positions by themselves tell them apart by their biases.
+    names = {family, variant, head} | ({""} if variant != "relative_key_query" else set())
+    patterns = [NO_GRADIENT[name] for name in names if name in NO_GRADIENT]
     for key, grad in grads.items():
         zero = np.abs(grad).max() < 1e-13  # the rest of a sum that is 0
         assert zero == any(re.search(pattern, key) for pattern in patterns), f"{family} {variant} {head}: {key} {grad}"
         params[key]["grad"] = summary(key, 0 * grad if zero else grad)
     values = [rounded(value) for value in output.detach().numpy().ravel()]
-    name = "last_hidden_state" if head == "bare" else "logits"
+    name = "last_hidden_state" if head in ("bare", "encoder") else "logits"
     return {
         "family": family,
         "variant": variant,
@@ -253,9 +267,21 @@ def write_hash():
     write("hash.json", {"oracle": META, "values": values})
 
 
+def write_classes():
+    """The models of each family, with what stands on them: a line of model_type and class."""
+    lines = set()
+    for family in {family for family, *_ in CASES}:
+        module = model_type_to_module_name(family)
+        names = import_module(f"transformers.models.{module}.modeling_{module}").__all__
+        models = (name for name in names if re.search(r"(Model|LM|For\w+)$", name) and "reTrained" not in name)
+        lines |= {f"{family} {name}" for name in models if "retrained" not in name}
+    CLASSES.write_text("".join(f"{line}\n" for line in sorted(lines)))
+
+
 def main():
     OUT.mkdir(parents=True, exist_ok=True)
     write_hash()
+    write_classes()
     for family, variant, heads, settings in CASES:
         for head in heads:
             name = "-".join(filter(None, (family, variant, head))) + ".json"

@@ -4,7 +4,7 @@ Run from the repository root, with requirements-torch.txt: python oracle/generat
 Writes crates/heads/tests/golden/generation*. Deterministic: one seed, no clock.
 
 Two tiny models with random weights, a GPT-2 and a T5 (untied, relu), generate by transformers' `generate`: greedy, with
-penalties, by beams, batched with left padding. The scores after transformers' processors and warpers stand alone, too.
+penalties and constraints, by beams, batched with left padding. The scores after transformers' processors and warpers stand alone, too.
 Presence and frequency penalties, which transformers lacks, are written from OpenAI's interface:
 mu[j] - c[j] * frequency - (c[j] > 0) * presence, with c[j] the count of j in the new text.
 
@@ -39,6 +39,7 @@ META = {
 }
 VOCAB, WIDTH, HEADS, D_HEAD, D_FF, LAYERS, POSITIONS = 29, 15, 3, 5, 17, 2, 31
 START = 1
+SUPPRESSED = [2, 3, 5, 7, 11, 13, 17, 19, 23]
 PROMPTS = [[3, 14, 15, 9, 2, 6, 5], [27], [18, 28], [1, 6, 1, 8], [3, 3, 7, 3, 3, 7, 3]]
 
 
@@ -179,6 +180,18 @@ def cases(model, stop):
                        num_return_sequences=3, length_penalty=penalty, early_stopping=early, **both)
     yield case(model, "one stop token", PROMPTS, num_beams=2, stop=stop[:1])
     yield case(model, "beams, at least six tokens", PROMPTS, num_beams=3, min_new_tokens=6, **both)
+    # One by one, because transformers counts padding as text; a first token is forced where the text has one token.
+    batches = [PROMPTS] if model.config.is_encoder_decoder else [[prompt] for prompt in PROMPTS]
+    for prompts in batches:
+        name = f"after {prompts[0]}" if len(prompts) == 1 else "of all"
+        for beams in ({}, {"num_beams": 3, "num_return_sequences": 2}):
+            kind = f"{name}{', beams' if beams else ''}"
+            yield case(model, f"a forced first token {kind}", prompts, forced_bos_token_id=23, **beams, **both)
+            yield case(model, f"a forced last token {kind}", prompts, forced_eos_token_id=stop[1], max_new_tokens=5, **beams, **both)
+            yield case(model, f"suppressed tokens {kind}", prompts, suppress_tokens=SUPPRESSED, **beams, **both)
+            yield case(model, f"tokens suppressed at first {kind}", prompts, begin_suppress_tokens=SUPPRESSED, **beams)
+            yield case(model, f"all rules {kind}", prompts, forced_bos_token_id=23, forced_eos_token_id=stop[0], suppress_tokens=[4, 8],
+                       begin_suppress_tokens=SUPPRESSED, repetition_penalty=1.2, min_new_tokens=3, max_new_tokens=7, **beams, **both)
     yield case(model, "one token", PROMPTS, num_beams=3, num_return_sequences=3, max_new_tokens=1, **both)
 
 

@@ -12,7 +12,7 @@ use std::process::Command;
 
 use crate::run::{built_dir, cargo, code, profile, root, target_dir};
 
-const PAGES: [&str; 14] = [
+const PAGES: [&str; 19] = [
     "README.md",
     "docs/guide.md",
     "docs/data.md",
@@ -24,16 +24,21 @@ const PAGES: [&str; 14] = [
     "docs/checkpoints.md",
     "docs/tasks/named-entities.md",
     "docs/tasks/classification.md",
+    "docs/tasks/pairs.md",
+    "docs/tasks/questions.md",
+    "docs/tasks/fill-mask.md",
     "docs/tasks/language-models.md",
     "docs/tasks/sequence-to-sequence.md",
     "docs/tasks/embeddings.md",
+    "docs/tasks/pretraining.md",
     "docs/results.md",
 ];
 
 /// What the commands run: verbs of `locus`.
-const VERBS: [&str; 13] = [
+const VERBS: [&str; 14] = [
     "train",
     "eval",
+    "compare",
     "predict",
     "embed",
     "generate",

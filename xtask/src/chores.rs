@@ -50,8 +50,9 @@ pub(crate) fn positions() -> Result<u8, String> {
 /// Builds the benchmarks in release and runs them.
 pub(crate) fn bench(args: &[String]) -> Result<u8, String> {
     let backend = backend(args)?;
-    if !["ndarray", "flex"].contains(&backend.as_str()) {
-        return Err(format!("benchmarks run on ndarray and flex, not on '{backend}'"));
+    let wgpu = ["vulkan", "metal", "webgpu"].contains(&backend.as_str());
+    if !wgpu && !["ndarray", "flex", "wgpu", "cuda"].contains(&backend.as_str()) {
+        return Err(format!("benchmarks run on ndarray, flex, wgpu and cuda, not on '{backend}'"));
     }
     let mut bench = cargo();
     bench.args([
@@ -63,7 +64,7 @@ pub(crate) fn bench(args: &[String]) -> Result<u8, String> {
         "--no-default-features",
         "--features",
     ]);
-    bench.arg(&backend).arg("--");
+    bench.args([&backend, "--", "--backend", if wgpu { "wgpu" } else { &backend }]);
     let mut rest = args.iter();
     while let Some(arg) = rest.next() {
         match arg.as_str() {

@@ -20,7 +20,7 @@ Builds `locus` in release with backend B (ndarray unless given) and runs `locus 
   recipes, config, data      look at recipes, run files and data
   positions list|show        look at position schemes
   model positions convert    give a trained model another position scheme
-  hub inspect|export         Hugging Face checkpoints: what one is, and a model as one
+  hub pull|inspect|export    Hugging Face checkpoints: fetch one, what one is, and a model as one
   forward                    raw outputs of a model for rows of token ids
   doctor                     what this build and this machine can do
   (`cargo xtask train --help` prints the flags of a verb)
@@ -49,8 +49,8 @@ fn main() -> ExitCode {
     };
     let result = match verb.as_str() {
         "positions" if args.len() == 1 => chores::positions(),
-        "train" | "eval" | "predict" | "embed" | "generate" | "recipes" | "config" | "data" | "positions"
-        | "model" | "hub" | "forward" | "doctor" => run::become_locus(&args),
+        "train" | "eval" | "compare" | "predict" | "embed" | "generate" | "recipes" | "config" | "data"
+        | "positions" | "model" | "hub" | "forward" | "doctor" => run::become_locus(&args),
         "bench" => chores::bench(&args[1..]),
         "book" => book::check(),
         "test" => chores::test(&args[1..]),

@@ -35,8 +35,8 @@ fn built(args: &[String]) -> Result<Result<Command, u8>, String> {
     if ["flex", "wgpu", "vulkan", "metal", "webgpu", "cuda"].contains(&backend.as_str()) {
         build.args(["--features", &backend]);
     }
-    // Only this verb needs TLS.
-    if args.iter().take(2).eq(["data", "fetch"]) {
+    // Only these verbs need TLS.
+    if [["data", "fetch"], ["hub", "pull"]].iter().any(|verb| args.iter().take(2).eq(verb)) {
         build.args(["--features", "download"]);
     }
     if args.iter().any(|arg| arg.contains("parquet")) {

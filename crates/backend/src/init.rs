@@ -1,5 +1,7 @@
 //! Initial weights, made on the host from a key, so that they are the same on every backend.
 
+use std::cell::Cell;
+
 use burn::module::{Param, ParamId};
 use burn::tensor::{Shape, Tensor, TensorData, backend::Backend};
 
@@ -26,6 +28,27 @@ pub enum Init {
     },
 }
 
+thread_local! {
+    static DEFERRED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Makes a module whose parameters are drawn only when they are first read, on this thread. It is for loaders, which put others
+/// in their place, so that a model never lies in memory twice.
+///
+/// A copy of a parameter that has not been drawn draws its own, which has other gradients: a loader must read those that it
+/// leaves before it gives the module away.
+pub fn deferred<T>(make: impl FnOnce() -> T) -> T {
+    /// Also where `make` panics.
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            DEFERRED.set(self.0);
+        }
+    }
+    let _restore = Restore(DEFERRED.replace(true));
+    make()
+}
+
 impl Init {
     /// That of PyTorch's linear layers, weights and biases: `U(−1/√fan_in, 1/√fan_in)`.
     pub fn of_fan_in(fan_in: usize) -> Self {
@@ -39,7 +62,13 @@ impl Init {
         key: Key,
         device: &B::Device,
     ) -> Param<Tensor<B, D>> {
-        Param::initialized(ParamId::new(), self.tensor(shape, key, device).require_grad())
+        if !DEFERRED.get() {
+            return Param::initialized(ParamId::new(), self.tensor(shape, key, device).require_grad());
+        }
+        let draw = move |device: &B::Device, trained: bool| {
+            self.tensor::<B, D>(shape, key, device).set_require_grad(trained)
+        };
+        Param::uninitialized(ParamId::new(), draw, device.clone(), true, Shape::from(shape))
     }
 
     /// A tensor of this distribution.

@@ -8,8 +8,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::Context;
-use burn::backend::Autodiff;
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{Tensor, backend::AutodiffBackend};
 use locus_backend::init::Init;
 use locus_backend::mask::{AttentionMask, MaskSpec};
 use locus_backend::ops::{self, AttentionOptions, ScoreBias};
@@ -19,7 +18,7 @@ use locus_embedding::{TokenBatch, Tokens};
 use locus_encoder::{Stack, StackConfig, StackShape};
 use serde::{Deserialize, Serialize};
 
-use crate::measure::peak_memory;
+use crate::measure::{peak_memory, wait};
 
 /// A case beside the plain one.
 #[derive(Debug, Serialize, Deserialize)]
@@ -69,17 +68,15 @@ pub(crate) fn in_processes(
 }
 
 /// Causal attention, forward and backward, under one bias.
-pub(crate) fn attention<B: Backend>(
+pub(crate) fn attention<B: AutodiffBackend>(
     bias: &str,
     length: usize,
     repeats: usize,
     device: &B::Device,
 ) -> anyhow::Result<Beside> {
-    type A<B> = Autodiff<B>;
     let batch = (TOKENS / length).max(1);
-    let random = |shape, name: &str| {
-        Init::Normal { std: 1.0 }.tensor::<A<B>, 4>(shape, Key::new(7).named(name), device)
-    };
+    let random =
+        |shape, name: &str| Init::Normal { std: 1.0 }.tensor::<B, 4>(shape, Key::new(7).named(name), device);
     let leaf = |name| random([batch, length, N_HEADS, D_HEAD], name).require_grad();
     let [q, k, v] = ["q", "k", "v"].map(leaf);
     let angles = random([1, 1, length, D_HEAD / 2], "angles");
@@ -95,13 +92,14 @@ pub(crate) fn attention<B: Backend>(
     let spec = MaskSpec { batch, q_len: length, k_len: length, causal: true, ..MaskSpec::default() };
     let mask = AttentionMask::new(spec, device);
     let options = AttentionOptions { scale: (D_HEAD as f64).powf(-0.5), dropout: 0.0, key: None };
-    let run = |bias: &ScoreBias<A<B>>, rotary: bool| {
-        let turn = |x: &Tensor<A<B>, 4>| {
+    let run = |bias: &ScoreBias<B>, rotary: bool| {
+        let turn = |x: &Tensor<B, 4>| {
             let x = x.clone().swap_dims(1, 2);
             if rotary { ops::rotary(x, cos.clone(), sin.clone(), false) } else { x }
         };
         let v = v.clone().swap_dims(1, 2);
         drop(ops::attention(turn(&q), turn(&k), v, bias, &mask, options).sum().backward());
+        wait::<B>(device);
     };
     Ok(beside(bias, length, repeats, || run(&ScoreBias::None, false), || run(&score_bias, bias == "rotary")))
 }
@@ -132,7 +130,7 @@ pub(crate) fn fitting(name: &str, length: usize) -> anyhow::Result<PositionConfi
 }
 
 /// Two layers of width 256 under one scheme, forward and backward, as a decoder.
-pub(crate) fn scheme<B: Backend>(
+pub(crate) fn scheme<B: AutodiffBackend>(
     name: &str,
     length: usize,
     repeats: usize,
@@ -142,14 +140,17 @@ pub(crate) fn scheme<B: Backend>(
     let position = fitting(name, length)?;
     let config = |position| config(position, length);
     let shape = StackShape { vocab_size: 512, form: Form::Causal, cross_attention: false };
-    let stack = |position| Stack::<Autodiff<B>>::new(&config(position), shape, Key::new(1), device);
+    let stack = |position| Stack::<B>::new(&config(position), shape, Key::new(1), device);
     let (plain, under) = (stack(PositionConfig::None), stack(position));
     let ids = (0..batch * length).map(|token| (token * 7 % 512) as u32).collect();
     let tokens = Tokens::new([batch, length], ids, vec![true; batch * length], None)?;
     let ids = TokenBatch::from_host(tokens, 512, device)?;
     let failure = RefCell::new(None);
-    let run = |stack: &Stack<Autodiff<B>>| match stack.forward(&ids, None, None, Some(Key::new(2))) {
-        Ok(out) => drop(out.sum().backward()),
+    let run = |stack: &Stack<B>| match stack.forward(&ids, None, None, Some(Key::new(2))) {
+        Ok(out) => {
+            drop(out.sum().backward());
+            wait::<B>(device);
+        }
         Err(error) => *failure.borrow_mut() = Some(error),
     };
     let row = beside(name, length, repeats, || run(&plain), || run(&under));

@@ -12,20 +12,15 @@ mod suites;
 
 use std::process::ExitCode;
 
-use burn::backend::Autodiff;
+use burn::tensor::backend::AutodiffBackend;
 use clap::{Parser, Subcommand};
+use locus_backend::device::{Job, run_on};
 use locus_backend::ops::Products;
 use locus_backend::packed::Precision;
 use locus_embedding::position::PositionConfig;
 
 use measure::{Row, best_sgemm, print};
 use model::{Arch, SIZES, Size, Variant};
-
-#[cfg(feature = "ndarray")]
-use locus_backend::device::NdArray as B;
-
-#[cfg(all(feature = "flex", not(feature = "ndarray")))]
-use locus_backend::device::Flex as B;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -82,6 +77,12 @@ struct Args {
     /// How many times each of both runs.
     #[arg(long, global = true, default_value_t = 5)]
     rounds: usize,
+    /// The backend, out of those built in.
+    #[arg(long, global = true)]
+    backend: Option<String>,
+    /// The backend's device, as `locus` takes it.
+    #[arg(long, global = true)]
+    device: Option<String>,
     /// Print the rows as JSON.
     #[arg(long, global = true)]
     json: bool,
@@ -131,7 +132,9 @@ impl Weights {
 
 fn main() -> ExitCode {
     keep_freed_memory();
-    match run(&Args::parse()) {
+    let args = Args::parse();
+    let done = run_on(args.backend.as_deref(), args.device.as_deref(), Run(&args));
+    match done.map_err(anyhow::Error::from).flatten() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -140,7 +143,18 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &Args) -> anyhow::Result<()> {
+/// What the command line asks for.
+struct Run<'a>(&'a Args);
+
+impl Job for Run<'_> {
+    type Out = anyhow::Result<()>;
+
+    fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Out {
+        run::<B>(self.0, &device)
+    }
+}
+
+fn run<B: AutodiffBackend>(args: &Args, device: &B::Device) -> anyhow::Result<()> {
     if let Some(threads) = args.threads {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     }
@@ -155,7 +169,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
             "attention and positions take --only, --lengths, --repeats, --threads and --json"
         );
         anyhow::ensure!(!args.lengths.contains(&0), "--lengths: expected lengths of 1 or more, found 0");
-        return beside_plain(args);
+        return beside_plain::<B>(args, device);
     }
     anyhow::ensure!(
         !args.checkpointing || matches!(args.what, What::Train) && args.against.is_none(),
@@ -170,12 +184,12 @@ fn run(args: &Args) -> anyhow::Result<()> {
     let Args { dropout, padding, checkpointing, .. } = *args;
     let variant = Variant { position: position(&args.position)?, dropout, padding, products, checkpointing };
     let peak = best_sgemm();
-    let rows = measure_all(args, &sizes, &variant, peak)?;
+    let rows = measure_all::<B>(args, device, &sizes, &variant, peak)?;
     print(&rows, peak, args.json)
 }
 
 /// What stands beside attention, or a layer, without position: one case here, or each in a process of its own.
-fn beside_plain(args: &Args) -> anyhow::Result<()> {
+fn beside_plain<B: AutodiffBackend>(args: &Args, device: &B::Device) -> anyhow::Result<()> {
     let attention = matches!(args.what, What::Attention);
     let (what, all, lengths): (_, &[&str], &[usize]) = match attention {
         true => ("attention", &lengths::BIASES, &[512]),
@@ -184,8 +198,8 @@ fn beside_plain(args: &Args) -> anyhow::Result<()> {
     let lengths = if args.lengths.is_empty() { lengths } else { &args.lengths };
     if let ([name], &[length]) = (&args.only[..], lengths) {
         let row = match attention {
-            true => lengths::attention::<B>(name, length, args.repeats, &Default::default()),
-            false => lengths::scheme::<B>(name, length, args.repeats, &Default::default()),
+            true => lengths::attention::<B>(name, length, args.repeats, device),
+            false => lengths::scheme::<B>(name, length, args.repeats, device),
         };
         return lengths::print(&[row?], args.json);
     }
@@ -193,6 +207,7 @@ fn beside_plain(args: &Args) -> anyhow::Result<()> {
     let names = if args.only.is_empty() { &all } else { &args.only };
     let mut rest = vec!["--repeats".to_owned(), args.repeats.to_string()];
     rest.extend(args.threads.iter().flat_map(|threads| ["--threads".to_owned(), threads.to_string()]));
+    rest.extend(place(args));
     let check = |name: &str, length| match attention {
         true => Ok(()),
         // The defaults of a scheme may be for shorter texts.
@@ -202,6 +217,12 @@ fn beside_plain(args: &Args) -> anyhow::Result<()> {
         anyhow::bail!("unknown '{unknown}'; known: {}", all.join(", "));
     }
     lengths::print(&lengths::in_processes(what, names, lengths, &rest, check)?, args.json)
+}
+
+/// The flags that say where to compute.
+fn place(args: &Args) -> impl Iterator<Item = String> {
+    let flags = [("--backend", &args.backend), ("--device", &args.device)];
+    flags.into_iter().filter_map(|(flag, value)| Some([flag.to_owned(), value.clone()?])).flatten()
 }
 
 /// The flags of every single measurement, for this program and for another.
@@ -248,10 +269,15 @@ fn cases(args: &Args) -> anyhow::Result<Vec<Vec<String>>> {
     Ok(cases)
 }
 
-fn measure_all(args: &Args, sizes: &[Size], variant: &Variant, peak: f64) -> anyhow::Result<Vec<Row>> {
-    let device = Default::default();
+fn measure_all<B: AutodiffBackend>(
+    args: &Args,
+    device: &B::Device,
+    sizes: &[Size],
+    variant: &Variant,
+    peak: f64,
+) -> anyhow::Result<Vec<Row>> {
     if matches!(args.what, What::Ops) {
-        return Ok(operations::rows::<B>(args.repeats, &device));
+        return Ok(operations::rows::<B>(args.repeats, device));
     }
     let mut rows = Vec::new();
     for size in sizes {
@@ -259,18 +285,18 @@ fn measure_all(args: &Args, sizes: &[Size], variant: &Variant, peak: f64) -> any
             let with =
                 |weights| suites::Case { arch, size: *size, variant, repeats: args.repeats, peak, weights };
             match args.what {
-                What::Train => rows.push(with(Weights::F32).train::<Autodiff<B>>(&device)?),
+                What::Train => rows.push(with(Weights::F32).train::<B>(device)?),
                 What::Forward => {
                     for (&weights, &n) in
                         args.weights.iter().flat_map(|w| args.rows.iter().map(move |n| (w, n)))
                     {
-                        rows.push(with(weights).forward::<B>(n, &device)?);
+                        rows.push(with(weights).forward::<B::InnerBackend>(n, device)?);
                     }
                 }
                 What::Generate if arch == Arch::Bert => {}
                 What::Generate => {
                     for &weights in &args.weights {
-                        rows.push(with(weights).generate::<B>(&device)?);
+                        rows.push(with(weights).generate::<B::InnerBackend>(device)?);
                     }
                 }
                 What::Ops | What::Attention | What::Positions => unreachable!("answered above"),

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use burn::tensor::backend::Backend;
 use serde::Serialize;
 
 use crate::Weights;
@@ -46,6 +47,11 @@ pub(crate) fn time<T>(repeats: usize, mut f: impl FnMut() -> T) -> (f64, f64) {
         .collect();
     times.sort_by(f64::total_cmp);
     (times[times.len() / 2], times[0])
+}
+
+/// Waits until everything that was asked of a GPU is done.
+pub(crate) fn wait<B: Backend>(device: &B::Device) {
+    B::sync(device).unwrap_or_else(|error| panic!("the device gave up: {error:?}"));
 }
 
 /// GFLOP/s of the best square product of single floats.

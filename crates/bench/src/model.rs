@@ -137,7 +137,7 @@ impl<B: Backend> Model<B> {
     fn transformed(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
         match (&self.transform, &self.transform_norm) {
             (Some(transform), Some(norm)) => {
-                norm.forward(transform.forward_activated(hidden, Activation::Gelu))
+                norm.forward(transform.forward_activated(hidden, Activation::Gelu, None))
             }
             _ => hidden,
         }

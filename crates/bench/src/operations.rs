@@ -1,23 +1,26 @@
 //! Single operations, forward and backward, each beside its reference body.
 
-use burn::backend::Autodiff;
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::Tensor;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use locus_backend::init::Init;
 use locus_backend::mask::{AttentionMask, MaskSpec};
 use locus_backend::ops::{self, Activation, AttentionOptions, ScoreBias, Targets};
 use locus_backend::reference;
 use locus_backend::rng::Key;
 
-use crate::measure::{Row, time};
+use crate::measure::{Row, time, wait};
 
 /// Forward and backward of `f` applied to leaves of these shapes.
-fn pass<B: Backend, const D: usize, const E: usize>(
+fn pass<B: AutodiffBackend, const D: usize, const E: usize>(
     repeats: usize,
     what: &str,
-    leaf: &Tensor<Autodiff<B>, D>,
-    f: impl Fn(Tensor<Autodiff<B>, D>) -> Tensor<Autodiff<B>, E>,
+    leaf: &Tensor<B, D>,
+    f: impl Fn(Tensor<B, D>) -> Tensor<B, E>,
 ) -> Row {
-    let (median_ms, min_ms) = time(repeats, || f(leaf.clone().require_grad()).sum().backward());
+    let (median_ms, min_ms) = time(repeats, || {
+        drop(f(leaf.clone().require_grad()).sum().backward());
+        wait::<B>(&leaf.device());
+    });
     let what = what.to_owned();
     Row {
         what,
@@ -35,7 +38,7 @@ fn pass<B: Backend, const D: usize, const E: usize>(
 }
 
 /// All operations at sizes of a small model: 2048 tokens of width 256, 4 heads.
-pub(crate) fn rows<B: Backend>(repeats: usize, device: &B::Device) -> Vec<Row> {
+pub(crate) fn rows<B: AutodiffBackend>(repeats: usize, device: &B::Device) -> Vec<Row> {
     let mut rows = layers::<B>(repeats, device);
     for seq in [128, 512] {
         rows.extend(attention::<B>(repeats, seq, device));
@@ -47,14 +50,13 @@ fn random<B: Backend, const D: usize>(shape: [usize; D], device: &B::Device) -> 
     Init::Normal { std: 1.0 }.tensor(shape, Key::new(7), device)
 }
 
-fn layers<B: Backend>(repeats: usize, device: &B::Device) -> Vec<Row> {
-    type A<B> = Autodiff<B>;
-    let x = random::<A<B>, 2>([2048, 256], device);
-    let (weight, bias) = (random::<A<B>, 2>([256, 1024], device), random::<A<B>, 1>([1024], device));
-    let (gamma, beta) = (random::<A<B>, 1>([256], device), random::<A<B>, 1>([256], device));
-    let logits = random::<A<B>, 2>([2048, 8192], device);
+fn layers<B: AutodiffBackend>(repeats: usize, device: &B::Device) -> Vec<Row> {
+    let x = random::<B, 2>([2048, 256], device);
+    let (weight, bias) = (random::<B, 2>([256, 1024], device), random::<B, 1>([1024], device));
+    let (gamma, beta) = (random::<B, 1>([256], device), random::<B, 1>([256], device));
+    let logits = random::<B, 2>([2048, 8192], device);
     let targets = Targets::new((0..2048).map(|row| row * 3).collect());
-    let table = random::<A<B>, 2>([8192, 256], device);
+    let table = random::<B, 2>([8192, 256], device);
     let ids = Tensor::arange(0..2048, device).reshape([16, 128]);
     let key = Some(Key::new(1));
     macro_rules! both {
@@ -88,21 +90,26 @@ fn layers<B: Backend>(repeats: usize, device: &B::Device) -> Vec<Row> {
     .collect()
 }
 
-fn attention<B: Backend>(repeats: usize, seq: usize, device: &B::Device) -> Vec<Row> {
-    type A<B> = Autodiff<B>;
-    let x = random::<A<B>, 4>([2048 / seq, seq, 4, 64], device);
-    let angles = random::<A<B>, 4>([1, 1, seq, 32], device);
+fn attention<B: AutodiffBackend>(repeats: usize, seq: usize, device: &B::Device) -> Vec<Row> {
+    let x = random::<B, 4>([2048 / seq, seq, 4, 64], device);
+    let angles = random::<B, 4>([1, 1, seq, 32], device);
     let (cos, sin) = (angles.clone().cos(), angles.sin());
-    let by_distance = ScoreBias::Toeplitz(random::<A<B>, 2>([4, 2 * seq - 1], device));
-    let dense = ScoreBias::Dense(random::<A<B>, 4>([1, 4, seq, seq], device));
+    let by_distance = ScoreBias::Toeplitz(random::<B, 2>([4, 2 * seq - 1], device));
+    let dense = ScoreBias::Dense(random::<B, 4>([1, 4, seq, seq], device));
     let none = ScoreBias::None;
     let keep = (0..2048).map(|token| token % seq >= seq / 4).collect();
-    let spec =
-        |causal, keep| MaskSpec { batch: 2048 / seq, q_len: seq, k_len: seq, causal, keep, visible: None };
+    let spec = |causal, keep| MaskSpec {
+        batch: 2048 / seq,
+        q_len: seq,
+        k_len: seq,
+        causal,
+        keep,
+        ..MaskSpec::default()
+    };
     let open = AttentionMask::new(spec(false, None), device);
     let causal = AttentionMask::new(spec(true, None), device);
     let padded = AttentionMask::new(spec(false, Some(keep)), device);
-    let of = |name: &str, bias: &ScoreBias<A<B>>, mask: &AttentionMask<A<B>>, dropout: f64, rotary: bool| {
+    let of = |name: &str, bias: &ScoreBias<B>, mask: &AttentionMask<B>, dropout: f64, rotary: bool| {
         let options = AttentionOptions { scale: 0.125, dropout, key: (dropout > 0.0).then(|| Key::new(1)) };
         let run = |fast: bool| {
             let name = format!("attention {seq}, {name}{}", if fast { "" } else { ", reference" });

@@ -7,7 +7,7 @@ use locus_backend::rng::Key;
 use locus_train::{AdamW, AdamWOptions};
 
 use crate::Weights;
-use crate::measure::{Row, peak_memory, time};
+use crate::measure::{Row, peak_memory, time, wait};
 use crate::model::{Arch, Model, Size, Variant, batch, flops, padded, tokens};
 
 /// What is measured.
@@ -45,6 +45,7 @@ impl Case<'_> {
                 Ok((loss, gradients)) => {
                     losses.push(loss);
                     model = Some(optimizer.step::<B, _>(trained, gradients, 1.0, 1e-4));
+                    wait::<B>(device);
                 }
                 Err(error) => failure = Some(error),
             }

@@ -22,7 +22,9 @@ pub(crate) enum Command {
     Train(TrainArgs),
     /// Score a model on a file.
     Eval(EvalArgs),
-    /// Answer for each line of a text: entities, a label, or generated text.
+    /// Compare the scores of two runs on the same examples.
+    Compare(CompareArgs),
+    /// Answer for each line of a text: entities, a label, tokens for a mask, generated text; or a question about a context.
     Predict(PredictArgs),
     /// A vector for each text, for search and comparison.
     Embed(EmbedArgs),
@@ -38,7 +40,7 @@ pub(crate) enum Command {
     Positions(PositionsArgs),
     /// Give a trained model another position scheme.
     Model(ModelArgs),
-    /// Hugging Face checkpoints: say what one is, write one.
+    /// Hugging Face checkpoints: fetch one, say what one is, write one.
     Hub(HubArgs),
     /// Run a model on token ids and write its outputs.
     Forward(ForwardArgs),
@@ -64,6 +66,10 @@ pub(crate) struct InferenceArgs {
     /// too): faster on a CPU, with answers that may differ a little. bf16 and int8 need backend ndarray or flex.
     #[arg(long, value_enum, default_value_t = Weights::F32)]
     pub(crate) weights: Weights,
+    /// Put an adapter on the model: a folder as peft writes it, or `adapter` of a run. Can be given many times; what several
+    /// add is added up.
+    #[arg(long = "adapter", value_name = "DIR")]
+    pub(crate) adapters: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
 }
@@ -122,6 +128,10 @@ pub(crate) struct EvalArgs {
     pub(crate) data: PathBuf,
     #[command(flatten)]
     pub(crate) read: ReadArgs,
+    /// Open texts of the search by which targets are written, for a model that writes a text from a text; 1 takes the best
+    /// token each time.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) beams: usize,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -130,13 +140,31 @@ pub(crate) struct EvalArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct CompareArgs {
+    /// The run folder of A.
+    pub(crate) run_a: PathBuf,
+    /// The run folder of B, whose score is taken from that of A.
+    pub(crate) run_b: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct PredictArgs {
     /// The model folder.
     #[arg(long)]
     pub(crate) model: PathBuf,
-    /// A file with one text a line; - for the standard input.
+    /// A file with one text a line; - for the standard input. For a model that answers questions each line is a JSON object
+    /// with question and context.
     #[arg(long, default_value = "-")]
     pub(crate) input: String,
+    /// One question instead of an input, for a model that answers questions.
+    #[arg(long, value_name = "TEXT", requires = "context", conflicts_with = "input")]
+    pub(crate) question: Option<String>,
+    /// The text in which its answer stands.
+    #[arg(long, value_name = "TEXT", requires = "question")]
+    pub(crate) context: Option<String>,
     /// Each line has two texts with a tab between, for a model that was trained on pairs.
     #[arg(long)]
     pub(crate) pairs: bool,
@@ -204,7 +232,8 @@ pub(crate) struct WriteArgs {
     /// 0 takes the best token; higher is more varied [default: 0.8 for generate, 0 for predict and with --beams].
     #[arg(long, value_name = "T")]
     pub(crate) temperature: Option<f64>,
-    /// Choose among the best K tokens; 0 for all.
+    /// Choose among the best K tokens; 0 for all. For predict with a masked language model: give the best K tokens for each
+    /// mask [default: 5].
     #[arg(long, value_name = "K")]
     pub(crate) top_k: Option<usize>,
     /// Choose among the best tokens that together have this probability, above 0 and at most 1 [default: 0.95 for
@@ -371,6 +400,21 @@ pub(crate) struct ModelArgs {
 pub(crate) enum ModelVerb {
     /// The position scheme of a model.
     Positions(ModelPositionsArgs),
+    /// Write the model with adapters as part of its weights.
+    Merge(MergeArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct MergeArgs {
+    /// A model folder of Locus or a checkpoint.
+    #[arg(long)]
+    pub(crate) model: PathBuf,
+    /// An adapter: a folder as peft writes it, or `adapter` of a run. Can be given many times; what several add is added up.
+    #[arg(long = "adapter", value_name = "DIR", required = true)]
+    pub(crate) adapters: Vec<PathBuf>,
+    /// The new model folder, which must not exist.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]
@@ -425,6 +469,20 @@ pub(crate) enum HubVerb {
     },
     /// Write a model so that transformers loads it.
     Export(ExportArgs),
+    /// Fetch a model of the Hugging Face Hub into its usual cache, and print the folder, which model.from and --model take.
+    Pull(PullArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PullArgs {
+    /// The model, as org/name.
+    pub(crate) name: String,
+    /// A branch, tag or commit [default: main].
+    #[arg(long)]
+    pub(crate) revision: Option<String>,
+    /// Fetch nothing: print the folder of an earlier fetch.
+    #[arg(long)]
+    pub(crate) offline: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -449,6 +507,10 @@ pub(crate) struct ForwardArgs {
     /// token_type_ids and decoder_input_ids. Rows are of one length.
     #[arg(long)]
     pub(crate) ids: PathBuf,
+    /// Put an adapter on the model: a folder as peft writes it, or `adapter` of a run. Can be given many times; what several
+    /// add is added up.
+    #[arg(long = "adapter", value_name = "DIR")]
+    pub(crate) adapters: Vec<PathBuf>,
     /// Write the vectors of tokens after the last layer too, as last_hidden_state.
     #[arg(long)]
     pub(crate) hidden: bool,
@@ -478,6 +540,37 @@ pub(crate) enum DataVerb {
     Check(CheckArgs),
     /// Count examples, tokens and labels.
     Stats(DataFiles),
+    /// Tokenise large files once, into a folder that training maps into memory.
+    Pack(PackArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PackArgs {
+    /// Files of text, JSONL or Parquet, in the order in which they are packed; also as .gz or .zst.
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// The tokenizer: its file, or a folder that holds one, such as a model's.
+    #[arg(long)]
+    pub(crate) tokenizer: PathBuf,
+    /// The folder that is made. Where it is there already, what has not changed is kept.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    /// What one document of a text file is. A row of JSONL or Parquet always is one.
+    #[arg(long, value_enum, default_value_t = PackDocuments::File)]
+    pub(crate) documents: PackDocuments,
+    /// The key or column that holds the text, in JSONL and Parquet.
+    #[arg(long, default_value = "text")]
+    pub(crate) column: String,
+    /// Compare every byte with the sums at the end.
+    #[arg(long)]
+    pub(crate) verify: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
+pub(crate) enum PackDocuments {
+    File,
+    Line,
+    Paragraph,
 }
 
 #[derive(Debug, clap::Args)]

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use burn::module::Module;
-use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use locus_backend::ops::Products;
 use locus_backend::rng::Key;
+use locus_data::corpus::Corpus;
 use locus_data::split::split;
 use locus_data::{
     Examples, Format, Kind, LabelSet, Part, Place, ReadOptions, Scored, Shares, Splits, Tokenizer,
@@ -17,11 +18,15 @@ use locus_data::{
 use locus_embedding::position::PositionConfig;
 use locus_encoder::{StackConfig, TokenTables};
 use locus_heads::{
-    GradientCheckpointing, HeadConfig, HeadError, LossOptions, SentenceEmbeddingConfig, TaskBatch, TaskModel,
+    GradientCheckpointing, HeadConfig, HeadError, HostAdapter, LossOptions, SentenceEmbeddingConfig,
+    TaskBatch, TaskModel,
 };
-use locus_hub::{Request, is_checkpoint, is_sentence_folder, load_checkpoint, read_config, read_sentence};
-use locus_model::{ModelConfig, load, load_config, save};
-use locus_pipeline::{Codec, Evaluation, Thresholds, TrainingSet, evaluate, in_units};
+use locus_hub::{
+    AdapterBase, Checkpoint, Request, adapted_model, check_adapter, is_checkpoint, is_sentence_folder,
+    load_checkpoint, read_config, read_sentence, write_adapter,
+};
+use locus_model::{ModelConfig, QuestionConfig, load, load_config, save};
+use locus_pipeline::{Codec, Evaluation, Objective, Thresholds, TrainingSet, evaluate, in_units};
 use locus_train::{BatchSource, BoxError, FitReport, Interrupter, Resume, Stopped, Trainer};
 
 use crate::UsageError;
@@ -29,6 +34,7 @@ use crate::init::{InitReport, fill_tables};
 use crate::report::Report;
 use crate::run_file::{ConfigErrors, Problem, RunFile, Task};
 use crate::samples;
+use crate::take_over::{on_stack_of, take_over};
 
 /// What a run needs beside its run file.
 pub(crate) struct Experiment {
@@ -49,6 +55,9 @@ pub(crate) struct Experiment {
     /// The name of the backend, for the report.
     pub(crate) backend: &'static str,
 }
+
+/// The name of the adapter that a run trains, and of its folder.
+const ADAPTER: &str = "adapter";
 
 const NO_BF16: &str = "train.precision = \"bf16\" needs backend ndarray or flex on a processor with AVX512-BF16 or AMX, which is \
 not what there is here: take \"f32\"";
@@ -73,12 +82,18 @@ impl Experiment {
         }
         self.check_data_dir()?;
         self.find_files();
-        let splits = self.read_data()?;
+        let splits = without_outside(self.read_data()?, self.run.data.out_of_scope.as_deref())?;
         if !splits.contains_key(&Part::Dev) {
             tell!("warning: there is no dev part, so the last model is kept, not the best");
         }
+        let corpus = self.open_corpus()?;
         let Some(train) = splits.get(&Part::Train) else { bail!("there is nothing to train on") };
         let (mut config, tokenizer) = self.plan(train)?;
+        config.out_of_scope.clone_from(&self.run.data.out_of_scope);
+        config.target_language.clone_from(&self.run.data.target_language);
+        config.objective = self.run.objective.map(serde_json::to_value).transpose()?;
+        config.packing = self.run.data.packing;
+        config.questions = self.question_config(train);
         // Where the model comes from a folder, so do its sizes.
         self.run.model.stack = config.stack.clone();
         if let HeadConfig::SentenceEmbedding(head) = &config.head {
@@ -97,12 +112,13 @@ impl Experiment {
             codec.thresholds = Thresholds::Tuned(self.run.model.thresholds);
         }
         let codec = Arc::new(codec);
-        let set = self.training_set(&codec, train)?;
+        let set = self.training_set(&codec, train, corpus)?;
         let model = self.model::<B>(&config, device)?;
         let model = model.with_loss(self.losses(&codec, train)?).with_products(products);
         let section = &self.run.model.init;
         let (model, init) =
             fill_tables(model, section, config.stack.init_std, &codec.tokenizer, set.token_ids())?;
+        let (model, begun) = self.adapt(model, &config)?;
         let n_params = model.num_params();
         self.announce(&splits, &set, &config, n_params);
         tell!("tokenizer  {}", codec.tokenizer.summary());
@@ -123,21 +139,34 @@ impl Experiment {
         }
         // Scored as it is saved and loaded.
         fitted.best_model = fitted.best_model.with_products(Products::F32);
+        let adapter = begun.map(|begun| fitted.best_model.adapter(ADAPTER, &begun));
+        fitted.best_model.merge_adapters();
         let scores = |part, codec: &Codec| {
             let examples: Option<&Examples> = splits.get(&part);
             let score =
                 |examples| evaluate(&fitted.best_model, codec, examples, self.run.train.eval_batch_size);
             examples.map(score).transpose()
         };
-        let dev = scores(Part::Dev, &codec)?;
-        // What was chosen on dev holds from here on, first of all for test.
         let mut codec = Arc::unwrap_or_clone(codec);
+        codec.eval_beams = self.run.train.eval_beams;
+        let mut dev = scores(Part::Dev, &codec)?;
+        // What was chosen on dev holds from here on, first of all for test.
         if let Some(thresholds) = dev.as_ref().and_then(|dev| dev.thresholds.clone()) {
             config.thresholds.clone_from(&thresholds);
             codec.thresholds = Thresholds::Given(thresholds);
         }
+        if let Some(threshold) = dev.as_ref().and_then(|dev| dev.no_answer_threshold)
+            && self.run.model.questions.no_answer_threshold.is_none()
+        {
+            config.questions.no_answer_threshold = Some(threshold);
+            codec = codec.with_no_answer_threshold(Some(threshold));
+            dev = scores(Part::Dev, &codec)?;
+        }
         let test = scores(Part::Test, &codec)?;
         save(&self.out.join("model"), &config, &fitted.best_model, &codec.tokenizer.files()?)?;
+        if let Some(adapter) = &adapter {
+            self.write_adapter(adapter, &config, &fitted.best_model)?;
+        }
         let report = Report::new(&self, n_params, &fitted, dev, test).with_init(init);
         report.write(&self.out)?;
         Ok(Ended::Done(Box::new(report)))
@@ -151,6 +180,7 @@ impl Experiment {
             &mut data.train,
             &mut data.dev,
             &mut data.test,
+            &mut data.corpus,
             &mut run.tokenizer.file,
             &mut run.model.from,
             &mut run.model.init.word_vectors,
@@ -193,6 +223,10 @@ impl Experiment {
             // Questions with their contexts become pairs.
             Task::Embed if data.read.format == Some(Format::Squad) => Kind::Qa,
             Task::Seq2seq | Task::Embed => Kind::Pairs,
+            Task::Qa => Kind::Qa,
+            Task::Mlm | Task::PrefixLm | Task::SpanCorruption | Task::Denoising | Task::SentenceOrder => {
+                Kind::Text
+            }
         };
         let options = ReadOptions { kind: Some(kind), ..data.read.clone() };
         // All files are looked at before the first problem is reported.
@@ -209,11 +243,23 @@ impl Experiment {
         if !problems.is_empty() {
             bail!("{}", problems.join("\n"));
         }
+        if data.corpus.is_some() {
+            // Its rows are no texts; nothing is cut from them.
+            splits.insert(Part::Train, Examples::Text(Vec::new()));
+            return Ok(splits);
+        }
         let splits = cut_dev(splits)?;
         if self.run.task == Task::Embed {
             return Ok(splits.into_iter().map(|(part, examples)| (part, examples.into_pairs())).collect());
         }
         Ok(splits)
+    }
+
+    fn open_corpus(&self) -> anyhow::Result<Option<Arc<Corpus>>> {
+        let Some(dir) = &self.run.data.corpus else { return Ok(None) };
+        let corpus = Corpus::open(dir)?;
+        corpus.changed_sources().iter().for_each(|change| tell!("warning: data.corpus: {change}"));
+        Ok(Some(Arc::new(corpus)))
     }
 
     fn data_dir(&self) -> Option<&Path> {
@@ -233,7 +279,10 @@ impl Experiment {
             Task::Ner | Task::Classify | Task::Multilabel => {
                 LabelSet::from_training(&as_trained(train))?.names().to_vec()
             }
-            Task::Regression | Task::Lm | Task::Seq2seq | Task::Embed => Vec::new(),
+            _ => {
+                let labels = self.run.objective.as_ref().map(Objective::labels).unwrap_or_default();
+                labels.iter().map(|&label| label.to_owned()).collect()
+            }
         };
         let mut head = self.run.head(labels.len());
         if let (HeadConfig::Regression { mean, std, .. }, Examples::Scored(rows)) = (&mut head, train) {
@@ -251,34 +300,28 @@ impl Experiment {
         }
         if let Some(from) = &self.run.model.from {
             let config = load_config(from)?;
-            if std::mem::discriminant(&config.head) != std::mem::discriminant(&head) {
-                let message = format!(
-                    "model.from = {} has the head {:?}, but this run needs {head:?}",
-                    from.display(),
-                    config.head
-                );
-                return Err(UsageError(message).into());
-            }
-            let tokenizer = Tokenizer::from_file(from)?;
+            let is_same = std::mem::discriminant(&config.head) == std::mem::discriminant(&head);
             let head = match config.head.clone() {
+                _ if !is_same => new_head(from, head, &config.head)?,
                 // Everything but the loss is the folder's.
                 HeadConfig::SentenceEmbedding(kept) => {
                     let loss = self.run.train.in_batch_negatives;
                     HeadConfig::SentenceEmbedding(SentenceEmbeddingConfig { loss, ..kept })
                 }
                 // How tags are decoded is a matter of this run.
-                HeadConfig::TokenClassification { .. } => head,
+                HeadConfig::TokenClassification { .. } => head.with_layers_of(&config.head),
                 // Numbers keep the scale they were learned in.
                 kept if labels == config.labels => kept,
                 // A classifier of other labels keeps its encoder.
-                _ => head,
-            }
-            .with_layers_of(&config.head);
+                _ => head.with_layers_of(&config.head),
+            };
+            let tokenizer = Tokenizer::from_file(from)?;
             let mut stack = config.stack;
             self.find_tokens(&mut stack, &tokenizer)?;
             let config = ModelConfig {
                 n_spare_tokens: config.n_spare_tokens,
                 token_ids: config.token_ids,
+                generation: config.generation,
                 ..ModelConfig::new(head, labels, config.vocab_size, stack)
             };
             return Ok((self.with_own_dropout(config), tokenizer));
@@ -291,7 +334,11 @@ impl Experiment {
                 }
                 Tokenizer::from_file(file)?
             }
-            None => Tokenizer::train_with(&section.config, train.texts())?,
+            None => {
+                let tokens = self.run.objective.as_ref().map(Objective::special_tokens).unwrap_or_default();
+                let tokenizer = Tokenizer::train_with(&section.config, train.texts())?;
+                if tokens.is_empty() { tokenizer } else { tokenizer.with_special_tokens(&tokens)? }
+            }
         };
         let mut stack = self.run.model.stack.clone();
         self.find_tokens(&mut stack, &tokenizer)?;
@@ -307,6 +354,14 @@ impl Experiment {
     /// Pooling and further layers are those of a list of modules; where there is none, those of this run. `model.max_seq_len` may
     /// shorten what is read of a text.
     fn plan_of_sentences(&self, from: &Path, head: HeadConfig) -> anyhow::Result<(ModelConfig, Tokenizer)> {
+        if is_sentence_folder(from) && self.run.train.adapter.is_some() {
+            let problem = format!(
+                "train.adapter: {} is a folder of sentence-transformers, on which no adapter is trained; take out train.adapter, \
+                 or start from a checkpoint or a model folder of Locus",
+                from.display()
+            );
+            return Err(UsageError(problem).into());
+        }
         let mut sentence = read_sentence(from)?;
         let tokenizer = Tokenizer::from_file(&sentence.transformer)?;
         let own_len = self.run.model.stack.max_seq_len;
@@ -320,6 +375,20 @@ impl Experiment {
         let mut config = self.with_own_dropout(sentence.config());
         config.n_spare_tokens = config.vocab_size.saturating_sub(tokenizer.vocab_size());
         Ok((config, tokenizer))
+    }
+
+    /// How contexts are read. Where train has questions without an answer, there may be none; from which threshold on is
+    /// decided on dev in the end, unless the run file says it.
+    fn question_config(&self, train: &Examples) -> QuestionConfig {
+        let mut config = self.run.model.questions.clone();
+        if let Examples::Qa(questions) = train
+            && config.no_answer_threshold.is_none()
+            && questions.iter().any(|question| question.answers.is_empty())
+        {
+            tell!("note: train has questions without an answer, so an answer may be none");
+            config.no_answer_threshold = Some(0.0);
+        }
+        config
     }
 
     /// Looks up the tokens that position schemes count by, where their ids are not known.
@@ -359,6 +428,11 @@ impl Experiment {
             Task::Lm => Request::CausalLm,
             Task::Seq2seq => Request::Seq2SeqLm,
             Task::Embed => Request::Bare,
+            Task::Qa => Request::Answer,
+            Task::Mlm => Request::MaskedLm,
+            Task::PrefixLm => Request::CausalLm,
+            Task::SpanCorruption | Task::Denoising => Request::Seq2SeqLm,
+            Task::SentenceOrder => Request::Label(labels),
         }
     }
 
@@ -394,25 +468,42 @@ impl Experiment {
             .named(&serde_json::to_string(config)?)
             .named(&codec.tokenizer.to_json()?)
             .named(&format!("{settings:?}"));
+        let key = train.adapter.iter().fold(key, |key, adapter| key.named(&format!("{adapter:?}")));
         Ok(format!("{:016x}", set.fingerprint(key).bits(0)))
     }
 
-    fn training_set(&self, codec: &Arc<Codec>, train: &Examples) -> anyhow::Result<TrainingSet> {
+    fn training_set(
+        &self,
+        codec: &Arc<Codec>,
+        train: &Examples,
+        corpus: Option<Arc<Corpus>>,
+    ) -> anyhow::Result<TrainingSet> {
+        let (batch_size, seed) = (self.run.train.batch_size, self.run.train.fit.seed);
+        if let Some(corpus) = corpus {
+            return Ok(TrainingSet::of_corpus(codec.clone(), corpus, batch_size, seed)?);
+        }
+        if let (Some(_), Examples::Text(documents)) = (codec.objective, train) {
+            let set = TrainingSet::of_documents(codec.clone(), documents, batch_size, seed)?;
+            if set.n_items() == 0 {
+                bail!(
+                    "no training text is long enough to learn from: it takes at least two tokens, or two sentences"
+                );
+            }
+            return Ok(set);
+        }
         let encoded = codec.encode(train)?;
         if encoded.n_truncated > 0 {
+            let key = match self.run.task {
+                Task::Qa => "model.questions.max_query_tokens",
+                _ => "model.max_seq_len",
+            };
             tell!(
-                "warning: {} training texts are longer than model.max_seq_len and were cut; raise it to keep them whole",
+                "warning: {} training texts are longer than {key} and were cut; raise it to keep them whole",
                 encoded.n_truncated
             );
         }
-        let (train, data) = (&self.run.train, &self.run.data);
-        Ok(TrainingSet::new(
-            codec.clone(),
-            encoded.items,
-            train.batch_size,
-            data.token_dropout,
-            train.fit.seed,
-        )?)
+        let token_dropout = self.run.data.token_dropout;
+        Ok(TrainingSet::new(codec.clone(), encoded.items, batch_size, token_dropout, seed)?)
     }
 
     fn losses(&self, codec: &Codec, train: &Examples) -> anyhow::Result<LossOptions> {
@@ -443,50 +534,66 @@ impl Experiment {
         let new = TaskModel::<B>::new(&config.head, &config.stack, config.vocab_size, key, device);
         let Some(from) = &self.run.model.from else { return Ok(new) };
         let (loaded_config, loaded) = load::<B>(from, device)?;
-        let keeps_head = loaded_config.labels == config.labels;
-        Ok(match (new, loaded) {
-            (TaskModel::TokenClassifier(mut new), TaskModel::TokenClassifier(loaded)) => {
-                new.encoder = loaded.encoder;
-                new.transform = loaded.transform;
-                if keeps_head {
-                    new.classifier = loaded.classifier;
-                    new.crf = new.crf.map(|crf| loaded.crf.unwrap_or(crf));
-                }
-                TaskModel::TokenClassifier(new)
-            }
-            (TaskModel::SequenceClassifier(mut new), TaskModel::SequenceClassifier(loaded)) => {
-                new.encoder = loaded.encoder;
-                new.transform = loaded.transform;
-                if keeps_head {
-                    new.classifier = loaded.classifier;
-                }
-                TaskModel::SequenceClassifier(new)
-            }
-            (TaskModel::SentenceEmbedder(mut new), TaskModel::SentenceEmbedder(loaded)) => {
-                new.encoder = loaded.encoder;
-                new.transform = loaded.transform;
-                new.dense = loaded.dense;
-                TaskModel::SentenceEmbedder(new)
-            }
-            (TaskModel::CausalLm(mut new), TaskModel::CausalLm(loaded)) => {
-                new.decoder = loaded.decoder;
-                new.lm_head = loaded.lm_head;
-                new.output_bias = loaded.output_bias;
-                TaskModel::CausalLm(new)
-            }
-            (TaskModel::Seq2Seq(mut new), TaskModel::Seq2Seq(loaded)) => {
-                new.body = loaded.body;
-                new.lm_head = loaded.lm_head;
-                new.output_bias = loaded.output_bias;
-                TaskModel::Seq2Seq(new)
-            }
-            _ => unreachable!("the plan refuses a folder with another head"),
-        })
+        Ok(take_over(new, loaded, loaded_config.labels == config.labels))
+    }
+
+    /// The model with a new adapter, if the run trains one, and with everything else frozen.
+    fn adapt<B: AutodiffBackend>(
+        &self,
+        mut model: TaskModel<B>,
+        config: &ModelConfig,
+    ) -> anyhow::Result<(TaskModel<B>, Option<HostAdapter>)> {
+        let checkpoint = self.adapted_checkpoint(config)?;
+        let Some(config) = &self.run.train.adapter else { return Ok((model, None)) };
+        let wrong = |problems: Vec<String>| {
+            UsageError(format!("train.adapter.{}:\n  - {}", config.name(), problems.join("\n  - ")))
+        };
+        let key = Key::new(self.run.train.fit.seed).named(ADAPTER);
+        let adapter = HostAdapter::new(config, &model, key).map_err(wrong)?;
+        let base = checkpoint.as_ref().map_or(AdapterBase::Locus, AdapterBase::Checkpoint);
+        check_adapter(&self.out.join(ADAPTER), base, &model, &adapter)
+            .map_err(|error| UsageError(error.to_string()))?;
+        model.add_adapter(ADAPTER, &adapter).map_err(wrong)?;
+        let model = model.with_only_trained(&|path| adapter.saved.contains_key(path));
+        let (of_changes, whole) = adapter.n_numbers();
+        tell!(
+            "adapter    {}: {of_changes} numbers are trained, and {whole} of the head or besides",
+            config.name()
+        );
+        Ok((model, Some(adapter)))
+    }
+
+    /// The checkpoint that an adapter is trained on, with this configuration; none where the model is one of Locus.
+    fn adapted_checkpoint(&self, config: &ModelConfig) -> anyhow::Result<Option<Checkpoint>> {
+        let from = self.run.model.from.as_ref().filter(|from| is_checkpoint(from));
+        let Some(from) = from.filter(|_| self.run.train.adapter.is_some()) else { return Ok(None) };
+        let request = self.request(config.labels.clone(), &config.head);
+        Ok(Some(Checkpoint { config: config.clone(), ..read_config(from, Some(&request))? }))
+    }
+
+    /// The adapter as `peft` has it, under the names of the checkpoint that it was trained on; else under ours.
+    fn write_adapter<B: Backend>(
+        &self,
+        adapter: &HostAdapter,
+        config: &ModelConfig,
+        model: &TaskModel<B>,
+    ) -> anyhow::Result<()> {
+        let Some(from) = &self.run.model.from else { return Ok(()) };
+        let checkpoint = self.adapted_checkpoint(config)?;
+        let base = checkpoint.as_ref().map_or(AdapterBase::Locus, AdapterBase::Checkpoint);
+        let (dir, from) = (self.out.join(ADAPTER), from.display().to_string());
+        for note in write_adapter(&dir, base, model, adapter, &from, &[adapted_model(config)?])? {
+            tell!("adapter    {note}");
+        }
+        Ok(())
     }
 
     fn announce(&self, splits: &Splits, set: &TrainingSet, config: &ModelConfig, n_params: usize) {
-        let counts: Vec<String> =
-            splits.iter().map(|(part, examples)| format!("{part} {}", examples.len())).collect();
+        let count = |(part, examples): (&Part, &Examples)| match (part, &self.run.data.corpus) {
+            (Part::Train, Some(_)) => format!("train {} rows of a corpus", set.n_items()),
+            _ => format!("{part} {}", examples.len()),
+        };
+        let counts: Vec<String> = splits.iter().map(count).collect();
         let fit = &self.run.train.fit;
         tell!("data       {}", counts.join(", "));
         tell!(
@@ -556,6 +663,19 @@ impl Experiment {
     }
 }
 
+/// The head of this run on the stack of a folder with another head.
+fn new_head(from: &Path, head: HeadConfig, other: &HeadConfig) -> Result<HeadConfig, UsageError> {
+    let from = from.display();
+    let Some(new) = on_stack_of(head.clone(), other) else {
+        return Err(UsageError(format!(
+            "model.from = {from} has the head {other:?}, on whose stack {head:?} cannot stand: one reads in both directions, \
+             the other from left to right, or it has two stacks"
+        )));
+    };
+    tell!("note: of model.from = {from} the stack is taken, with its embeddings; the head is new");
+    Ok(new)
+}
+
 fn for_trainer(evaluation: Evaluation) -> locus_train::Evaluation {
     locus_train::Evaluation {
         score: evaluation.score(),
@@ -577,6 +697,25 @@ fn cut_dev(mut splits: Splits) -> anyhow::Result<Splits> {
         }
     }
     splits.entry(Part::Train).or_insert(train);
+    Ok(splits)
+}
+
+/// The splits with nothing out of scope to train on. A label that no part has is a slip.
+fn without_outside(mut splits: Splits, label: Option<&str>) -> anyhow::Result<Splits> {
+    let Some(label) = label else { return Ok(splits) };
+    let is_there = splits.values().any(|examples| match examples {
+        Examples::Labelled(rows) => rows.iter().any(|row| row.label == label),
+        _ => false,
+    });
+    if !is_there {
+        return Err(UsageError(format!("data.out_of_scope = '{label}': no example has this label")).into());
+    }
+    if let Some(Examples::Labelled(rows)) = splits.get_mut(&Part::Train) {
+        rows.retain(|row| row.label != label);
+        if rows.is_empty() {
+            bail!("all training examples have the label '{label}', which is not learned (data.out_of_scope)");
+        }
+    }
     Ok(splits)
 }
 
@@ -612,7 +751,8 @@ fn refuse_unknown_labels(config: &ModelConfig, splits: &Splits) -> anyhow::Resul
     let mut problems = Vec::new();
     for (part, examples) in splits.iter().filter(|(part, _)| **part != Part::Train) {
         let unknown = known.unknown(&as_trained(examples));
-        problems.extend(unknown.iter().map(|label| {
+        let unknown = unknown.iter().filter(|unknown| config.out_of_scope.as_ref() != Some(&unknown.label));
+        problems.extend(unknown.map(|label| {
             format!(
                 "\n  - {part}: label '{}' on line {} ({} times) is not in train",
                 label.label, label.line, label.count

@@ -22,6 +22,7 @@ mod recipes;
 mod report;
 mod run_file;
 mod samples;
+mod take_over;
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
     let result = set_threads(args.threads).and_then(|()| match args.command {
         Command::Train(args) => cmd::train::run(&args),
         Command::Eval(args) => cmd::eval::run(&args),
+        Command::Compare(args) => cmd::compare::run(&args),
         Command::Predict(args) => cmd::predict::run(&args),
         Command::Embed(args) => cmd::embed::run(&args),
         Command::Generate(args) => cmd::generate::run(&args),

@@ -162,8 +162,11 @@ fn tables(evaluation: Evaluation) -> BTreeMap<&'static str, serde_json::Value> {
         ("class_report", evaluation.class_report),
         ("label_report", evaluation.label_report),
     ];
+    let signatures =
+        (!evaluation.signatures.is_empty()).then_some(("signatures", evaluation.signatures.into()));
     let present = tables.into_iter().filter_map(|(name, table)| Some((name, table?)));
-    present.filter_map(|(name, table)| Some((name, serde_json::to_value(table).ok()?))).collect()
+    let present = present.filter_map(|(name, table)| Some((name, serde_json::to_value(table).ok()?)));
+    present.chain(signatures).collect()
 }
 
 fn text(train: &Training, dev: Option<&Evaluation>, test: Option<&Evaluation>) -> String {

@@ -183,6 +183,18 @@ fn keys_of_another_task_are_named_with_their_task() {
             "lm and seq2seq",
         ],
     );
+    check("first-news", &["model.questions.n_best=3", "data.out_of_scope=O"]).says(
+        2,
+        &[
+            "2 problems",
+            "model.questions = ",
+            "only for qa",
+            "data.out_of_scope = \"O\"",
+            "only for classify",
+        ],
+    );
+    check("first-questions", &["model.questions.n_best=0", "train.label_smoothing=0.1"])
+        .says(2, &["model.questions.n_best = 0", "at least 1", "places are no labels"]);
     check("first-news", &["model.pooling=last"])
         .says(2, &["model.pooling = \"last\"", "classify, multilabel"]);
     check("first-reviews", &["model.pooling=last"]).succeeds();

@@ -85,6 +85,74 @@ fn a_checkpoint_is_trained_on_with_the_same_labels_or_others() {
 }
 
 #[test]
+fn an_adapter_is_trained_put_on_and_merged() {
+    let place = place();
+    let train = |from: &str, adapter: &str, out: &str| {
+        let (from, adapter) = (format!("model.from={from}"), format!("train.adapter={adapter}"));
+        let sets = ["data.train=train.conll", "data.dev=dev.conll", "train.epochs=2", &from, &adapter];
+        let args: Vec<&str> = ["train", "ner", "--out", out]
+            .into_iter()
+            .chain(sets.iter().flat_map(|set| ["--set", *set]))
+            .collect();
+        place.run(&args)
+    };
+    place.write("ids.json", "[[1, 2, 3], [2, 3, 1]]");
+    let forward = |args: &[&str]| {
+        let all = ["forward", "--ids", "ids.json", "--out", "out.safetensors"];
+        done(&place.run(&[&all[..], args].concat()));
+        std::fs::read(place.path("out.safetensors")).unwrap()
+    };
+    let cases = [("bert", "lora"), ("bert", "dora"), ("bert", "ia3"), ("run/model", "lora")];
+    for (idx, (from, kind)) in cases.into_iter().enumerate() {
+        let out = format!("adapted{idx}");
+        let run = train(from, kind, &out);
+        run.succeeds();
+        assert!(run.stderr().contains("numbers are trained"), "{}", run.stderr());
+        let (adapter, model) = (format!("{out}/adapter"), format!("{out}/model"));
+        let config: serde_json::Value =
+            serde_json::from_str(&place.read(&format!("{adapter}/adapter_config.json"))).unwrap();
+        assert_eq!(config["peft_type"], if kind == "ia3" { "IA3" } else { "LORA" });
+        let of_run = forward(&["--model", &model]);
+        assert_ne!(of_run, forward(&["--model", from]), "{kind}");
+        assert_eq!(of_run, forward(&["--model", from, "--adapter", &adapter]), "{kind}");
+        let merged = format!("merged{idx}");
+        done(&place.run(&["model", "merge", "--model", from, "--adapter", &adapter, "--out", &merged]));
+        assert_eq!(of_run, forward(&["--model", &merged]), "{kind}");
+    }
+    // Other labels: the head is the adapter's.
+    place.write("train.conll", TRAIN.replace("B-PER", "B-ORG") + "Basel B-LOC\nis O\nB B-PER\n\n");
+    for (from, out) in [("bert", "four"), ("run/model", "five")] {
+        train(from, "lora", out).succeeds();
+        let (adapter, model) = (format!("{out}/adapter"), format!("{out}/model"));
+        let of_run = forward(&["--model", &model]);
+        assert_eq!(of_run, forward(&["--model", from, "--adapter", &adapter]), "{from}");
+    }
+    place.write("train.conll", TRAIN);
+    // Two heads cannot both be the head.
+    let two = ["--adapter", "adapted0/adapter", "--adapter", "adapted2/adapter"];
+    let ids = ["forward", "--model", "bert", "--ids", "ids.json", "--out", "o"];
+    let run = place.run(&[&ids[..], &two].concat());
+    assert_eq!(run.code(), Some(1), "{}", run.stderr());
+    assert!(run.stderr().contains("in an earlier adapter too"), "{}", run.stderr());
+    let run = place.run(&[&ids[..], &["--adapter", "run/model"]].concat());
+    assert!(run.stderr().contains("adapter_config.json"), "{}", run.stderr());
+    for (from, adapter, said) in [
+        ("bert", "lore", "lora"),
+        ("bert", "{ lora = { r = 0 } }", "train.adapter.lora.r"),
+        ("bert", "{ lora = { targets = [\"gate_proj\"] } }", "no gate_proj"),
+    ] {
+        let run = train(from, adapter, "wrong");
+        assert_eq!(run.code(), Some(2), "{}", run.stderr());
+        assert!(run.stderr().contains(said), "{said} in {}", run.stderr());
+    }
+    let new =
+        ["train", "ner", "--set", "data.train=train.conll", "--set", "train.adapter=lora", "--out", "new"];
+    let run = place.run(&new);
+    assert_eq!(run.code(), Some(2), "{}", run.stderr());
+    assert!(run.stderr().contains("model.from"), "{}", run.stderr());
+}
+
+#[test]
 fn what_cannot_be_done_is_said() {
     let place = place();
     place.write("ids.json", "[[1, 2], [3]]");
@@ -111,6 +179,12 @@ fn what_cannot_be_done_is_said() {
     assert!(run.stderr().contains("gpt2") && run.stderr().contains("no such model"), "{}", run.stderr());
     let run = place.run(&["hub", "inspect", "run"]);
     assert!(run.stderr().contains("config.json"), "{}", run.stderr());
+    // A build that can download asks the server, or with --offline the cache.
+    if !cfg!(feature = "download") {
+        let run = place.run(&["hub", "pull", "org/name", "--revision", "v1"]);
+        assert_eq!(run.code(), Some(1), "{}", run.stderr());
+        assert!(run.stderr().contains("`cargo xtask hub pull org/name --revision v1`"), "{}", run.stderr());
+    }
 }
 
 const PAIRS: &str = "source\ttarget\nwhere is my parcel\ttrack it on the map\nstop the order\tit is cancelled now\n\

@@ -2,6 +2,8 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
 mod common;
+#[path = "contract/pretraining.rs"]
+mod pretraining;
 
 use std::io::Write as _;
 use std::process::Stdio;
@@ -61,12 +63,156 @@ fn the_run_folder_holds_what_the_book_says() {
 }
 
 #[test]
-fn classification_reports_by_class() {
+fn classification_reports_by_class_and_runs_compare() {
     let place = Place::new();
     place.train(&["first-reviews", "--out", "out"]).succeeds();
+    place.train(&["first-reviews", "--out", "other", "--seed", "11"]).succeeds();
+    let compared = place.run(&["compare", "out", "other", "--json"]).succeeds().stdout();
+    let compared: serde_json::Value = serde_json::from_str(&compared).unwrap();
+    let score = |run: &str| json(&place.path(run).join("report.json"))["score"].as_f64().unwrap();
+    assert!((compared["score_a"].as_f64().unwrap() - score("out")).abs() < 1e-12);
+    let difference = compared["difference"].as_f64().unwrap();
+    assert!((difference - (score("out") - score("other"))).abs() < 1e-12);
+    assert!(compared["interval"][0].as_f64() <= Some(difference));
+    assert_eq!((&compared["part"], &compared["data_set"]), (&"test".into(), &"first-reviews".into()));
+    let itself = place.run(&["compare", "out", "out"]).succeeds().stdout();
+    assert!(itself.contains("p = 1.0000 by paired randomisation"), "{itself}");
+    place.run(&["compare", "out", "nowhere"]).says(1, &["nowhere/report.json", "locus train"]);
+    place.train(&["first-news", "--out", "ner"]).succeeds();
+    place.run(&["compare", "out", "ner"]).says(2, &["entity_f1 in B", "data set: first-reviews in A"]);
     let report = json(&place.path("out/report.json"));
     assert!(report["metrics"]["accuracy"].is_number() && report["metrics"]["macro_f1"].is_number());
     assert!(report["class_report"].as_array().unwrap().len() >= 4);
+}
+
+/// Whether two numbers differ by less than the tolerance.
+fn is_near(a: &serde_json::Value, b: &serde_json::Value, tolerance: f64) -> bool {
+    a.as_f64().zip(b.as_f64()).is_some_and(|(a, b)| (a - b).abs() < tolerance)
+}
+
+#[test]
+fn questions_are_answered_as_they_are_scored() {
+    const TEST: &str = include_str!("../../../datasets/first-questions/test.json");
+    let place = Place::new();
+    let windows = ["--set", "model.questions.window_tokens=31", "--set", "model.questions.doc_stride=7"];
+    place.train(&[&["first-questions", "--out", "out"][..], &windows[..]].concat()).succeeds();
+    let report = json(&place.path("out/report.json"));
+    for key in ["em", "f1", "loss"] {
+        assert!(report["metrics"][key].is_number() && report["dev_metrics"][key].is_number(), "{key}");
+    }
+    assert_eq!((&report["score_name"], &report["n_examples"]), (&"f1".into(), &30.into()));
+    assert_eq!(json(&place.path("out/model/config.json"))["questions"]["doc_stride"], 7);
+    place.write("test.json", TEST);
+    let eval = place.run(&["eval", "--model", "out/model", "--data", "test.json", "--json"]);
+    let eval: serde_json::Value = serde_json::from_str(&eval.succeeds().stdout()).unwrap();
+    for key in ["em", "f1"] {
+        assert_eq!(eval["metrics"][key], report["metrics"][key], "{key}");
+    }
+    assert!(is_near(&eval["metrics"]["loss"], &report["metrics"]["loss"], 1e-5));
+    assert_eq!(eval["interval"], report["interval"]);
+
+    let document: serde_json::Value = serde_json::from_str(TEST).unwrap();
+    let paragraphs = document["data"][0]["paragraphs"].as_array().unwrap();
+    let asked: Vec<serde_json::Value> = paragraphs
+        .iter()
+        .flat_map(|p| {
+            p["qas"].as_array().unwrap().iter().map(move |q| (p["context"].clone(), q["question"].clone()))
+        })
+        .map(|(context, question)| serde_json::json!({"context": context, "question": question}))
+        .collect();
+    place.write("asked.jsonl", asked.iter().map(|line| format!("{line}\n")).collect::<String>());
+    let predict = ["predict", "--model", "out/model", "--json"];
+    let lines = place.run(&[&predict[..], &["--input", "asked.jsonl"]].concat()).succeeds().stdout();
+    assert_eq!(lines.lines().count(), 30);
+    for (line, asked) in lines.lines().zip(&asked) {
+        let answer: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(answer["question"], asked["question"]);
+        let place = |key: &str| usize::try_from(answer[key].as_u64().unwrap()).unwrap();
+        let context = asked["context"].as_str().unwrap();
+        let there: String = context.chars().take(place("end")).skip(place("start")).collect();
+        assert!(!there.is_empty() && answer["answer"] == there.as_str(), "{line}");
+    }
+    let text = |key: &str| asked[0][key].as_str().unwrap();
+    let one = ["--question", text("question"), "--context", text("context")];
+    let one = place.run(&[&predict[..], &one[..]].concat()).succeeds().stdout();
+    // Alone in its batch the last digits of the score may differ.
+    let answer = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["answer"].clone();
+    assert_eq!(answer(&one), answer(lines.lines().next().unwrap()));
+    let empty = place.run(&["predict", "--model", "out/model", "--question", "Who?", "--context", ""]);
+    assert_eq!(empty.succeeds().stdout(), "- 0.00\tWho?\n");
+
+    place.write("bad.jsonl", "{\"question\": \"Who?\"}\n");
+    place
+        .run(&["predict", "--model", "out/model", "--input", "bad.jsonl"])
+        .says(1, &["bad.jsonl:1: expected a JSON object with the texts question and context"]);
+    place.run(&["predict", "--model", "out/model", "--pairs"]).says(2, &["--pairs", "question answering"]);
+    place.run(&["predict", "--model", "out/model", "--top-k", "3"]).says(2, &["no options of generation"]);
+    place.run(&["predict", "--model", "out/model", "--question", "Who?"]).says(2, &["--context"]);
+    place
+        .train(&["first-questions", "--out", "wide", "--set", "model.questions.window_tokens=200"])
+        .says(1, &["model.questions.window_tokens = 200", "max_seq_len = 128"]);
+    assert!(!place.path("wide").exists(), "nothing was started");
+}
+
+#[test]
+fn a_question_may_have_no_answer_where_train_has_such() {
+    let place = Place::new();
+    let line = |n: usize, answers: serde_json::Value| {
+        let context = format!("Mira {n} saw Lisbon.");
+        serde_json::json!({"context": context, "question": "Who?", "answers": answers}).to_string() + "\n"
+    };
+    let answered = |n| line(n, serde_json::json!([{"text": format!("Mira {n}"), "answer_start": 0}]));
+    let rows: String = (0..8).map(|n| answered(n) + &line(n + 50, serde_json::json!([]))).collect();
+    place.write("rows.jsonl", rows);
+    let train = |out: &str, more: &[&str]| {
+        let files = ["--out", out, "--set", "data.train=rows.jsonl", "--set", "data.dev=rows.jsonl"];
+        place.train(&[&["qa"][..], &files[..], more].concat())
+    };
+    train("out", &[]).says(0, &["train has questions without an answer"]);
+    let threshold = |out: &str| json(&place.path(out).join("model/config.json"))["questions"].clone();
+    assert!(threshold("out")["no_answer_threshold"].is_number());
+    let report = json(&place.path("out/report.json"));
+    let metric = |name: &str| report["metrics"][name].as_f64().unwrap();
+    // That nothing is answered is right for half of them.
+    assert!(metric("best_f1") >= 0.5 && (metric("best_f1") - metric("f1")).abs() < 1e-9, "{report}");
+    assert!((metric("has_answer_f1") + metric("no_answer_f1") - 2.0 * metric("f1")).abs() < 1e-9);
+    // The saved model has the threshold that dev chose.
+    let eval = place.run(&["eval", "--model", "out/model", "--data", "rows.jsonl", "--json"]);
+    let eval: serde_json::Value = serde_json::from_str(&eval.succeeds().stdout()).unwrap();
+    assert!(is_near(&eval["metrics"]["f1"], &report["metrics"]["f1"], 0.07), "{eval}");
+    // What the run file says holds.
+    train("given", &["--set", "model.questions.no_answer_threshold=-2.5"]).succeeds();
+    assert_eq!(threshold("given")["no_answer_threshold"], -2.5);
+}
+
+#[test]
+fn what_is_out_of_scope_is_not_learned_and_scored_apart() {
+    let place = Place::new();
+    let rows: String =
+        (0..12).map(|n| format!("red {n},warm\nblue {n},cold\nfar {n},other\n")).collect::<String>();
+    place.write("rows.csv", "text,label\n".to_owned() + &rows);
+    let files = ["data.train=rows.csv", "data.dev=rows.csv", "data.test=rows.csv", "data.out_of_scope=other"];
+    let sets: Vec<&str> = files.iter().flat_map(|set| ["--set", *set]).collect();
+    place.train(&[&["classify", "--out", "out"][..], &sets[..]].concat()).succeeds();
+    let report = json(&place.path("out/report.json"));
+    for key in ["in_scope_accuracy", "oos_auroc", "macro_f1", "loss"] {
+        assert!(report["metrics"][key].is_number() && report["dev_metrics"][key].is_number(), "{key}");
+    }
+    assert_eq!((&report["score_name"], &report["n_examples"]), (&"in_scope_accuracy".into(), &24.into()));
+    let config = json(&place.path("out/model/config.json"));
+    assert_eq!(config["labels"], serde_json::json!(["cold", "warm"]));
+    assert_eq!(config["out_of_scope"], "other");
+    let eval = place.run(&["eval", "--model", "out/model", "--data", "rows.csv", "--json"]);
+    let eval: serde_json::Value = serde_json::from_str(&eval.succeeds().stdout()).unwrap();
+    assert_eq!(eval["metrics"]["in_scope_accuracy"], report["metrics"]["in_scope_accuracy"]);
+    // Confidences that are all but equal may change places in another batch.
+    for (key, tolerance) in [("loss", 1e-5), ("oos_auroc", 0.02)] {
+        assert!(is_near(&eval["metrics"][key], &report["metrics"][key], tolerance), "{key}: {eval}");
+    }
+    let sets: Vec<&str> = files[..3].iter().flat_map(|set| ["--set", *set]).collect();
+    place
+        .train(&[&["classify", "--out", "no", "--set", "data.out_of_scope=oter"][..], &sets[..]].concat())
+        .says(2, &["data.out_of_scope = 'oter'", "no example"]);
 }
 
 /// Expected calibration error by its definition: bins of a fifteenth, closed on the right.
@@ -437,7 +583,10 @@ fn a_run_starts_from_a_model() {
     let loss =
         |run: &str| json(&place.path(&format!("{run}/report.json")))["dev_metrics"]["loss"].as_f64().unwrap();
     assert!(loss("second") < loss("first"), "{} then {}", loss("first"), loss("second"));
+    // Another head stands on the stack of the first, if that reads in both directions too.
     let other = place.train(&[&["first-reviews", "--out", "third"], &from[..]].concat());
+    other.says(0, &["model.from", "the head is new"]);
+    let other = place.train(&[&["first-stories", "--out", "fourth"], &from[..]].concat());
     other.says(2, &["model.from", "head"]);
 }
 

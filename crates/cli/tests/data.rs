@@ -157,3 +157,20 @@ fn a_set_of_another_kind_is_verified_and_says_so() {
         .run(&["data", "stats", "tokenizers", "--data-dir", real])
         .says(1, &["listed, fetched and verified"]);
 }
+
+#[test]
+fn large_files_are_packed_once() {
+    let place = Place::new();
+    place.write("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\n");
+    place.write("one.txt", "a b\n\nb\n");
+    place.write("two.jsonl", "{\"text\": \"a a a\"}\n");
+    let pack = ["data", "pack", "--tokenizer", "vocab.txt", "--out", "corpus", "one.txt", "two.jsonl"];
+    let paragraphs = [&pack[..], &["--documents", "paragraph", "--verify"]].concat();
+    let made = place.run(&paragraphs).succeeds().stdout();
+    assert!(made.contains("corpus: 6 tokens in 3 documents"), "{made}");
+    assert!(made.contains("2 shards made, 0 kept"), "{made}");
+    let kept = place.run(&paragraphs).succeeds().stdout();
+    assert!(kept.contains("0 shards made, 2 kept"), "{kept}");
+    place.write("two.jsonl", "{\"text\": \"a\"}\n{\"txt\": \"a\"}\n");
+    place.run(&pack).says(1, &["two.jsonl:2: expected the key `text`, found txt"]);
+}

@@ -25,6 +25,11 @@ pub struct Item {
     pub ids: Vec<u32>,
     /// Segment of each token (0 first text, 1 second), where the model has segments.
     pub segments: Option<Vec<u32>>,
+    /// The document of each token, ascending from 0, where several are packed into one row: attention is to stay inside
+    /// each, and positions begin anew with each.
+    pub documents: Option<Vec<u32>>,
+    /// How many tokens at the start see each other in both directions, in a prefix language model.
+    pub prefix: Option<usize>,
     /// What is to be learnt.
     pub labels: ItemLabels,
 }
@@ -43,6 +48,8 @@ pub enum ItemLabels {
     MultiHot(Vec<f32>),
     /// A number for the item.
     Value(f32),
+    /// Where an answer starts and ends: columns of the item, both inclusive.
+    Span([i32; 2]),
     /// A sequence for a decoder: what it is fed, and what it is to answer at each place.
     Target {
         /// Decoder input ids.
@@ -65,6 +72,10 @@ pub struct HostBatch {
     pub keep: Vec<bool>,
     /// Segment ids, 0 on padding.
     pub segments: Option<Vec<u32>>,
+    /// Document of each token, where rows are packed; the last document of the row on padding.
+    pub documents: Option<Vec<u32>>,
+    /// `[batch]`: how many tokens of the row, padding not counted, see each other in both directions.
+    pub prefixes: Option<Vec<usize>>,
     /// Labels.
     pub labels: HostLabels,
 }
@@ -82,6 +93,8 @@ pub enum HostLabels {
     MultiHot(Vec<f32>),
     /// `[batch]`.
     Values(Vec<f32>),
+    /// `[batch]`: first and last column of each row's answer.
+    Spans(Vec<[i32; 2]>),
     /// For a decoder; always padded on the right, whatever the side of the source.
     Target {
         /// Decoder input ids, `[batch, seq]`.
@@ -101,11 +114,41 @@ impl HostBatch {
         self.keep.iter().filter(|&&keep| keep).count()
     }
 
+    /// The position of each token, `[batch, seq]`: counted from 0 in each row, and anew in each document of a packed row.
+    /// Padding has the position of its neighbour.
+    ///
+    /// ```
+    /// use locus_data::{Item, PadSide, collate};
+    /// # fn main() -> Result<(), locus_data::DataError> {
+    /// let item = Item { ids: vec![5, 6, 7], documents: Some(vec![0, 0, 1]), ..Default::default() };
+    /// assert_eq!(collate(&[&item], 0, PadSide::Right, 11)?.positions(), [0, 1, 0]);
+    /// # Ok(()) }
+    /// ```
+    pub fn positions(&self) -> Vec<usize> {
+        let mut positions = Vec::with_capacity(self.ids.len());
+        for row in (0..self.batch).map(|row| row * self.seq..(row + 1) * self.seq) {
+            let mut next = 0;
+            for cell in row.clone() {
+                let is_new = cell > row.start
+                    && self
+                        .documents
+                        .as_ref()
+                        .is_some_and(|documents| documents[cell] != documents[cell - 1]);
+                if is_new {
+                    next = 0;
+                }
+                next += usize::from(self.keep[cell]);
+                positions.push(next.saturating_sub(1));
+            }
+        }
+        positions
+    }
+
     /// How many places count in a loss: token labels that are not [`IGNORE`]; rows for labels of rows; else 0.
     pub fn n_labels(&self) -> usize {
         match &self.labels {
             HostLabels::None => 0,
-            HostLabels::MultiHot(_) | HostLabels::Values(_) => self.batch,
+            HostLabels::MultiHot(_) | HostLabels::Values(_) | HostLabels::Spans(_) => self.batch,
             HostLabels::PerToken(labels) | HostLabels::PerRow(labels) | HostLabels::Target { labels, .. } => {
                 labels.iter().filter(|&&label| label != IGNORE).count()
             }
@@ -146,6 +189,8 @@ pub fn collate(
         ids: pad(&ids, seq, pad_id, side),
         keep: keep(&lengths, seq, side),
         segments: pad_segments(items, seq, side)?,
+        documents: pad_documents(items, seq, side)?,
+        prefixes: prefixes(items)?,
         labels: pad_labels(items, seq, pad_id, side)?,
     })
 }
@@ -187,6 +232,31 @@ fn pad_segments(items: &[&Item], seq: usize, side: PadSide) -> Result<Option<Vec
     Ok(Some(pad(&rows, seq, 0, side)))
 }
 
+fn pad_documents(items: &[&Item], seq: usize, side: PadSide) -> Result<Option<Vec<u32>>, DataError> {
+    if items.iter().all(|item| item.documents.is_none()) {
+        return Ok(None);
+    }
+    let rows = each(items, "documents that ascend from 0 in steps of one", |item| {
+        let row = item.documents.as_deref()?;
+        let ascends =
+            row.first() == Some(&0) && row.windows(2).all(|two| two[1] == two[0] || two[1] == two[0] + 1);
+        (row.len() == item.ids.len() && ascends).then_some(row)
+    })?;
+    let padded = rows.into_iter().flat_map(|row| {
+        let fill = if side == PadSide::Right { row.last().copied().unwrap_or(0) } else { 0 };
+        pad(&[row], seq, fill, side)
+    });
+    Ok(Some(padded.collect())) // [batch, seq]
+}
+
+fn prefixes(items: &[&Item]) -> Result<Option<Vec<usize>>, DataError> {
+    if items.iter().all(|item| item.prefix.is_none()) {
+        return Ok(None);
+    }
+    let what = "a prefix that is not longer than the item";
+    each(items, what, |item| item.prefix.filter(|&prefix| prefix <= item.ids.len())).map(Some)
+}
+
 fn pad_labels(items: &[&Item], seq: usize, pad_id: u32, side: PadSide) -> Result<HostLabels, DataError> {
     match items[0].labels {
         ItemLabels::None => {
@@ -217,6 +287,14 @@ fn pad_labels(items: &[&Item], seq: usize, pad_id: u32, side: PadSide) -> Result
             _ => None,
         })
         .map(HostLabels::Values),
+        ItemLabels::Span(_) => each(items, "a span", |item| match item.labels {
+            ItemLabels::Span(span) => {
+                let shift = if side == PadSide::Left { seq - item.ids.len() } else { 0 };
+                Some(span.map(|column| column + shift as i32))
+            }
+            _ => None,
+        })
+        .map(HostLabels::Spans),
         ItemLabels::Target { .. } => pad_target(items, pad_id),
     }
 }
@@ -272,6 +350,7 @@ fn describe(labels: &ItemLabels) -> String {
         ItemLabels::Row(_) => "a row label".to_owned(),
         ItemLabels::MultiHot(values) => format!("{} label values", values.len()),
         ItemLabels::Value(_) => "a number".to_owned(),
+        ItemLabels::Span(_) => "a span".to_owned(),
         ItemLabels::Target { ids, labels } => {
             format!("a target of {} ids and {} labels", ids.len(), labels.len())
         }
@@ -307,7 +386,7 @@ mod tests {
     use super::*;
 
     fn item(ids: &[u32], labels: ItemLabels) -> Item {
-        Item { ids: ids.to_vec(), segments: None, labels }
+        Item { ids: ids.to_vec(), labels, ..Item::default() }
     }
 
     #[test]
@@ -324,6 +403,29 @@ mod tests {
         let right = collate(&[&long, &short], 2, PadSide::Right, 7).expect("fits");
         assert_eq!(right.ids, [3, 4, 5, 6, 2, 2]);
         assert_eq!(right.keep, [true, true, true, true, false, false]);
+    }
+
+    #[test]
+    fn packed_rows_and_prefixes_are_padded_and_checked() {
+        let mut long = item(&[3, 4, 5], ItemLabels::None);
+        let mut short = item(&[6, 1], ItemLabels::None);
+        long.documents = Some(vec![0, 1, 1]);
+        short.documents = Some(vec![0, 1]);
+        (long.prefix, short.prefix) = (Some(3), Some(0));
+        let right = collate(&[&long, &short], 2, PadSide::Right, 7).expect("fits");
+        assert_eq!(right.documents.as_deref(), Some(&[0, 1, 1, 0, 1, 1][..]));
+        assert_eq!(right.positions(), [0, 0, 1, 0, 0, 0]);
+        assert_eq!(right.prefixes, Some(vec![3, 0]));
+        let left = collate(&[&long, &short], 2, PadSide::Left, 7).expect("fits");
+        assert_eq!(left.documents.as_deref(), Some(&[0, 1, 1, 0, 0, 1][..]));
+        assert_eq!(left.positions(), [0, 0, 1, 0, 0, 0]);
+        for documents in [vec![1, 1, 1], vec![0, 2, 2], vec![0, 1]] {
+            let bad = Item { documents: Some(documents), ..long.clone() };
+            assert!(collate(&[&bad, &short], 2, PadSide::Right, 7).is_err());
+        }
+        let bad = Item { prefix: Some(4), ..long.clone() };
+        assert!(collate(&[&bad, &short], 2, PadSide::Right, 7).is_err());
+        assert!(collate(&[&long, &item(&[1], ItemLabels::None)], 2, PadSide::Right, 7).is_err());
     }
 
     #[test]
@@ -360,6 +462,16 @@ mod tests {
         let batch = collate(&[&value(2.5), &value(-1.0)], 0, PadSide::Right, 7).expect("fits");
         assert_eq!((batch.n_labels(), &batch.labels), (2, &HostLabels::Values(vec![2.5, -1.0])));
         assert!(collate(&[&value(2.5), &a], 0, PadSide::Right, 7).is_err());
+    }
+
+    #[test]
+    fn a_span_moves_with_the_padding_before_it() {
+        let (long, short) =
+            (item(&[1, 2, 3], ItemLabels::Span([1, 2])), item(&[4], ItemLabels::Span([0, 0])));
+        let spans = |side| collate(&[&long, &short], 0, side, 7).expect("fits").labels;
+        assert_eq!(spans(PadSide::Right), HostLabels::Spans(vec![[1, 2], [0, 0]]));
+        assert_eq!(spans(PadSide::Left), HostLabels::Spans(vec![[1, 2], [2, 2]]));
+        assert!(collate(&[&long, &item(&[1], ItemLabels::Row(1))], 0, PadSide::Right, 7).is_err());
     }
 
     #[test]

@@ -8,6 +8,8 @@
 //! 3. [`tokenizer`] turns text into ids; [`labels`] turns label names into ids; [`window`] cuts what is too long;
 //! 4. [`plan`] decides which items share a batch; [`batch`] pads them into a [`HostBatch`].
 //!
+//! Where a model learns from text alone, [`objective`] says what, and [`corpus`] keeps more text than memory holds.
+//!
 //! [`vectors`] finds word vectors for the tokens of a tokenizer.
 //!
 //! Nothing here panics on what a user wrote: every problem is a [`DataError`] that names file and line, what was
@@ -15,11 +17,13 @@
 
 pub mod batch;
 pub mod check;
+pub mod corpus;
 pub mod error;
 pub mod example;
 pub mod format;
 pub mod labels;
 pub mod manifest;
+pub mod objective;
 pub mod plan;
 pub mod random;
 pub mod read;

@@ -110,7 +110,7 @@ pub fn lm_blocks(tokens: &[u32], seq: usize) -> Vec<Item> {
             let end = (start + seq).min(n_inputs);
             let labels =
                 tokens[start + 1..=end].iter().map(|&id| i32::try_from(id).unwrap_or(IGNORE)).collect();
-            Item { ids: tokens[start..end].to_vec(), segments: None, labels: ItemLabels::PerToken(labels) }
+            Item { ids: tokens[start..end].to_vec(), labels: ItemLabels::PerToken(labels), ..Item::default() }
         })
         .collect()
 }

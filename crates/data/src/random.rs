@@ -40,6 +40,152 @@ pub fn permutation(seed: u64, len: usize) -> Vec<usize> {
     order
 }
 
+/// A stream that is drawn from in order; where it starts is a pure function of what it was made from.
+#[derive(Debug, Clone)]
+pub struct Draws {
+    seed: u64,
+    n: u64,
+}
+
+impl Draws {
+    /// The stream of a seed, from its first number.
+    pub fn new(seed: u64) -> Self {
+        Self { seed, n: 0 }
+    }
+
+    /// The next number.
+    pub fn number(&mut self) -> u64 {
+        self.n += 1;
+        number(self.seed, self.n - 1)
+    }
+
+    /// The next number as an index below `bound`.
+    ///
+    /// # Panics
+    /// If `bound` is 0.
+    pub fn below(&mut self, bound: usize) -> usize {
+        self.n += 1;
+        below(self.seed, self.n - 1, bound)
+    }
+
+    /// The next number in `[0, 1)`, a multiple of 2^-53.
+    pub fn uniform(&mut self) -> f64 {
+        (self.number() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// `true` with this probability.
+    pub fn chance(&mut self, probability: f64) -> bool {
+        self.uniform() < probability
+    }
+
+    /// An index with a probability proportional to its weight; the last where rounding leaves none.
+    ///
+    /// # Panics
+    /// If there are no weights.
+    pub fn weighted(&mut self, weights: &[f64]) -> usize {
+        let mut left = self.uniform() * weights.iter().sum::<f64>();
+        let found = weights.iter().position(|weight| {
+            left -= weight;
+            left < 0.0
+        });
+        found.unwrap_or(weights.len() - 1)
+    }
+
+    /// A number of the Poisson distribution: how many uniforms can be multiplied before the product falls to
+    /// `exp(-mean)`. Reference: Knuth, The Art of Computer Programming, vol. 2, section 3.4.1.
+    pub fn poisson(&mut self, mean: f64) -> usize {
+        let (limit, mut product, mut n) = ((-mean).exp(), self.uniform(), 0);
+        while product > limit {
+            product *= self.uniform();
+            n += 1;
+        }
+        n
+    }
+
+    /// Brings a list into a random order (Fisher–Yates).
+    pub fn shuffle<T>(&mut self, list: &mut [T]) {
+        for at in (1..list.len()).rev() {
+            list.swap(at, self.below(at + 1));
+        }
+    }
+
+    /// `n` of the indices below `bound`, each set of them equally likely, ascending; all where `n` is not less.
+    ///
+    /// Reference: R. Floyd's algorithm, in Bentley, "Programming pearls: a sample of brilliance", CACM 30(9), 1987.
+    pub fn sample(&mut self, n: usize, bound: usize) -> Vec<usize> {
+        let mut chosen = std::collections::BTreeSet::new();
+        for last in bound.saturating_sub(n)..bound {
+            let at = self.below(last + 1);
+            if !chosen.insert(at) {
+                chosen.insert(last);
+            }
+        }
+        chosen.into_iter().collect()
+    }
+}
+
+/// A permutation of `0..len` that is computed place by place, so that it needs no memory however long it is.
+///
+/// A Feistel network of eight rounds over the smallest square of a power of two that holds `len`; a number that falls
+/// outside goes through the network again until it is inside (cycle walking). References: Luby, Rackoff, "How to construct
+/// pseudorandom permutations from pseudorandom functions", SIAM J. Comput. 17(2), 1988; Black, Rogaway, "Ciphers with
+/// arbitrary finite domains", CT-RSA 2002.
+#[derive(Debug, Clone, Copy)]
+pub struct Shuffle {
+    seed: u64,
+    len: u64,
+    half_bits: u32,
+}
+
+impl Shuffle {
+    const ROUNDS: u64 = 8;
+
+    /// A permutation of `0..len`.
+    ///
+    /// ```
+    /// let shuffle = locus_data::random::Shuffle::new(7, 11);
+    /// let mut order: Vec<u64> = (0..11).map(|at| shuffle.at(at)).collect();
+    /// order.sort();
+    /// assert_eq!(order, (0..11).collect::<Vec<_>>());
+    /// ```
+    pub fn new(seed: u64, len: u64) -> Self {
+        let bits = u64::BITS - len.saturating_sub(1).leading_zeros();
+        Self { seed, len, half_bits: bits.div_ceil(2).max(1) }
+    }
+
+    /// How many numbers it permutes.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether it permutes none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The number at place `at`.
+    ///
+    /// # Panics
+    /// If `at` is not below [`Shuffle::len`].
+    pub fn at(&self, at: u64) -> u64 {
+        assert!(at < self.len, "place {at} of {}", self.len);
+        let mut found = self.network(at);
+        while found >= self.len {
+            found = self.network(found);
+        }
+        found
+    }
+
+    fn network(&self, x: u64) -> u64 {
+        let mask = (1_u64 << self.half_bits) - 1;
+        let (mut left, mut right) = (x >> self.half_bits, x & mask);
+        for round in 0..Self::ROUNDS {
+            (left, right) = (right, left ^ (number(derive(self.seed, round), right) & mask));
+        }
+        (left << self.half_bits) | right
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,5 +225,60 @@ mod tests {
         }
         // Expected 1000 each, standard deviation 28.
         assert!(first.iter().all(|&n| (850..1150).contains(&n)), "{first:?}");
+    }
+
+    #[test]
+    fn a_shuffle_without_memory_holds_every_number_once_and_every_place_is_about_equally_likely() {
+        for len in [1, 2, 3, 5, 16, 17, 97, 1031] {
+            let shuffle = Shuffle::new(3, len);
+            let mut order: Vec<u64> = (0..len).map(|at| shuffle.at(at)).collect();
+            if len > 16 {
+                assert_ne!(order, (0..len).collect::<Vec<_>>());
+            }
+            order.sort_unstable();
+            assert_eq!(order, (0..len).collect::<Vec<_>>());
+        }
+        assert!(Shuffle::new(3, 0).is_empty());
+        let mut seen = [[0; 5]; 5];
+        for seed in 0..5000 {
+            let shuffle = Shuffle::new(seed, 5);
+            for at in 0..5 {
+                seen[at as usize][shuffle.at(at) as usize] += 1;
+            }
+        }
+        // Expected 1000 each, standard deviation 28.
+        assert!(seen.as_flattened().iter().all(|n| (850..1150).contains(n)), "{seen:?}");
+    }
+
+    #[test]
+    fn draws_have_their_distributions() {
+        let mut draws = Draws::new(5);
+        let n = 20_000;
+        let mean = (0..n).map(|_| draws.poisson(3.0)).sum::<usize>() as f64 / f64::from(n);
+        // Standard error √(3/n) = 0.0122.
+        assert!((mean - 3.0).abs() < 0.05, "{mean}");
+        let mean = (0..n).map(|_| draws.uniform()).sum::<f64>() / f64::from(n);
+        // Standard error √(1/12n) = 0.0020.
+        assert!((mean - 0.5).abs() < 0.009, "{mean}");
+        let mut seen = [0; 3];
+        (0..n).for_each(|_| seen[draws.weighted(&[1.0, 0.0, 3.0])] += 1);
+        assert_eq!(seen[1], 0);
+        // Expected 5000, standard deviation 61.
+        assert!((4750..5250).contains(&seen[0]), "{seen:?}");
+    }
+
+    #[test]
+    fn samples_are_sets_and_each_is_about_equally_likely() {
+        let mut draws = Draws::new(5);
+        assert_eq!(draws.sample(7, 5), [0, 1, 2, 3, 4]);
+        assert!(draws.sample(0, 5).is_empty());
+        let mut seen = std::collections::BTreeMap::new();
+        for _ in 0..10_000 {
+            let set = draws.sample(2, 5);
+            assert!(set.len() == 2 && set[0] < set[1] && set[1] < 5, "{set:?}");
+            *seen.entry(set).or_insert(0) += 1;
+        }
+        // Ten sets, expected 1000 each, standard deviation 30.
+        assert!(seen.len() == 10 && seen.values().all(|n| (850..1150).contains(n)), "{seen:?}");
     }
 }

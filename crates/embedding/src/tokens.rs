@@ -24,6 +24,12 @@ pub struct Tokens {
     /// Further axes of position, `[batch, seq]` each, where tokens lie in a plane or a volume (time, then height, then
     /// width). None for text, which lies at `positions` on every axis.
     pub axes: Vec<Vec<f64>>,
+    /// The document of each token, where rows hold several of them one after another: a token sees its own document only,
+    /// and positions count from its start. One document a row where absent.
+    pub documents: Option<Vec<u32>>,
+    /// Tokens of a prefix, which is seen whole by every token of its document, also by those before its end (prefix
+    /// language models; Raffel et al. 2020, arXiv:1910.10683, §3.2.1).
+    pub prefix: Option<Vec<bool>>,
 }
 
 impl Tokens {
@@ -37,19 +43,79 @@ impl Tokens {
         keep: Vec<bool>,
         segments: Option<Vec<u32>>,
     ) -> Result<Self, EmbeddingError> {
-        let lengths = [
-            ("ids", ids.len()),
-            ("keep", keep.len()),
-            ("segments", segments.as_ref().map_or(batch * seq, Vec::len)),
-        ];
-        for (what, found) in lengths {
-            if found != batch * seq {
-                return Err(EmbeddingError::WrongLength { what, batch, seq, expected: batch * seq, found });
-            }
-        }
-        let mut tokens = Self { batch, seq, ids, keep, segments, positions: Vec::new(), axes: Vec::new() };
+        let mut tokens = Self { batch, seq, ids, keep, segments, ..Self::default() };
+        tokens.fits("ids", tokens.ids.len())?;
+        tokens.fits("keep", tokens.keep.len())?;
+        tokens.fits("segments", tokens.segments.as_ref().map_or(batch * seq, Vec::len))?;
         tokens.number_from(&vec![0.0; batch]);
         Ok(tokens)
+    }
+
+    /// These tokens as several documents a row, each numbered from 0.
+    ///
+    /// # Errors
+    /// If `documents` is not `batch · seq` long.
+    pub fn with_documents(mut self, documents: Vec<u32>) -> Result<Self, EmbeddingError> {
+        self.fits("documents", documents.len())?;
+        self.documents = Some(documents);
+        self.number_from(&vec![0.0; self.batch]);
+        Ok(self)
+    }
+
+    /// These tokens with a prefix that is seen whole.
+    ///
+    /// # Errors
+    /// If `prefix` is not `batch · seq` long.
+    pub fn with_prefix(mut self, prefix: Vec<bool>) -> Result<Self, EmbeddingError> {
+        self.fits("prefix", prefix.len())?;
+        self.prefix = Some(prefix);
+        Ok(self)
+    }
+
+    fn fits(&self, what: &'static str, found: usize) -> Result<(), EmbeddingError> {
+        let Self { batch, seq, .. } = *self;
+        match batch * seq {
+            expected if expected != found => {
+                Err(EmbeddingError::WrongLength { what, batch, seq, expected, found })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Of these tokens as keys, those that each of the last `q_len` of a row sees, `[batch, q]`, from the first to one past
+    /// the last; nothing where causality alone says it.
+    pub fn spans(&self, q_len: usize, causal: bool) -> Option<Vec<[u32; 2]>> {
+        if self.documents.is_none() && (self.prefix.is_none() || !causal) {
+            return None;
+        }
+        let document = |cell: usize| self.documents.as_ref().map(|documents| documents[cell]);
+        let mut spans = Vec::with_capacity(self.batch * q_len);
+        for row in (0..self.batch).map(|row| row * self.seq..(row + 1) * self.seq) {
+            let mut of_row = Vec::with_capacity(self.seq);
+            let cells: Vec<usize> = row.clone().collect();
+            for own in cells.chunk_by(|&a, &b| document(a) == document(b)) {
+                let column = |cell: usize| (cell - row.start) as u32;
+                let (start, end) = (column(own[0]), column(own[0]) + own.len() as u32);
+                let of_prefix = |&&cell: &&usize| self.prefix.as_ref().is_some_and(|prefix| prefix[cell]);
+                let seen = own.iter().rfind(of_prefix).map_or(start, |&cell| column(cell) + 1);
+                of_row.extend((start..end).map(|q| [start, if causal { seen.max(q + 1) } else { end }]));
+            }
+            spans.extend_from_slice(&of_row[self.seq - q_len..]);
+        }
+        Some(spans)
+    }
+
+    /// The number of real tokens of each row; of its longest document where it has several.
+    pub fn lengths(&self) -> Vec<usize> {
+        let longest = |row: usize| {
+            let cells: Vec<usize> =
+                (row * self.seq..(row + 1) * self.seq).filter(|&cell| self.keep[cell]).collect();
+            let same = |&a: &usize, &b: &usize| {
+                self.documents.as_ref().is_none_or(|documents| documents[a] == documents[b])
+            };
+            cells.chunk_by(same).map(<[usize]>::len).max().unwrap_or(0)
+        };
+        (0..self.batch).map(longest).collect()
     }
 
     /// The positions on an axis, from 0.
@@ -57,7 +123,8 @@ impl Tokens {
         axis.checked_sub(1).and_then(|idx| self.axes.get(idx)).unwrap_or(&self.positions)
     }
 
-    /// Numbers the real tokens of each row from `starts`, one start per row. Tokens of several axes are moved by it.
+    /// Numbers the real tokens of each row from `starts`, one start per row; after the row's first document, from 0.
+    /// Tokens of several axes are moved by it.
     ///
     /// # Panics
     /// If there is not one start per row.
@@ -71,10 +138,14 @@ impl Tokens {
             return;
         }
         self.positions.clear();
-        for (row, start) in self.keep.chunks(self.seq.max(1)).zip(starts) {
-            let mut seen = 0_usize;
-            for &keep in row {
-                seen += usize::from(keep);
+        for (row, start) in starts.iter().enumerate() {
+            let (mut start, mut seen) = (*start, 0_usize);
+            for cell in row * self.seq..(row + 1) * self.seq {
+                let documents = self.documents.as_ref().filter(|_| cell > row * self.seq);
+                if documents.is_some_and(|documents| documents[cell] != documents[cell - 1]) {
+                    (start, seen) = (0.0, 0);
+                }
+                seen += usize::from(self.keep[cell]);
                 self.positions.push(start + seen.saturating_sub(1) as f64);
             }
         }
@@ -105,20 +176,18 @@ impl Tokens {
     #[must_use]
     pub fn followed_by(&self, later: &Self) -> Self {
         assert_eq!(self.batch, later.batch, "tokens of {} and {} rows", self.batch, later.batch);
-        let segments = match (&self.segments, &later.segments) {
-            (Some(a), Some(b)) => Some(self.join(a, later, b)),
-            _ => None,
-        };
         Self {
             batch: self.batch,
             seq: self.seq + later.seq,
             ids: self.join(&self.ids, later, &later.ids),
             keep: self.join(&self.keep, later, &later.keep),
-            segments,
+            segments: self.join_both(&self.segments, later, &later.segments),
             positions: self.join(&self.positions, later, &later.positions),
             axes: (1..=self.axes.len().max(later.axes.len()))
                 .map(|axis| self.join(self.axis(axis), later, later.axis(axis)))
                 .collect(),
+            documents: self.join_both(&self.documents, later, &later.documents),
+            prefix: self.join_both(&self.prefix, later, &later.prefix),
         }
     }
 
@@ -136,6 +205,8 @@ impl Tokens {
             segments: self.segments.as_ref().map(|s| take(s, self.seq, columns)),
             positions: take(&self.positions, self.seq, columns),
             axes: self.axes.iter().map(|axis| take(axis, self.seq, columns)).collect(),
+            documents: self.documents.as_ref().map(|d| take(d, self.seq, columns)),
+            prefix: self.prefix.as_ref().map(|p| take(p, self.seq, columns)),
         }
     }
 
@@ -153,7 +224,13 @@ impl Tokens {
             segments: self.segments.as_ref().map(|s| take(s, self.seq, rows)),
             positions: take(&self.positions, self.seq, rows),
             axes: self.axes.iter().map(|axis| take(axis, self.seq, rows)).collect(),
+            documents: self.documents.as_ref().map(|d| take(d, self.seq, rows)),
+            prefix: self.prefix.as_ref().map(|p| take(p, self.seq, rows)),
         }
+    }
+
+    fn join_both<T: Copy>(&self, a: &Option<Vec<T>>, later: &Self, b: &Option<Vec<T>>) -> Option<Vec<T>> {
+        Some(self.join(a.as_ref()?, later, b.as_ref()?))
     }
 
     fn join<T: Copy>(&self, a: &[T], later: &Self, b: &[T]) -> Vec<T> {
@@ -196,6 +273,29 @@ mod tests {
         assert_eq!(joined.columns(&[0, 2]).ids, [1, 5, 3, 6]);
         assert_eq!(joined.rows(&[1, 0, 1]).ids, [3, 4, 6, 1, 2, 5, 3, 4, 6]);
     }
+
+    #[test]
+    fn documents_of_a_row_are_apart() {
+        let tokens = Tokens::new([1, 6], vec![1; 6], vec![true, true, true, true, true, false], None);
+        let tokens = tokens.and_then(|tokens| tokens.with_documents(vec![0, 0, 0, 1, 1, 2])).expect("fits");
+        assert_eq!(tokens.positions, [0.0, 1.0, 2.0, 0.0, 1.0, 0.0]);
+        assert_eq!(tokens.lengths(), [3]);
+        let causal = tokens.spans(6, true).expect("has documents");
+        assert_eq!(causal, [[0, 1], [0, 2], [0, 3], [3, 4], [3, 5], [5, 6]]);
+        let open = tokens.spans(2, false).expect("has documents");
+        assert_eq!(open, [[3, 5], [5, 6]]);
+    }
+
+    #[test]
+    fn a_prefix_sees_itself_whole() {
+        let tokens = Tokens::new([1, 4], vec![1; 4], vec![true; 4], None);
+        let tokens =
+            tokens.and_then(|tokens| tokens.with_prefix(vec![true, true, false, false])).expect("fits");
+        assert_eq!(tokens.spans(4, true), Some(vec![[0, 2], [0, 2], [0, 3], [0, 4]]));
+        assert_eq!(tokens.spans(4, false), None);
+        assert!(tokens.with_documents(vec![0; 3]).is_err());
+    }
+
     #[test]
     fn text_goes_on_past_an_image() {
         // Two words and an image of 2 by 3 patches.

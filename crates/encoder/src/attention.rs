@@ -11,7 +11,7 @@ use locus_backend::reference;
 use locus_backend::rng::Key;
 use locus_embedding::position::{CachePolicy, LayerPass, Projections, Scheme, ScoreScale, Views};
 
-use crate::{BlockPass, LayerCache, Linear, Memory, Norm, QkNorm, StackConfig};
+use crate::{AttentionScale, BlockPass, LayerCache, Linear, Memory, Norm, QkNorm, StackConfig};
 
 /// Projections and sizes of one attention layer.
 #[derive(Module, Debug)]
@@ -32,6 +32,7 @@ pub struct Attention<B: Backend> {
     n_kv_heads: usize,
     d_head: usize,
     scale: Option<f64>,
+    by_layer: bool,
     score_cap: Option<f64>,
     dropout: f64,
 }
@@ -62,6 +63,7 @@ impl<B: Backend> Attention<B> {
             n_kv_heads,
             d_head,
             scale: config.attention_scale.value(),
+            by_layer: matches!(config.attention_scale, AttentionScale::ByLayer(_)),
             score_cap: config.score_cap,
             dropout: config.attention_dropout,
         }
@@ -88,11 +90,14 @@ impl<B: Backend> Attention<B> {
         cache: Option<&mut LayerCache<B>>,
     ) -> Tensor<B, 3> {
         let scheme = at.scheme;
-        let q = split_heads(self.q_proj.forward(x.clone()), self.n_heads); // [batch, heads, q, d_head]
-        let k = split_heads(self.k_proj.forward(x.clone()), self.n_kv_heads); // [batch, kv_heads, q, d_head]
-        let v = split_heads(self.v_proj.forward(x.clone()), self.n_kv_heads); // [batch, kv_heads, q, d_head]
+        let key = |name: &str| at.key.map(|key| key.named(name));
+        let project = |linear: &Linear<B>, name| linear.forward_in_training(x.clone(), key(name));
+        let q = split_heads(project(&self.q_proj, "q_proj"), self.n_heads); // [batch, heads, q, d_head]
+        let k = split_heads(project(&self.k_proj, "k_proj"), self.n_kv_heads); // [batch, kv_heads, q, d_head]
+        let v = split_heads(project(&self.v_proj, "v_proj"), self.n_kv_heads); // [batch, kv_heads, q, d_head]
         let (q, k) = (normed(&self.q_norm, q), normed(&self.k_norm, k));
         let (scale, q) = match (self.scale, scheme.score_scale(self.d_head, at.pass)) {
+            (Some(scale), _) if self.by_layer => (scale / (at.layer + 1) as f64, q),
             (Some(scale), _) | (None, ScoreScale::Uniform(scale)) => (scale, q),
             (None, ScoreScale::PerQuery(factors)) => (1.0, scale_queries(q, factors)),
         };
@@ -124,7 +129,7 @@ impl<B: Backend> Attention<B> {
         layer.state = state.as_ref();
         let v = scheme.values(v, &layer);
         let context = self.attend(views, v, at, &layer); // [batch, heads · head_factor, q, d_head]
-        self.o_proj.forward(join_heads(context))
+        self.o_proj.forward_in_training(join_heads(context), key("o_proj"))
     }
 
     /// Attends from each token to a memory. No position scheme acts here: the two sides count different texts.
@@ -139,11 +144,17 @@ impl<B: Backend> Attention<B> {
         key: Option<Key>,
         cache: Option<&mut LayerCache<B>>,
     ) -> Tensor<B, 3> {
-        let q = split_heads(self.q_proj.forward(x), self.n_heads); // [batch, heads, q, d_head]
+        let of_adapters = |name: &str| key.map(|key| key.named(name));
+        let q = self.q_proj.forward_in_training(x, of_adapters("q_proj"));
+        let q = split_heads(q, self.n_heads); // [batch, heads, q, d_head]
         let project = || {
-            let k = split_heads(self.k_proj.forward(memory.states.clone()), self.n_kv_heads);
-            let v = split_heads(self.v_proj.forward(memory.states.clone()), self.n_kv_heads);
-            (k, v)
+            let of_memory = |linear: &Linear<B>, name| {
+                split_heads(
+                    linear.forward_in_training(memory.states.clone(), of_adapters(name)),
+                    self.n_kv_heads,
+                )
+            };
+            (of_memory(&self.k_proj, "k_proj"), of_memory(&self.v_proj, "v_proj"))
         };
         // The memory does not change while a text is decoded.
         let (k, v) = match cache {
@@ -152,7 +163,8 @@ impl<B: Backend> Attention<B> {
         };
         let scale = self.scale.unwrap_or((self.d_head as f64).powf(-0.5));
         let options = AttentionOptions { scale, dropout: self.dropout, key };
-        self.o_proj.forward(join_heads(ops::attention(q, k, v, &ScoreBias::None, mask, options)))
+        let context = join_heads(ops::attention(q, k, v, &ScoreBias::None, mask, options));
+        self.o_proj.forward_in_training(context, of_adapters("o_proj"))
     }
 
     fn attend(

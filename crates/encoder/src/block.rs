@@ -91,7 +91,8 @@ impl<B: Backend> Block<B> {
         at: &BlockPass<'_, B>,
         mut cache: Option<&mut LayerCache<B>>,
     ) -> Tensor<B, 3> {
-        let drop = |x, site| ops::dropout(x, self.dropout, at.key.map(|key| key.named(site)));
+        let of_site = |site: &str| at.key.map(|key| key.named(site));
+        let drop = |x, site: &'static str| ops::dropout(x, self.dropout, of_site(site));
         let is_parallel = [Residual::Parallel as usize, Residual::ParallelShared as usize];
         if is_parallel.contains(&self.residual) {
             let of_attn = normed(&self.attn_norm, x.clone());
@@ -100,7 +101,7 @@ impl<B: Backend> Block<B> {
                 None => of_attn.clone(),
             };
             let attn = self.attn.forward(of_attn, at, cache.as_deref_mut());
-            let ffn = self.ffn.forward(of_ffn);
+            let ffn = self.ffn.forward(of_ffn, of_site("ffn_adapters"));
             let x = ops::add(ops::add(x, drop(attn, "attn")), drop(ffn, "ffn"));
             return self.cross(x, at, cache, &drop);
         }
@@ -108,7 +109,9 @@ impl<B: Backend> Block<B> {
             drop(normed(&self.attn_post_norm, self.attn.forward(x, at, cache.as_deref_mut())), "attn")
         });
         let x = self.cross(x, at, cache, &drop);
-        self.sublayer(x, &self.ffn_norm, |x| drop(normed(&self.ffn_post_norm, self.ffn.forward(x)), "ffn"))
+        self.sublayer(x, &self.ffn_norm, |x| {
+            drop(normed(&self.ffn_post_norm, self.ffn.forward(x, of_site("ffn_adapters"))), "ffn")
+        })
     }
 
     fn cross(
@@ -131,6 +134,9 @@ impl<B: Backend> Block<B> {
     ) -> Tensor<B, 3> {
         if self.residual == Residual::Post as usize {
             normed(norm, ops::add(x.clone(), f(x)))
+        } else if self.residual == Residual::PreNormed as usize {
+            let x = normed(norm, x);
+            ops::add(x.clone(), f(x))
         } else {
             ops::add(x.clone(), f(normed(norm, x)))
         }

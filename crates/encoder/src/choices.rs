@@ -55,6 +55,8 @@ pub enum Residual {
     ParallelShared,
     /// `x + norm(f(norm(x)))`, and a norm after the last block (Gemma 2).
     Sandwich,
+    /// `norm(x) + f(norm(x))`, and a norm after the last block (BLOOM with `apply_residual_connection_post_layernorm`).
+    PreNormed,
     /// As `pre`, but the attention of the first block reads the embedding as it is, which is normalised (ModernBERT).
     PreFromSecond,
 }
@@ -159,13 +161,16 @@ pub enum AttentionScale {
     Scheme,
     /// This number, in cross-attention too (1 in T5).
     Value(f64),
+    /// This number, in self-attention divided by that of the layer, from 1 (Mistral's GPT-2,
+    /// `scale_attn_by_inverse_layer_idx`).
+    ByLayer(f64),
 }
 
 impl AttentionScale {
     pub(crate) fn value(self) -> Option<f64> {
         match self {
             Self::Scheme => None,
-            Self::Value(value) => Some(value),
+            Self::Value(value) | Self::ByLayer(value) => Some(value),
         }
     }
 }

@@ -36,7 +36,7 @@ impl<B: Backend> FeedForward<B> {
         }
     }
 
-    /// Applies the layer to every position.
+    /// Applies the layer to every position; with a key the dropout of adapters is active.
     ///
     /// # Shapes
     /// - x: `[batch, seq, d_model]`; output as x
@@ -50,18 +50,20 @@ impl<B: Backend> FeedForward<B> {
     /// let device = Default::default();
     /// let config = StackConfig { d_model: 6, activation: Activation::Swiglu, ..StackConfig::default() };
     /// let ffn = FeedForward::<NdArray>::new(&config, 1.0, Key::new(1), &device);
-    /// assert_eq!(ffn.forward(Tensor::ones([2, 3, 6], &device)).dims(), [2, 3, 6]);
+    /// assert_eq!(ffn.forward(Tensor::ones([2, 3, 6], &device), None).dims(), [2, 3, 6]);
     /// ```
-    pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+    pub fn forward(&self, x: Tensor<B, 3>, key: Option<Key>) -> Tensor<B, 3> {
+        let key = |name: &str| key.map(|key| key.named(name));
         // [batch, seq, d_ff]
         let hidden = match &self.gate_proj {
             Some(gate_proj) => {
-                let up = self.up_proj.forward(x.clone());
-                ops::gated(gate_proj.forward(x), up, self.activation())
+                let up = self.up_proj.forward_in_training(x.clone(), key("up_proj"));
+                let gate = gate_proj.forward_in_training(x, key("gate_proj"));
+                ops::gated(gate, up, self.activation())
             }
-            None => self.up_proj.forward_activated(x, self.activation()),
+            None => self.up_proj.forward_activated(x, self.activation(), key("up_proj")),
         };
-        self.down_proj.forward(hidden)
+        self.down_proj.forward_in_training(hidden, key("down_proj"))
     }
 
     fn activation(&self) -> ops::Activation {

@@ -6,6 +6,7 @@
 //! each. The stack owns the scheme instances and says which
 //! layer uses which; blocks borrow them from the context of a pass. There is one `forward`; the cache is an argument.
 
+mod adapter;
 mod attention;
 mod block;
 mod cache;
@@ -21,6 +22,7 @@ mod projections;
 mod segments;
 mod stack;
 
+pub use adapter::{Adapter, AdapterError, Change, LowRank, Scale};
 pub use attention::Attention;
 pub use block::{Block, BlockPass};
 pub use cache::{KvCache, LayerCache};

@@ -11,6 +11,16 @@ impl<B: Backend, P> Stack<B, P> {
         self.layers.iter_mut().flat_map(projections).for_each(|linear| linear.set_products(products));
     }
 
+    /// The projections of all blocks with their paths below the stack, `layers.0.attn.q_proj`.
+    pub fn named_projections(&mut self) -> Vec<(String, &mut Linear<B>)> {
+        let mut all = Vec::new();
+        for (layer, block) in self.layers.iter_mut().enumerate() {
+            let of_block = names(block).into_iter().zip(projections(block));
+            all.extend(of_block.map(|(name, linear)| (format!("layers.{layer}.{name}"), linear)));
+        }
+        all
+    }
+
     /// In what the factors of the projections' products are held.
     pub fn products(&self) -> Products {
         self.layers.first().map_or(Products::F32, |block| block.attn.q_proj.products())
@@ -23,6 +33,25 @@ impl<B: Backend, P> EncoderDecoder<B, P> {
         self.encoder.set_products(products);
         self.decoder.set_products(products);
     }
+}
+
+impl<B: Backend, P> EncoderDecoder<B, P> {
+    /// As [`Stack::named_projections`], of both stacks.
+    pub fn named_projections(&mut self) -> Vec<(String, &mut Linear<B>)> {
+        let of_encoder = self.encoder.named_projections().into_iter();
+        let of_decoder = self.decoder.named_projections().into_iter();
+        let of_encoder = of_encoder.map(|(name, linear)| (format!("encoder.{name}"), linear));
+        of_encoder.chain(of_decoder.map(|(name, linear)| (format!("decoder.{name}"), linear))).collect()
+    }
+}
+
+/// The paths of [`projections`] below the block.
+fn names<B: Backend>(block: &Block<B>) -> Vec<String> {
+    let of_attention = |name| ["q_proj", "k_proj", "v_proj", "o_proj"].map(|proj| format!("{name}.{proj}"));
+    let of_cross = block.cross_attn.iter().flat_map(|_| of_attention("cross_attn"));
+    let of_gate = block.ffn.gate_proj.iter().map(|_| "ffn.gate_proj".to_owned());
+    let of_ffn = ["ffn.up_proj", "ffn.down_proj"].map(str::to_owned);
+    of_attention("attn").into_iter().chain(of_cross).chain(of_gate).chain(of_ffn).collect()
 }
 
 /// The projections of a block.

@@ -279,9 +279,7 @@ impl<B: Backend, P: PositionScheme<B>> Stack<B, P> {
             tokens.number_from(&cache.next_positions);
             seen.clone_from(&cache.seen);
         }
-        for (seen, keep) in seen.iter_mut().zip(tokens.keep.chunks(tokens.seq)) {
-            *seen += keep.iter().filter(|keep| **keep).count();
-        }
+        seen.iter_mut().zip(tokens.lengths()).for_each(|(seen, length)| *seen += length);
         let sides = self.schemes.iter().enumerate().map(|(idx, scheme)| {
             let scheme = scheme.scheme();
             let past = cache.and_then(|cache| cache.tokens[idx].as_ref());
@@ -405,16 +403,7 @@ pub(crate) fn mask<B: Backend>(
     pass: &Pass<'_>,
     device: &B::Device,
 ) -> AttentionMask<B> {
-    let keep = &pass.keys.keep;
-    let spec = MaskSpec {
-        batch: pass.queries.batch,
-        q_len: pass.queries.seq,
-        k_len: pass.keys.seq,
-        causal: pass.form == Form::Causal,
-        keep: keep.iter().any(|keep| !keep).then(|| keep.clone()),
-        visible: scheme.visible(pass),
-    };
-    AttentionMask::new(spec, device)
+    AttentionMask::new(MaskSpec { visible: scheme.visible(pass), ..pass.mask() }, device)
 }
 
 pub(crate) fn within_limit<B: Backend>(

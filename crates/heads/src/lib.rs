@@ -15,6 +15,7 @@
 //! [`TaskModel`] holds any of them, so that a program which trains, loads and serves all tasks is compiled once.
 //! [`Trainable`] is what a training loop needs of a model, and no more.
 
+mod adapter;
 mod backward;
 mod bare;
 mod batch;
@@ -36,6 +37,7 @@ mod tag;
 mod task;
 mod transform;
 
+pub use adapter::{AdapterConfig, HostAdapter, HostChange, Ia3Config, LoraConfig, RankScaling, Target};
 pub use backward::GradientCheckpointing;
 pub use bare::Bare;
 pub use batch::{Labels, LossOptions, LossSum, TaskBatch, Trainable};

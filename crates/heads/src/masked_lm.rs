@@ -2,8 +2,8 @@
 
 use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
-use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Int, Tensor, TensorData};
 use locus_backend::packed::Packed;
 use locus_backend::rng::Key;
 use locus_embedding::position::{Position, PositionScheme};
@@ -11,6 +11,7 @@ use locus_embedding::{TokenBatch, Tokens};
 use locus_encoder::{Linear, Stack};
 
 use crate::backward::through_stack;
+use crate::batch::by_place;
 use crate::output::{Output, OutputConfig};
 use crate::tag::count_tokens;
 use crate::transform::Transform;
@@ -63,6 +64,41 @@ impl<B: Backend, P: PositionScheme<B>> MaskedLm<B, P> {
     pub fn logits(&self, tokens: &Tokens, key: Option<Key>) -> Result<Tensor<B, 3>, HeadError> {
         let hidden = self.encoder.forward(&self.batch(tokens)?, None, None, key)?; // [batch, seq, d_model]
         Ok(self.output().scores(self.transform.forward(hidden)))
+    }
+
+    /// The scores of all tokens at some places, counted through the rows: `row · seq + column`.
+    ///
+    /// # Shapes
+    /// - tokens: `[batch, seq]`; output: `[places, vocab_size]`
+    ///
+    /// # Errors
+    /// As [`logits`](Self::logits).
+    ///
+    /// # Panics
+    /// If there is no place, or one is not below `batch · seq`.
+    ///
+    /// # Example
+    /// ```
+    /// # use locus_testkit::device::NdArray;
+    /// # use locus_backend::rng::Key;
+    /// use locus_embedding::Tokens;
+    /// use locus_encoder::StackConfig;
+    /// use locus_heads::{HeadConfig, TaskModel, TransformConfig};
+    /// # fn main() -> Result<(), locus_heads::HeadError> {
+    /// let stack = StackConfig { d_model: 8, n_heads: 2, ..StackConfig::default() };
+    /// let head = HeadConfig::MaskedLm { tied: true, bias: true, transform: TransformConfig::default() };
+    /// let model = TaskModel::<NdArray>::new(&head, &stack, 9, Key::new(1), &Default::default());
+    /// let TaskModel::MaskedLm(model) = model else { unreachable!() };
+    /// let tokens = Tokens::new([1, 3], vec![1, 8, 2], vec![true; 3], None)?;
+    /// assert_eq!(model.logits_at(&tokens, &[1])?.dims(), [1, 9]);
+    /// # Ok(()) }
+    /// ```
+    pub fn logits_at(&self, tokens: &Tokens, places: &[usize]) -> Result<Tensor<B, 2>, HeadError> {
+        let hidden = self.encoder.forward(&self.batch(tokens)?, None, None, None)?; // [batch, seq, d_model]
+        let places: Vec<i32> = places.iter().map(|&place| place as i32).collect();
+        let places = Tensor::<B, 1, Int>::from_data(TensorData::from(&places[..]), &hidden.device());
+        let hidden = by_place(hidden).select(0, places).unsqueeze_dim(0); // [1, places, d_model]
+        Ok(self.output().scores(self.transform.forward(hidden)).squeeze_dim(0))
     }
 
     pub(crate) fn output(&self) -> Output<'_, B> {

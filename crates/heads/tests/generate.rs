@@ -7,12 +7,12 @@ use burn::module::AutodiffModule;
 use burn::optim::{AdamWConfig, GradientsParams, Optimizer};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use locus_backend::rng::Key;
-use locus_embedding::position::{LearnedConfig, PositionConfig};
+use locus_embedding::position::{LearnedConfig, PositionConfig, ShawConfig};
 use locus_embedding::{EmbeddingError, Tokens};
-use locus_encoder::{NormKind, Residual, StackConfig};
+use locus_encoder::{AttentionScale, NormKind, Residual, StackConfig};
 use locus_heads::generate::{
-    Beams, Break, Finish, GenerateOptions, Generated, Listener, Penalties, Sampling, continue_prompts,
-    translate,
+    Beams, Break, Finish, GenerateOptions, Generated, Listener, Penalties, PromptReading, Sampling,
+    continue_prompts, translate,
 };
 use locus_heads::{CausalLm, HeadConfig, HeadError, Labels, Seq2Seq, TaskBatch, TaskModel, Trainable};
 use locus_testkit::{on_backends, on_processor};
@@ -89,6 +89,12 @@ fn configs<B: Backend>(device: &B::Device) -> Vec<(String, StackConfig)> {
         StackConfig { n_heads: 4, n_kv_heads: Some(2), norm: NormKind::RmsNorm, ..config("rotary") },
     ));
     configs.push(("parallel".to_owned(), StackConfig { residual: Residual::Parallel, ..config("rotary") }));
+    let (residual, attention_scale) = (Residual::PreNormed, AttentionScale::ByLayer(0.3));
+    configs.push(("by_layer".to_owned(), StackConfig { residual, attention_scale, ..config("learned") }));
+    let both_sides = ShawConfig { max_distance: 3, values: false, both_sides: true, init_std: 0.4 };
+    let grouped = StackConfig { n_heads: 4, n_kv_heads: Some(2), ..config("shaw") };
+    let position = PositionConfig::Shaw(both_sides);
+    configs.push(("both_sides".to_owned(), StackConfig { position, ..grouped }));
     let mixed = ["rotary", "t5"].map(|name| PositionConfig::named(name).unwrap()).to_vec();
     configs.push(("mixed".to_owned(), StackConfig { layer_positions: mixed, ..config("rotary") }));
     configs
@@ -309,6 +315,30 @@ fn log_probs_are_those_of_a_full_pass<B: AutodiffBackend>(device: &B::Device) {
             text.push(id);
         }
     }
+}
+
+fn a_prompt_may_be_read_whole<B: AutodiffBackend>(device: &B::Device) {
+    let model = causal_lm::<B::InnerBackend>(&config("rotary"), device);
+    let whole = GenerateOptions { log_probs: Some(1), reading: PromptReading::Whole, ..options(5) };
+    let told = |tokens: &Tokens, id: u32| {
+        let logits = model.logits(tokens, None, None).unwrap();
+        let [_, seq, _] = logits.dims();
+        let probs = burn::tensor::activation::log_softmax(logits.narrow(1, seq - 1, 1), 2);
+        probs.into_data().iter::<f64>().nth(id as usize).unwrap()
+    };
+    let mut furthest: f64 = 0.0;
+    for (prompt, row) in prompts().into_iter().zip(generate(&model, &prompts(), &whole)) {
+        let mut text = prompt.clone();
+        for (&id, found) in row.ids.iter().zip(&row.log_probs) {
+            let causal = tokens(&[text.clone()]);
+            let prefix = (0..text.len()).map(|column| column < prompt.len()).collect();
+            let want = told(&causal.clone().with_prefix(prefix).unwrap(), id);
+            assert!((want - found.log_prob).abs() < 1e-4, "{want} is not {}", found.log_prob);
+            furthest = furthest.max((told(&causal, id) - want).abs());
+            text.push(id);
+        }
+    }
+    assert!(furthest > 0.1, "it makes a difference, here of {furthest}");
 }
 
 fn a_text_ends_where_nothing_may_follow<B: AutodiffBackend>(device: &B::Device) {
@@ -548,6 +578,7 @@ on_backends!(
     a_seed_fixes_the_text,
     samples_are_the_same_alone_and_in_a_batch,
     log_probs_are_those_of_a_full_pass,
+    a_prompt_may_be_read_whole,
     a_text_ends_where_nothing_may_follow,
     scores_of_beams_are_those_of_full_passes,
     beams_end_at_the_position_limit,

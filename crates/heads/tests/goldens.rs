@@ -6,8 +6,8 @@ use locus_backend::rng::Key;
 use locus_embedding::position::{LearnedConfig, PositionConfig, T5Config, T5Scale};
 use locus_encoder::{Activation, NormKind, StackConfig};
 use locus_heads::generate::{
-    Beams, EarlyStopping, Finish, GenerateOptions, Generated, Penalties, Sampling, continue_prompts,
-    translate,
+    Beams, Constraints, EarlyStopping, Finish, GenerateOptions, Generated, Penalties, Sampling,
+    continue_prompts, translate,
 };
 use locus_heads::{CausalLm, HeadConfig, Seq2Seq, TaskModel};
 use locus_testkit::{Golden, on_backends, worst};
@@ -44,6 +44,12 @@ struct Options {
     repetition_penalty: f64,
     #[serde(default)]
     no_repeat_ngram_size: usize,
+    forced_bos_token_id: Option<u32>,
+    forced_eos_token_id: Option<u32>,
+    #[serde(default)]
+    suppress_tokens: Vec<u32>,
+    #[serde(default)]
+    begin_suppress_tokens: Vec<u32>,
     num_beams: Option<usize>,
     num_return_sequences: Option<usize>,
     length_penalty: Option<f64>,
@@ -164,6 +170,12 @@ fn options(case: &Options) -> GenerateOptions {
             no_repeat_ngram: case.no_repeat_ngram_size,
             ..Penalties::NONE
         },
+        constraints: Constraints {
+            forced_first: case.forced_bos_token_id,
+            forced_last: case.forced_eos_token_id,
+            suppressed: case.suppress_tokens.clone(),
+            suppressed_first: case.begin_suppress_tokens.clone(),
+        },
         beams: case.num_beams.map(|width| Beams { width, length_penalty, early_stopping }),
         n_sequences: case.num_return_sequences.unwrap_or(1),
         ..GenerateOptions::default()
@@ -198,11 +210,15 @@ fn check(cases: &[Case], generate: impl Fn(&[Vec<u32>], &GenerateOptions) -> Vec
     }
     // Without what a case is about, its texts are others.
     type Change = (&'static str, fn(&mut GenerateOptions));
-    let planted: [Change; 6] = [
+    let planted: [Change; 10] = [
         ("repetition after", |o| o.penalties.repetition = 1.0),
         ("no token twice", |o| o.penalties.no_repeat_ngram = 2),
         ("at least nine tokens", |o| o.min_new_tokens = 0),
         ("greedy with stop tokens", |o| o.stop.clear()),
+        ("a forced first token", |o| o.constraints.forced_first = None),
+        ("a forced last token", |o| o.constraints.forced_last = None),
+        ("suppressed tokens", |o| o.constraints.suppressed.clear()),
+        ("tokens suppressed at first", |o| o.constraints.suppressed_first.clear()),
         ("length penalty 2.5, early stopping never", |o| {
             o.beams.as_mut().unwrap().early_stopping = EarlyStopping::Full;
         }),

@@ -1,6 +1,7 @@
 //! All tests of the heads.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
+mod adapters;
 mod checkpointing;
 mod crf;
 mod generate;

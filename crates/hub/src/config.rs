@@ -34,9 +34,24 @@ pub enum HeadKind {
     QuestionAnswering,
     /// A target text.
     Seq2SeqLm,
+    /// A score per row, to be compared with those of other rows. Here it is a classifier of rows, for a number.
+    MultipleChoice,
+    /// Whether the second part of a row follows the first. Here it is a classifier of rows.
+    NextSentence,
+    /// None, on an encoder and a decoder. Here it is a head that writes, with an output that is new unless it is tied.
+    EncoderDecoder,
 }
 
 impl HeadKind {
+    /// The head of ours that a checkpoint's own becomes.
+    fn here(self) -> Self {
+        match self {
+            Self::MultipleChoice | Self::NextSentence => Self::SequenceClassification,
+            Self::EncoderDecoder => Self::Seq2SeqLm,
+            kind => kind,
+        }
+    }
+
     /// The kind of a head.
     pub fn of(head: &HeadConfig) -> Self {
         match head {
@@ -174,13 +189,14 @@ impl Body {
             (HeadKind::TokenClassification, _) => {
                 HeadConfig::TokenClassification { n_labels, decoding: TagDecoding::default(), layers: tokens }
             }
-            (HeadKind::SequenceClassification, Problem::Regression) => {
+            (HeadKind::MultipleChoice, _) | (HeadKind::SequenceClassification, Problem::Regression) => {
                 HeadConfig::Regression { pooling, mean: 0.0, std: 1.0, layers: rows }
             }
             (HeadKind::SequenceClassification, Problem::MultiLabelClassification) => {
                 HeadConfig::MultiLabelClassification { n_labels, pooling, layers: rows }
             }
-            (HeadKind::SequenceClassification, Problem::SingleLabelClassification) => {
+            (HeadKind::NextSentence, _)
+            | (HeadKind::SequenceClassification, Problem::SingleLabelClassification) => {
                 HeadConfig::SequenceClassification { n_labels, pooling, layers: rows }
             }
             (HeadKind::QuestionAnswering, _) => HeadConfig::QuestionAnswering { layers: tokens },
@@ -189,7 +205,9 @@ impl Body {
                 HeadConfig::MaskedLm { tied: self.tied, bias, transform }
             }
             (HeadKind::CausalLm, _) => HeadConfig::CausalLm { tied: self.tied, output: self.output },
-            (HeadKind::Seq2SeqLm, _) => HeadConfig::Seq2Seq { tied: self.tied, output: self.output },
+            (HeadKind::Seq2SeqLm | HeadKind::EncoderDecoder, _) => {
+                HeadConfig::Seq2Seq { tied: self.tied, output: self.output }
+            }
             (HeadKind::Bare, _) => HeadConfig::Bare { form: self.form, pooler: self.pooler.clone() },
         }
     }
@@ -204,6 +222,9 @@ pub(crate) enum Problem {
     MultiLabelClassification,
 }
 
+/// No model has more labels: a number far above any is an error before a name is made for each.
+const MOST_LABELS: usize = 1 << 20;
+
 /// What all families write.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -217,13 +238,19 @@ struct Common {
 impl Common {
     /// The names of labels by number; two of none in particular where nothing is said, as in `transformers`.
     fn labels(&self, problems: &mut Vec<String>) -> Vec<String> {
+        let n_labels = self.num_labels.unwrap_or(2);
+        if n_labels > MOST_LABELS {
+            problems.push(format!("num_labels = {n_labels}: expected at most {MOST_LABELS}"));
+            return Vec::new();
+        }
         let Some(names) = &self.id2label else {
-            return (0..self.num_labels.unwrap_or(2)).map(|idx| format!("LABEL_{idx}")).collect();
+            return (0..n_labels).map(|idx| format!("LABEL_{idx}")).collect();
         };
         let name = |idx: usize| names.get(&idx.to_string()).and_then(Value::as_str).map(str::to_owned);
         let labels: Option<Vec<String>> = (0..names.len()).map(name).collect();
         labels.unwrap_or_else(|| {
-            problems.push(format!("id2label: expected a name for each number from 0 to {}", names.len() - 1));
+            let last = names.len().saturating_sub(1);
+            problems.push(format!("id2label: expected a name for each number from 0 to {last}"));
             Vec::new()
         })
     }
@@ -238,7 +265,7 @@ pub struct Checkpoint {
     pub family: &'static str,
     /// The head that the checkpoint was saved with.
     pub saved_head: HeadKind,
-    /// Whether the head is another than the saved one, or has other labels.
+    /// Whether the head is another than the saved one, or has other labels: what it has of its own may be new.
     pub other_head: bool,
     /// `config.json` as it was.
     pub json: Map<String, Value>,
@@ -272,9 +299,10 @@ impl Checkpoint {
     ) -> Result<Self, Vec<String>> {
         let mut problems = Vec::new();
         let common: Common = parse(&json, &mut problems).unwrap_or_default();
-        let labels = common.labels(&mut problems);
+        let mut labels = common.labels(&mut problems);
         let architecture = common.architectures.as_ref().and_then(|names| names.first().cloned());
         let saved_head = match &architecture {
+            None if family.head_name(HeadKind::EncoderDecoder).is_some() => HeadKind::EncoderDecoder,
             None => HeadKind::Bare,
             Some(name) => family.head_of(name).unwrap_or_else(|| {
                 let known: Vec<&str> = family.architectures.iter().map(|(_, name)| *name).collect();
@@ -284,16 +312,29 @@ impl Checkpoint {
         };
         let body = (family.read)(&json, &mut problems);
         let Some(body) = body.filter(|_| problems.is_empty()) else { return Err(problems) };
-        let regression = labels.len() == 1;
-        let problem = common.problem_type.unwrap_or(if regression {
-            Problem::Regression
-        } else {
-            Problem::SingleLabelClassification
-        });
-        let named = matches!(saved_head, HeadKind::TokenClassification | HeadKind::SequenceClassification);
+        // These classes do not ask their configuration how many scores they have.
+        match saved_head {
+            HeadKind::MultipleChoice => labels = vec!["LABEL_0".to_owned()],
+            HeadKind::NextSentence => labels = ["follows", "does not follow"].map(str::to_owned).to_vec(),
+            _ => {}
+        }
+        let problem = match (saved_head, common.problem_type) {
+            (HeadKind::NextSentence, _) => Problem::SingleLabelClassification,
+            (HeadKind::SequenceClassification, Some(problem)) => problem,
+            _ if labels.len() == 1 => Problem::Regression,
+            _ => Problem::SingleLabelClassification,
+        };
+        let (here, n_labels) = (saved_head.here(), labels.len());
+        let of_rows = here == HeadKind::SequenceClassification && request.is_none();
+        if of_rows && problem == Problem::Regression && n_labels != 1 {
+            return Err(vec![format!(
+                "problem_type = \"regression\" with {n_labels} labels: expected 1; a model here gives one number"
+            )]);
+        }
+        let named = matches!(here, HeadKind::TokenClassification | HeadKind::SequenceClassification);
         let saved_labels = if named { labels } else { Vec::new() };
         let (kind, mut labels, problem) = match request {
-            None => (saved_head, saved_labels.clone(), problem),
+            None => (here, saved_labels.clone(), problem),
             Some(request) => {
                 let (labels, problem) = match request {
                     Request::Tokens { labels, .. } | Request::Label(labels) => {
@@ -325,7 +366,9 @@ impl Checkpoint {
             _ => {}
         }
         let new_number = matches!(request, Some(Request::Number { .. })) && saved_labels.len() != 1;
-        let other_head = kind != saved_head || labels != saved_labels || new_number;
+        // Whoever asks for a head of ours asks for another than one that only became it.
+        let became = here != saved_head && (request.is_some() || here == HeadKind::Seq2SeqLm);
+        let other_head = kind != here || labels != saved_labels || new_number || became;
         if head.n_labels().is_none() {
             labels.clear();
         }

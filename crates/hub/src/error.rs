@@ -53,6 +53,22 @@ pub enum HubError {
         /// Everything that is wrong.
         problems: Vec<String>,
     },
+    /// A model could not be fetched.
+    #[error("{name}: {reason}")]
+    Pull {
+        /// Its name.
+        name: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// An adapter does not fit its model, or cannot be written: everything that is wrong.
+    #[error("the adapter {path} does not fit:{}", list(.problems))]
+    Adapter {
+        /// The folder.
+        path: PathBuf,
+        /// Everything that is wrong.
+        problems: Vec<String>,
+    },
     /// A folder could not be written.
     #[error(transparent)]
     Model(#[from] ModelError),

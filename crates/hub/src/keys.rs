@@ -12,6 +12,8 @@ pub(crate) enum How {
     Same,
     /// A matrix `[out, in]`, where ours is `[in, out]`.
     Transposed,
+    /// Its rows in reverse.
+    Reversed,
     /// A row `[1, n]` of what is `[n]` here.
     Row,
     /// Several of ours below one another, `[Σ out, in]` or `[Σ out]`.
@@ -82,10 +84,11 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    /// The links of a model with these parameters. `prefix` is put before what is the family's body.
+    /// The links of a model with these parameters, the kind of whose head comes with the kind that its names are of. `prefix`
+    /// is put before what is the family's body.
     pub(crate) fn new(
         family: &Family,
-        kind: HeadKind,
+        [kind, named]: [HeadKind; 2],
         prefix: &str,
         ours: &BTreeMap<String, Vec<usize>>,
         n_layers: usize,
@@ -104,7 +107,11 @@ impl Links {
                 let name = |name: &&str| {
                     let name = name.replace("{}", &layer);
                     match name.strip_prefix("stack.") {
-                        Some(rest) => format!("{}.{rest}", stack_of(kind)),
+                        Some(rest) => {
+                            // An encoder without its decoder is a stack alone.
+                            let alone = rest.strip_prefix("encoder.").filter(|_| kind != HeadKind::Seq2SeqLm);
+                            format!("{}.{}", stack_of(kind), alone.unwrap_or(rest))
+                        }
                         None => name,
                     }
                 };
@@ -119,7 +126,7 @@ impl Links {
         };
         family.body.iter().for_each(|key| add(key, true));
         for (kinds, keys) in family.heads {
-            keys.iter().for_each(|key| add(key, kinds.contains(&kind)));
+            keys.iter().for_each(|key| add(key, kinds.contains(&named)));
         }
         for link in &links {
             known.remove(&link.theirs);

@@ -11,13 +11,18 @@
 mod config;
 mod error;
 mod families;
+mod generation;
 mod inspect;
 mod keys;
 mod load;
+mod peft;
 mod permute;
+#[cfg(feature = "download")]
+mod pull;
 mod rope;
 mod save;
 mod sentence;
+mod tensors;
 mod weights;
 
 pub use config::{Checkpoint, HeadKind, Request};
@@ -25,6 +30,11 @@ pub use error::HubError;
 pub use families::family_names;
 pub use inspect::{Inspection, inspect};
 pub use load::{Loaded, is_checkpoint, load, load_checkpoint, load_with, read_config};
+pub use peft::{
+    AdapterBase, adapted_model, check_adapter, is_adapter, read_adapted_config, read_adapter, write_adapter,
+};
+#[cfg(feature = "download")]
+pub use pull::pull;
 pub use save::{Saved, save};
 pub use sentence::{SentenceCheckpoint, is_sentence_folder, load_sentence, read_sentence};
 pub use weights::{TensorFacts, Weights};

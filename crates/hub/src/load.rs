@@ -5,19 +5,20 @@ use std::path::Path;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData, backend::Backend};
+use locus_backend::init::deferred;
 use locus_backend::params::ParamPath;
 use locus_backend::rng::Key;
 use locus_embedding::position::PositionConfig;
 use locus_encoder::StackConfig;
 use locus_heads::{HeadConfig, TaskModel};
-use locus_model::{ModelConfig, TokenIds};
-use serde_json::{Map, Value};
+use locus_model::ModelConfig;
+use serde_json::Value;
 
 use crate::config::{CONFIG_FILE, Checkpoint, HeadKind, Request};
-use crate::families::{Family, family};
+use crate::families::{Family, ZEROS_IF_MISSING, family};
 use crate::keys::{Link, Links, stack_of};
 use crate::permute::Parts;
-use crate::{HubError, Weights};
+use crate::{HubError, Weights, generation};
 
 /// A loaded checkpoint.
 #[derive(Debug)]
@@ -68,48 +69,15 @@ pub fn load_with<B: Backend>(
 /// # Errors
 /// As [`Checkpoint::read`].
 pub fn read_config(dir: &Path, request: Option<&Request>) -> Result<Checkpoint, HubError> {
-    check_n_labels(dir)?;
     let mut checkpoint = Checkpoint::read(dir, request)?;
-    checkpoint.config.token_ids = token_ids(&checkpoint.json, checkpoint.config.vocab_size);
+    let (generation, token_ids) = generation::read(dir, &checkpoint.json, checkpoint.config.vocab_size)?;
+    (checkpoint.config.generation, checkpoint.config.token_ids) = (generation, token_ids);
     if let (HeadConfig::Regression { mean, std, .. }, false) =
         (&mut checkpoint.config.head, checkpoint.other_head)
     {
         (*mean, *std) = (0.0, 1.0);
     }
     Ok(checkpoint)
-}
-
-/// A number of labels far above any is an error before a name is made for each. What else is wrong is found later.
-fn check_n_labels(dir: &Path) -> Result<(), HubError> {
-    const LARGEST: u64 = 1 << 20;
-    let path = dir.join(CONFIG_FILE);
-    let json = std::fs::read_to_string(&path).ok();
-    let json = json.and_then(|text| serde_json::from_str::<Value>(&text).ok()).unwrap_or_default();
-    let n_labels = json["num_labels"].as_u64().unwrap_or(0);
-    if n_labels <= LARGEST {
-        return Ok(());
-    }
-    Err(HubError::Config {
-        path,
-        problems: vec![format!("num_labels = {n_labels}: expected at most {LARGEST}")],
-    })
-}
-
-/// The ids of tokens that a configuration names. Where several end a text, the first.
-fn token_ids(json: &Map<String, Value>, vocab_size: usize) -> TokenIds {
-    let id = |key: &str| {
-        let value = json.get(key)?;
-        let value = value.as_array().map_or(Some(value), |list| list.first())?;
-        value.as_u64().and_then(|id| u32::try_from(id).ok()).filter(|&id| (id as usize) < vocab_size)
-    };
-    TokenIds {
-        pad: id("pad_token_id"),
-        bos: id("bos_token_id"),
-        eos: id("eos_token_id"),
-        decoder_start: id("decoder_start_token_id"),
-        forced_bos: id("forced_bos_token_id"),
-        forced_eos: id("forced_eos_token_id"),
-    }
 }
 
 /// Loads the weights of a configuration that was read before, and perhaps changed in what has no weights, such as dropout.
@@ -128,7 +96,8 @@ pub fn load_checkpoint<B: Backend>(
     if let Some(problem) = too_large(config, &weights) {
         return Err(wrong(vec![problem]));
     }
-    let model = TaskModel::<B>::new(&config.head, &config.stack, config.vocab_size, key, device);
+    // What the files have is read into its place; only the rest is drawn.
+    let model = deferred(|| TaskModel::<B>::new(&config.head, &config.stack, config.vocab_size, key, device));
     let plan = Plan::new(&checkpoint, &weights, parameters(&model)).map_err(wrong)?;
     let mut fill = Fill { path: ParamPath::default(), plan: &plan, weights: &weights, problems: Vec::new() };
     let model = model.map(&mut fill);
@@ -170,6 +139,7 @@ fn n_numbers(stack: &StackConfig) -> f64 {
     let of_positions = |scheme: &PositionConfig| match scheme {
         PositionConfig::Learned(_) => stack.max_seq_len as f64 * width,
         PositionConfig::Deberta(config) => 2.0 * config.span as f64 * d_model,
+        PositionConfig::Shaw(config) => (2.0 * config.max_distance as f64 + 1.0) * stack.d_head() as f64,
         PositionConfig::T5(config) => config.n_buckets as f64 * stack.n_heads as f64,
         _ => 0.0,
     };
@@ -189,7 +159,7 @@ pub(crate) fn parameters<B: Backend>(model: &TaskModel<B>) -> BTreeMap<String, V
             self.0.leave(container);
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-            self.1.insert(self.0.name(), param.dims().to_vec());
+            self.1.insert(self.0.name(), param.lazy_shape().dims::<D>().to_vec());
         }
     }
     let mut shapes = Shapes(ParamPath::default(), BTreeMap::new());
@@ -205,9 +175,11 @@ pub(crate) fn links(
     ours: &BTreeMap<String, Vec<usize>>,
 ) -> Links {
     let kind = HeadKind::of(&checkpoint.config.head);
+    // A head that only became one of ours has its own names.
+    let named = if checkpoint.other_head { kind } else { checkpoint.saved_head };
     let stack = &checkpoint.config.stack;
     let n_layers = stack.n_layers.max(stack.of_decoder().n_layers);
-    Links::new(family, kind, prefix, ours, n_layers)
+    Links::new(family, [kind, named], prefix, ours, n_layers)
 }
 
 /// Which tensor each parameter is read from.
@@ -229,8 +201,8 @@ impl Plan {
     ) -> Result<Self, Vec<String>> {
         let Some(family) = family_of(checkpoint) else { return Err(vec!["an unknown family".to_owned()]) };
         // A stack that was saved alone has no prefix, whatever head it gets; some files of stacks alone have it.
-        let has_prefix = weights.names().any(|name| name.starts_with(family.prefix));
-        let prefix = if has_prefix { family.prefix } else { "" };
+        let is_there = |prefix: &&str| weights.names().any(|name| name.starts_with(*prefix));
+        let prefix = family.prefixes().find(is_there).unwrap_or_default();
         let all = links(family, checkpoint, prefix, &ours);
         let links = &all.links;
         let head = format!("{}.", stack_of(HeadKind::of(&checkpoint.config.head)));
@@ -278,6 +250,10 @@ impl Plan {
                 continue;
             }
             let theirs = links.iter().find(|link| link.ours.contains(name)).map(|link| link.theirs.as_str());
+            // A new model's are zeros.
+            if theirs.is_some_and(|theirs| ZEROS_IF_MISSING.contains(&theirs)) {
+                continue;
+            }
             problems.push(format!("{} is missing", theirs.unwrap_or(name)));
         }
         plan.dropped.sort();
@@ -319,12 +295,15 @@ impl<B: Backend> ModuleMapper<B> for Fill<'_> {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        let Some(&(idx, part)) = self.plan.sources.get(&self.path.name()) else { return param };
+        let Some(&(idx, part)) = self.plan.sources.get(&self.path.name()) else {
+            // Drawn here, where there is one of it.
+            return Param::map(param, |drawn| drawn);
+        };
         let link = &self.plan.links[idx];
-        let (id, old, mapper) = param.consume();
-        let (device, dims, trained) = (old.device(), old.dims(), old.is_require_grad());
+        let (id, device, dims) = (param.id, param.lazy_device(), param.lazy_shape().dims::<D>());
+        let trained = !param.is_initialized() || param.is_require_grad();
         // Before the new one is made.
-        drop(old);
+        drop(param);
         let values = match self.weights.read(&link.theirs) {
             Ok(values) => self.plan.parts(link).take(values, part),
             Err(problem) => {
@@ -335,6 +314,6 @@ impl<B: Backend> ModuleMapper<B> for Fill<'_> {
             }
         };
         let tensor = Tensor::from_data(TensorData::new(values, dims), &device);
-        Param::from_mapped_value(id, tensor.set_require_grad(trained), mapper)
+        Param::initialized(id, tensor.set_require_grad(trained))
     }
 }

@@ -16,7 +16,7 @@ impl Parts<'_> {
         let first = *self.shapes.first()?;
         let outs: usize = self.shapes.iter().filter_map(|shape| shape.last()).sum();
         match (self.how, first) {
-            (How::Same, shape) => Some(shape.to_vec()),
+            (How::Same | How::Reversed, shape) => Some(shape.to_vec()),
             (How::Row, [n]) => Some(vec![1, *n]),
             (_, [_]) => Some(vec![outs]),
             (How::SideBySide, [d_in, _]) => Some(vec![*d_in, outs]),
@@ -62,6 +62,7 @@ impl Parts<'_> {
                 let ours = i * d_out + o;
                 let theirs = match self.how {
                     How::Same | How::Row => ours,
+                    How::Reversed => (d_in - 1 - i) * d_out + o,
                     How::SideBySide => i * all + place,
                     _ => place * d_in + i,
                 };
@@ -96,6 +97,13 @@ mod tests {
         let parts = Parts { shapes: vec![&[2, 3]], how: How::Transposed, n_heads: 1 };
         assert_eq!(parts.whole(), Some(vec![3, 2]));
         assert_eq!(parts.take(vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0], 0), [0.0, 2.0, 4.0, 1.0, 3.0, 5.0]);
+        let parts = Parts { shapes: vec![&[3, 2]], how: How::Reversed, n_heads: 1 };
+        assert_eq!(parts.whole(), Some(vec![3, 2]));
+        let (rows, mut again) = ([0.0, 1.0, 2.0, 3.0, 4.0, 5.0], vec![f32::NAN; 6]);
+        let reversed = parts.take(rows.to_vec(), 0);
+        assert_eq!(reversed, [4.0, 5.0, 2.0, 3.0, 0.0, 1.0]);
+        parts.put(&mut again, 0, &reversed);
+        assert_eq!(again, rows);
     }
 
     #[test]

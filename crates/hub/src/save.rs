@@ -1,22 +1,17 @@
 //! From a model to a folder.
 
-use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Tensor, backend::Backend};
-use locus_backend::params::ParamPath;
+use burn::tensor::backend::Backend;
 use locus_encoder::StackConfig;
 use locus_heads::{HeadConfig, TaskModel};
-use locus_model::{ModelConfig, WEIGHTS_FILE, replace_dir, write_file};
-use safetensors::tensor::{Dtype, TensorView};
+use locus_model::{ModelConfig, ModelError, WEIGHTS_FILE, replace_dir, write_file};
 use serde_json::{Map, Value, json};
 
-use crate::HubError;
 use crate::config::{Body, CONFIG_FILE, Checkpoint, HeadKind, Layers, Problem};
 use crate::families::{FAMILIES, Family};
-use crate::load::{links, parts};
-use crate::sentence;
+use crate::generation::{GENERATION_FILE, written as written_generation};
+use crate::{HubError, sentence, tensors};
 
 /// What a model was written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +24,7 @@ pub enum Saved {
 
 /// Writes a model so that `transformers` loads it, as the first family that has such a model, or as `model_type` says; else as
 /// a model folder of Locus. `files` are the tokenizer's. Mean and standard deviation of a regressor become part of its last
-/// layer. A sentence embedder becomes a folder of `sentence-transformers`. The weights are held in memory several times
-/// meanwhile.
+/// layer. A sentence embedder becomes a folder of `sentence-transformers`. The weights are written tensor by tensor.
 ///
 /// # Errors
 /// If the disk is full, or the asked family does not have such a model.
@@ -61,8 +55,23 @@ pub fn save<B: Backend>(
         return Ok(Saved::Locus);
     };
     let (family, checkpoint) = checkpoint;
-    let weights = tensors(family, &checkpoint, config, model);
-    write(dir, &checkpoint.json, &weights, files)?;
+    let pretty = |file: &str, json: &Map<String, Value>| {
+        serde_json::to_vec_pretty(json)
+            .map_err(|error| ModelError::Config { path: dir.join(file), reason: error.to_string() })
+    };
+    let json = pretty(CONFIG_FILE, &checkpoint.json)?;
+    let generation = written_generation(&config.generation, &config.token_ids);
+    let generation = generation.map(|json| pretty(GENERATION_FILE, &json)).transpose()?;
+    replace_dir(dir, |dir| {
+        let path = dir.join(WEIGHTS_FILE);
+        tensors::write(&path, family, &checkpoint, config, model)
+            .map_err(|error| ModelError::Weights { path, problems: vec![error.to_string()] })?;
+        files.iter().try_for_each(|(name, text)| write_file(&dir.join(name), text.as_bytes()))?;
+        if let Some(json) = generation {
+            write_file(&dir.join(GENERATION_FILE), &json)?;
+        }
+        write_file(&dir.join(CONFIG_FILE), &json)
+    })?;
     Ok(Saved::Family(family.model_type))
 }
 
@@ -199,96 +208,4 @@ fn computation(config: &ModelConfig) -> Value {
         json!({ "head": head, "stack": stack, "vocab_size": config.vocab_size, "labels": config.labels });
     clean(&mut value);
     value
-}
-
-/// The tensors of a checkpoint: name, shape and values.
-pub(crate) type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
-
-pub(crate) fn tensors<B: Backend>(
-    family: &Family,
-    checkpoint: &Checkpoint,
-    config: &ModelConfig,
-    model: &TaskModel<B>,
-) -> Tensors {
-    struct Values(ParamPath, BTreeMap<String, (Vec<usize>, Vec<f32>)>);
-    impl<B: Backend> ModuleVisitor<B> for Values {
-        fn enter_module(&mut self, name: &str, container: &str) {
-            self.0.enter(name, container);
-        }
-        fn exit_module(&mut self, _: &str, container: &str) {
-            self.0.leave(container);
-        }
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-            self.1.insert(self.0.name(), host(param.val()));
-        }
-    }
-    let mut values = Values(ParamPath::default(), BTreeMap::new());
-    model.visit(&mut values);
-    let mut values = values.1;
-    scale_numbers(&config.head, &mut values);
-    let shapes = values.iter().map(|(name, (shape, _))| (name.clone(), shape.clone())).collect();
-    let prefix = if HeadKind::of(&checkpoint.config.head) == HeadKind::Bare { "" } else { family.prefix };
-    let mut written = Tensors::new();
-    let mut done = std::collections::BTreeSet::new();
-    for link in links(family, checkpoint, prefix, &shapes).links {
-        let parts = parts(&link, &shapes, checkpoint.config.stack.n_heads);
-        let Some(shape) = parts.whole().filter(|_| !done.contains(&link.ours)) else { continue };
-        let mut whole = vec![0.0; shape.iter().product()];
-        for (part, name) in link.ours.iter().enumerate() {
-            parts.put(&mut whole, part, &values[name].1);
-        }
-        written.insert(link.theirs, (shape, whole));
-        done.insert(link.ours);
-    }
-    written
-}
-
-/// Shape and values of a tensor.
-pub(crate) fn host<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> (Vec<usize>, Vec<f32>) {
-    (tensor.dims().to_vec(), tensor.into_data().convert::<f32>().iter().collect())
-}
-
-/// Makes the last layer of a regressor give the numbers themselves: `mean + std · (x·w + b) = x·(std·w) + (std·b + mean)`.
-fn scale_numbers(head: &HeadConfig, values: &mut Tensors) {
-    let HeadConfig::Regression { mean, std, .. } = *head else { return };
-    for (name, shift) in [("classifier.weight", 0.0), ("classifier.bias", mean)] {
-        for value in values.get_mut(name).into_iter().flat_map(|(_, values)| values) {
-            *value = (std * f64::from(*value) + shift) as f32;
-        }
-    }
-}
-
-fn write(
-    dir: &Path,
-    config: &Map<String, Value>,
-    tensors: &Tensors,
-    files: &[(&str, String)],
-) -> Result<(), HubError> {
-    let weights = weights_file(dir, tensors)?;
-    let json = serde_json::to_vec_pretty(config).map_err(|error| wrong(dir, &error))?;
-    replace_dir(dir, |dir| {
-        write_file(&dir.join(WEIGHTS_FILE), &weights)?;
-        files.iter().try_for_each(|(name, text)| write_file(&dir.join(name), text.as_bytes()))?;
-        write_file(&dir.join(CONFIG_FILE), &json)
-    })?;
-    Ok(())
-}
-
-fn wrong(dir: &Path, error: &dyn std::error::Error) -> HubError {
-    HubError::Weights { path: dir.join(WEIGHTS_FILE), problems: vec![error.to_string()] }
-}
-
-/// The file of these tensors, which is to be written into `dir`.
-pub(crate) fn weights_file(dir: &Path, tensors: &Tensors) -> Result<Vec<u8>, HubError> {
-    let bytes: BTreeMap<&String, Vec<u8>> = tensors
-        .iter()
-        .map(|(name, (_, values))| (name, values.iter().flat_map(|value| value.to_le_bytes()).collect()))
-        .collect();
-    let mut views = Vec::with_capacity(tensors.len());
-    for (name, (shape, _)) in tensors {
-        let view = TensorView::new(Dtype::F32, shape.clone(), &bytes[name]);
-        views.push((name.clone(), view.map_err(|error| wrong(dir, &error))?));
-    }
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    safetensors::serialize(views, Some(metadata)).map_err(|error| wrong(dir, &error))
 }

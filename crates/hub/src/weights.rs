@@ -82,6 +82,21 @@ impl Weights {
         Err(HubError::NotACheckpoint { path: dir.to_owned(), reason })
     }
 
+    /// Opens one file.
+    ///
+    /// # Errors
+    /// As [`Weights::open`].
+    pub(crate) fn open_file(path: &Path) -> Result<Self, HubError> {
+        let dir = path.parent().unwrap_or(path).to_owned();
+        if !path.is_file() {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            return Err(HubError::NotACheckpoint { path: dir, reason: format!("expected {name}") });
+        }
+        let mut weights = Self { dir, files: Vec::new(), tensors: BTreeMap::new() };
+        let problems = weights.add(path)?;
+        weights.checked(problems)
+    }
+
     fn open_shards(mut self, index: &Path) -> Result<Self, HubError> {
         let text = fs::read_to_string(index).map_err(HubError::io("read", index))?;
         let wrong = |reason: String| HubError::NotACheckpoint { path: index.to_owned(), reason };

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use burn::tensor::Tensor;
 use half::{bf16, f16};
 use locus_backend::rng::Key;
 use locus_encoder::StackConfig;
 use locus_heads::{HeadConfig, TagDecoding, TaskModel};
-use locus_hub::{Request, Saved, inspect, load, load_with, save};
+use locus_hub::{HeadKind, Request, Saved, inspect, load, load_with, save};
 use locus_model::ModelConfig;
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -109,6 +110,97 @@ fn another_head_begins_anew_and_is_named() {
 }
 
 #[test]
+fn an_encoder_is_taken_out_of_an_encoder_decoder() {
+    let (case, folder) = (case("t5-seq2seq_lm"), tempfile::tempdir().unwrap());
+    case.write(folder.path());
+    let request = Request::Tokens { labels: labels(&["O", "B-X"]), decoding: TagDecoding::WellFormed };
+    let loaded = load_with::<B>(folder.path(), Some(&request), Key::new(3), &Default::default()).unwrap();
+    assert_eq!(loaded.new, ["classifier.bias", "classifier.weight"]);
+    assert!(!loaded.dropped.is_empty(), "the decoder");
+    assert!(loaded.dropped.iter().all(|name| name.starts_with("decoder.")), "{:?}", loaded.dropped);
+    let hidden =
+        load_with::<B>(folder.path(), Some(&Request::Bare), Key::new(3), &Default::default()).unwrap();
+    let TaskModel::Bare(alone) = &hidden.model else { panic!("another head") };
+    let whole = load::<B>(folder.path(), &Default::default()).unwrap();
+    let TaskModel::Seq2Seq(whole) = &whole.model else { panic!("another head") };
+    let states = whole.encode(&case.tokens(), None).unwrap().states;
+    let numbers = |x: Tensor<B, 3>| x.to_data().iter::<f32>().collect::<Vec<_>>();
+    assert_eq!(numbers(alone.hidden(&case.tokens(), None).unwrap()), numbers(states));
+    // Without a class an encoder and a decoder are both wanted, with a head that writes.
+    let path = folder.path().join("config.json");
+    let mut config = case.config.clone();
+    config.as_object_mut().unwrap().remove("architectures");
+    fs::write(path, config.to_string()).unwrap();
+    let loaded = load::<B>(folder.path(), &Default::default()).unwrap();
+    assert_eq!(loaded.checkpoint.saved_head, HeadKind::EncoderDecoder);
+    assert!(matches!(loaded.model, TaskModel::Seq2Seq(_)) && loaded.new.is_empty(), "{:?}", loaded.new);
+}
+
+#[test]
+fn a_head_that_only_became_ours_is_not_kept_where_one_is_asked_for() {
+    for name in ["bert-multiple_choice", "roberta-multiple_choice", "bert-next_sentence"] {
+        let (case, folder) = (case(name), tempfile::tempdir().unwrap());
+        case.write(folder.path());
+        let request = Request::Label(labels(&["follows", "does not follow"]));
+        let loaded = load_with::<B>(folder.path(), Some(&request), Key::new(3), &Default::default()).unwrap();
+        let news: Vec<&str> = loaded.new.iter().map(String::as_str).collect();
+        assert!(news.contains(&"classifier.bias") && news.contains(&"classifier.weight"), "{name}: {news:?}");
+        // BERT's pooler stands below both heads, RoBERTa's only below that of choices.
+        assert_eq!(news.contains(&"transform.dense.weight"), name.starts_with("roberta"), "{name}: {news:?}");
+    }
+}
+
+#[test]
+fn what_a_checkpoint_was_saved_with_is_told_without_loading_it() {
+    for (name, head, position) in [
+        ("bert-multiple_choice", HeadKind::MultipleChoice, "learned"),
+        ("bert-next_sentence", HeadKind::NextSentence, "learned"),
+        ("bert-relative_key-masked_lm", HeadKind::MaskedLm, "shaw"),
+        ("t5-bare", HeadKind::EncoderDecoder, "t5"),
+        ("mt5-encoder", HeadKind::Bare, "t5"),
+        ("llama-question_answering", HeadKind::QuestionAnswering, "rotary"),
+    ] {
+        let (case, folder) = (case(name), tempfile::tempdir().unwrap());
+        case.write(folder.path());
+        let found = inspect(folder.path()).unwrap();
+        assert_eq!((found.head, found.n_tensors), (head, case.params.len()), "{name}");
+        let n: usize = case.params.values().map(|param| param.shape.iter().product::<usize>()).sum();
+        assert_eq!((found.n_parameters, found.bytes["F32"]), (n, 4 * n), "{name}");
+        assert_eq!(found.config.stack.position.name(), position, "{name}");
+    }
+}
+
+#[test]
+fn labels_are_named_and_counted_as_the_configuration_says() {
+    let (case, folder) = (case("bert-sequence_classification"), tempfile::tempdir().unwrap());
+    case.write(folder.path());
+    let with = |edits: serde_json::Value| {
+        let mut config = case.config.clone();
+        let table = config.as_object_mut().unwrap();
+        for key in ["id2label", "label2id", "num_labels", "problem_type"] {
+            table.remove(key);
+        }
+        table.extend(edits.as_object().unwrap().clone());
+        fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+        load::<B>(folder.path(), &Default::default()).map_err(|error| error.to_string())
+    };
+    let names = serde_json::json!({ "0": "no", "1": "yes", "2": "perhaps" });
+    let loaded = with(serde_json::json!({ "num_labels": 3 })).unwrap();
+    assert_eq!(loaded.checkpoint.config.labels, ["LABEL_0", "LABEL_1", "LABEL_2"]);
+    // Names count, whatever number stands beside them.
+    let loaded = with(serde_json::json!({ "id2label": names, "num_labels": 2 })).unwrap();
+    assert_eq!(loaded.checkpoint.config.labels, ["no", "yes", "perhaps"]);
+    assert!(matches!(loaded.checkpoint.config.head, HeadConfig::SequenceClassification { .. }));
+    let several = serde_json::json!({ "id2label": names, "problem_type": "multi_label_classification" });
+    let head = with(several).unwrap().checkpoint.config.head;
+    assert!(matches!(head, HeadConfig::MultiLabelClassification { n_labels: 3, .. }), "{head:?}");
+    let error = with(serde_json::json!({ "num_labels": 2 })).unwrap_err();
+    assert!(error.contains("classifier.weight is [3, 18], expected [2, 18]"), "{error}");
+    let error = with(serde_json::json!({ "id2label": { "1": "a", "2": "b", "3": "c" } })).unwrap_err();
+    assert!(error.contains("id2label: expected a name for each number from 0 to 2"), "{error}");
+}
+
+#[test]
 fn the_same_labels_keep_the_head_and_others_do_not() {
     let (case, folder) = (case("bert-sequence_classification"), tempfile::tempdir().unwrap());
     case.write(folder.path());
@@ -156,6 +248,33 @@ fn a_regressor_is_written_with_its_scale() {
         let want = 3.0 + 2.0 * raw;
         assert!((got - want).abs() <= 1e-5 * want.abs().max(1.0), "{got}, expected {want}");
     }
+}
+
+#[test]
+fn options_of_generation_go_out_as_they_came_in() {
+    let (case, folder) = (case("gpt2-causal_lm"), tempfile::tempdir().unwrap());
+    let (from, out) = (folder.path().join("from"), folder.path().join("out"));
+    case.write(&from);
+    let options = serde_json::json!({
+        "eos_token_id": [2, 3], "do_sample": true, "top_p": 0.9, "watermarking_config": { "bias": 2.5 }
+    });
+    fs::write(from.join("generation_config.json"), options.to_string()).unwrap();
+    let loaded = load::<B>(&from, &Default::default()).unwrap();
+    let config = &loaded.checkpoint.config;
+    assert_eq!(config.token_ids.eos, Some(2));
+    assert_eq!(config.generation().unwrap().ends(), [2, 3]);
+    save(&out, config, &loaded.model, None, &[]).unwrap();
+    let written = fs::read_to_string(out.join("generation_config.json")).unwrap();
+    let written: serde_json::Value = serde_json::from_str(&written).unwrap();
+    for (key, value) in options.as_object().unwrap() {
+        assert_eq!(&written[key], value, "{key}");
+    }
+    let again = load::<B>(&out, &Default::default()).unwrap().checkpoint.config;
+    assert_eq!(again.token_ids, config.token_ids);
+    // Without any there is no such file.
+    let plain = ModelConfig { generation: Default::default(), ..config.clone() };
+    save(&out, &plain, &loaded.model, None, &[]).unwrap();
+    assert!(!out.join("generation_config.json").exists());
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Folders that are damaged, or made to do harm: an error that says what is wrong, no crash, no large allocation.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use locus_hub::load;
+use locus_hub::{Checkpoint, load, read_config};
+use serde_json::{Value, json};
 
 use crate::B;
 use crate::parity::case::cases;
@@ -30,7 +32,7 @@ fn assert_says(error: &str, parts: &[&str]) {
     }
 }
 
-fn edit(dir: &Path, file: &str, change: impl FnOnce(&mut serde_json::Value)) {
+fn edit(dir: &Path, file: &str, change: impl FnOnce(&mut Value)) {
     let path = dir.join(file);
     let mut json = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
     change(&mut json);
@@ -38,7 +40,7 @@ fn edit(dir: &Path, file: &str, change: impl FnOnce(&mut serde_json::Value)) {
 }
 
 /// Rewrites the header of the weights.
-fn edit_header(dir: &Path, change: impl FnOnce(&mut serde_json::Value)) {
+fn edit_header(dir: &Path, change: impl FnOnce(&mut Value)) {
     let bytes = fs::read(dir.join(WEIGHTS)).unwrap();
     let len = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let mut header = serde_json::from_slice(&bytes[8..8 + len]).unwrap();
@@ -105,7 +107,7 @@ fn an_index_that_leads_outside() {
     for path in ["../secret.safetensors", "/etc/passwd", "a/b.safetensors", ".."] {
         let error = error_after(|dir| {
             fs::remove_file(dir.join(WEIGHTS)).unwrap();
-            let index = serde_json::json!({ "weight_map": { "classifier.bias": path } });
+            let index = json!({ "weight_map": { "classifier.bias": path } });
             fs::write(dir.join("model.safetensors.index.json"), index.to_string()).unwrap();
         });
         assert_says(&error, &[path, "not the name of a file in the folder"]);
@@ -142,6 +144,18 @@ fn sizes_far_above_any_model() {
     for key in ["num_labels", "type_vocab_size"] {
         assert_says(&error_after(set(key, 1 << 60)), &["config.json", "1152921504606846976"]);
     }
+    // Whoever reads the configuration alone is as safe.
+    let error = error_of("bert-sequence_classification", |dir| {
+        edit(dir, "config.json", |json| {
+            json["num_labels"] = (1_u64 << 60).into();
+            json.as_object_mut().unwrap().remove("id2label");
+        });
+        let error = Checkpoint::read(dir, None).unwrap_err().to_string();
+        assert_says(&error, &["config.json", "num_labels = 1152921504606846976", "expected at most"]);
+    });
+    assert_says(&error, &["num_labels = 1152921504606846976"]);
+    let error = error_of("bert-relative_key-masked_lm", set("max_position_embeddings", 1 << 20));
+    assert_says(&error, &["config.json describes a model of at least", "numbers, the files have"]);
     for key in ["relative_attention_num_buckets", "num_decoder_layers"] {
         let error = error_of("t5-seq2seq_lm", set(key, 1 << 60));
         assert_says(&error, &["config.json", "1152921504606846976"]);
@@ -181,4 +195,77 @@ fn all_that_does_not_fit_is_one_error() {
             "classifier.extra is not a tensor of this model",
         ],
     );
+}
+
+/// The keys of a configuration as pointers, those of tables within it too.
+fn keys(config: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    for (key, value) in config.as_object().unwrap() {
+        found.push(format!("/{key}"));
+        let inner = value.as_object().into_iter().flat_map(|table| table.keys());
+        found.extend(inner.map(|inner| format!("/{key}/{inner}")));
+    }
+    found
+}
+
+/// Whatever a key holds, the outcome is an error or a configuration that can be, and comes at once.
+#[test]
+fn any_value_of_any_key_is_read_or_refused() {
+    let odd = [
+        json!(null),
+        json!(true),
+        json!(0),
+        json!(1),
+        json!(-1),
+        json!(11),
+        json!(1_u64 << 53),
+        json!(u64::MAX),
+        json!(0.5),
+        json!(1e308),
+        json!(-1e308),
+        json!(1e-320),
+        json!("odd"),
+        json!([]),
+        json!([0]),
+        json!([[]]),
+        json!({}),
+        json!({ "0": {} }),
+        json!({ "rope_type": "yarn" }),
+    ];
+    let (folder, mut seen, mut failures) = (tempfile::tempdir().unwrap(), BTreeSet::new(), Vec::new());
+    for case in cases() {
+        let keys = keys(&case.config);
+        // One for each set of keys: the values are changed anyway.
+        if !seen.insert((case.model_type().to_owned(), keys.clone())) {
+            continue;
+        }
+        for (key, value) in keys.iter().flat_map(|key| odd.iter().map(move |value| (key, value))) {
+            let mut config = case.config.clone();
+            *config.pointer_mut(key).unwrap() = value.clone();
+            fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+            let read = std::panic::catch_unwind(|| match read_config(folder.path(), None) {
+                Ok(checkpoint) => checkpoint.config.check().len(),
+                Err(error) => error.to_string().is_empty().into(),
+            });
+            match read {
+                Ok(0) => {}
+                Ok(_) => failures.push(format!("{}, {key} = {value}: read, but it cannot be", case.name)),
+                Err(_) => failures.push(format!("{}, {key} = {value}: a panic", case.name)),
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn options_of_generation_that_are_none() {
+    for (options, says) in [
+        (json!({ "num_beams": "many", "top_k": -1 }), "num_beams = \"many\""),
+        (json!({ "suppress_tokens": 3 }), "suppress_tokens = 3"),
+        (json!([]), "generation_config.json"),
+    ] {
+        let error =
+            error_after(|dir| fs::write(dir.join("generation_config.json"), options.to_string()).unwrap());
+        assert_says(&error, &["generation_config.json", says]);
+    }
 }

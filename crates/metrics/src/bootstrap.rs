@@ -177,7 +177,7 @@ impl Bootstrap {
 }
 
 /// The output function of SplitMix64 (Steele, Lea and Flood 2014, doi:10.1145/2660193.2660195) at a counter.
-fn mix(counter: u64) -> u64 {
+pub(crate) fn mix(counter: u64) -> u64 {
     let mut z = counter.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -191,7 +191,7 @@ fn width<R: AsRef<[f64]>>(counts: &[R]) -> Result<usize, MetricsError> {
 }
 
 /// The sums of the rows drawn.
-fn add_rows<R: AsRef<[f64]>>(sums: &mut [f64], counts: &[R], drawn: &[usize]) {
+pub(crate) fn add_rows<R: AsRef<[f64]>>(sums: &mut [f64], counts: &[R], drawn: &[usize]) {
     sums.fill(0.0);
     for &at in drawn {
         for (sum, count) in sums.iter_mut().zip(counts[at].as_ref()) {

@@ -1,9 +1,11 @@
-//! How well scores put positive examples before negative ones, whatever the threshold: ROC-AUC and average precision.
+//! How well scores put positive examples before negative ones, whatever the threshold: ROC-AUC, average
+//! precision, false positives at a share of true ones.
 //!
 //! ROC-AUC is the chance that a positive example scores above a negative one, ties counting half: the rank sum of
 //! Mann and Whitney. Average precision is `Σ (Rₙ − Rₙ₋₁) Pₙ` over the distinct scores from the highest, so ties form
-//! one step and nothing is interpolated. Both are undefined without a positive example, ROC-AUC also without a negative.
-//! Source: scikit-learn 1.9.1 `roc_auc_score` (`multi_class="ovr"`), `average_precision_score`.
+//! one step and nothing is interpolated. The false positive rate at a true positive rate is that of the highest threshold
+//! that reaches it. All are undefined without a positive example, all but average precision also without a negative.
+//! Source: scikit-learn 1.9.1 `roc_auc_score` (`multi_class="ovr"`), `average_precision_score`, `roc_curve`.
 //! Differs: average precision without a positive example is an error, not 0.
 
 use crate::{
@@ -60,6 +62,45 @@ pub fn average_precision(gold: &[bool], scores: &[f64]) -> Result<f64, MetricsEr
         sum += new as f64 * found as f64 / seen as f64;
     }
     Ok(sum / n_positive as f64)
+}
+
+/// The share of negative examples that score as high as the threshold that finds at least `tpr` of the positive ones: for
+/// out-of-scope detection usually at 0.95. The lower the better.
+///
+/// ```
+/// use locus_metrics::ranking::fpr_at_tpr;
+///
+/// let gold = [true, true, false, true, false, false];
+/// assert_eq!(fpr_at_tpr(&gold, &[0.9, 0.8, 0.7, 0.6, 0.5, 0.4], 0.95)?, 1.0 / 3.0);
+/// # Ok::<(), locus_metrics::MetricsError>(())
+/// ```
+///
+/// # Errors
+/// If the sides differ in length, a score is not finite, all examples are positive or all negative, or `tpr` is not above 0
+/// and at most 1.
+pub fn fpr_at_tpr(gold: &[bool], scores: &[f64], tpr: f64) -> Result<f64, MetricsError> {
+    const NAME: &str = "FPR at a TPR";
+    let n_positive = check(NAME, gold, scores)?;
+    let n_negative = gold.len() - n_positive;
+    if n_positive == 0 || n_negative == 0 {
+        return Err(one_class(NAME, n_positive, n_negative));
+    }
+    if !(tpr > 0.0 && tpr <= 1.0) {
+        return Err(MetricsError::Setting(format!(
+            "a true positive rate lies above 0 and is at most 1, found {tpr}"
+        )));
+    }
+    let mut order: Vec<usize> = (0..gold.len()).collect();
+    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+    let (mut found, mut seen) = (0, 0);
+    for step in order.chunk_by(|&a, &b| scores[a] == scores[b]) {
+        found += step.iter().filter(|&&at| gold[at]).count();
+        seen += step.len();
+        if found as f64 / n_positive as f64 >= tpr {
+            break;
+        }
+    }
+    Ok((seen - found) as f64 / n_negative as f64)
 }
 
 /// The mean over labels of a score such as [`roc_auc`]: rows are examples, columns labels.
@@ -148,6 +189,10 @@ mod tests {
         assert_eq!(error.to_string(), "ROC-AUC is undefined: 2 examples are positive and 0 negative");
         assert!(roc_auc(&[false], &[0.1]).is_err());
         assert!(average_precision(&[false], &[0.1]).is_err());
+        assert!(fpr_at_tpr(&[false], &[0.1], 0.95).is_err() && fpr_at_tpr(&[true], &[0.1], 0.95).is_err());
+        for tpr in [0.0, 1.1, f64::NAN] {
+            assert!(fpr_at_tpr(&[true, false], &[0.1, 0.2], tpr).is_err());
+        }
         assert_eq!(average_precision(&[true, true], &[0.1, 0.2]).unwrap(), 1.0);
         let error = one_vs_rest(roc_auc, &[0, 1], &[[0.1, 0.2, 0.7], [0.3, 0.3, 0.4]]).unwrap_err();
         assert_eq!(

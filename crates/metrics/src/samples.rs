@@ -4,7 +4,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    bleu,
     bootstrap::{Bootstrap, Interval},
+    chrf,
     error::MetricsError,
 };
 
@@ -18,6 +20,10 @@ pub enum Formula {
     F1,
     /// Of right, predicted and gold of each label in turn: the mean of their F1.
     MacroF1,
+    /// Of words of hypothesis and reference, n-grams in common by order, n-grams by order: [`bleu`](crate::bleu).
+    Bleu,
+    /// Of n-grams of hypothesis, of reference, in common, order by order: [`chrf`](crate::chrf).
+    Chrf,
 }
 
 impl Formula {
@@ -32,6 +38,11 @@ impl Formula {
                 let n = labels.len() as f64;
                 share(labels.map(|label| Self::F1.score(label)).sum(), n)
             }
+            (Self::Bleu, []) => 0.0,
+            (Self::Bleu, sums) => {
+                sums.try_into().map_or(f64::NAN, |sums| bleu::BleuReport::new(sums, false).score)
+            }
+            (Self::Chrf, sums) if sums.len() % 3 == 0 => chrf::score(sums),
             _ => f64::NAN,
         }
     }
@@ -70,7 +81,7 @@ impl Samples {
 
     /// The score of all examples; NaN if a row is not as the formula asks.
     pub fn score(&self) -> f64 {
-        let mut sums = vec![0.0; self.counts.first().map_or(0, Vec::len)];
+        let mut sums = vec![0.0; self.width()];
         for row in &self.counts {
             sums.iter_mut().zip(row).for_each(|(sum, count)| *sum += count);
         }
@@ -91,6 +102,12 @@ impl Samples {
     /// # Errors
     /// As [`interval`](Self::interval), and if the other has another formula or number of examples.
     pub fn difference(&self, other: &Self) -> Result<Interval, MetricsError> {
+        self.comparable(other)?;
+        Bootstrap::default().difference_of_sums(&self.counts, &other.counts, |sums| self.formula.score(sums))
+    }
+
+    /// That both are of one kind and as many.
+    pub(crate) fn comparable(&self, other: &Self) -> Result<(), MetricsError> {
         self.check()?;
         if self.formula != other.formula {
             let (a, b) = (self.formula, other.formula);
@@ -98,7 +115,26 @@ impl Samples {
                 "scores of different kinds, {a:?} and {b:?}, have no difference"
             )));
         }
-        Bootstrap::default().difference_of_sums(&self.counts, &other.counts, |sums| self.formula.score(sums))
+        if self.counts.len() != other.counts.len() {
+            let (a, b) = (self.counts.len(), other.counts.len());
+            return Err(MetricsError::Setting(format!(
+                "{a} and {b} examples have no difference, example by example"
+            )));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn formula(&self) -> Formula {
+        self.formula
+    }
+
+    pub(crate) fn counts(&self) -> &[Vec<f64>] {
+        &self.counts
+    }
+
+    /// Counts per example.
+    pub(crate) fn width(&self) -> usize {
+        self.counts.first().map_or(0, Vec::len)
     }
 
     fn check(&self) -> Result<(), MetricsError> {

@@ -1,4 +1,4 @@
-//! Scores against seqeval, scikit-learn and SciPy (`oracle/metrics.py`), to 1e-12 unless a test says why not. Each test
+//! Scores against seqeval, scikit-learn and SciPy (`oracle/metrics.py`, `oracle/metrics_text.py`), to 1e-12 unless a test says why not. Each test
 //! also plants an error that the comparison must catch.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -10,6 +10,9 @@ use locus_metrics::{
     tags::{Span, TagScheme, spans},
 };
 use serde_json::Value;
+
+#[path = "golden/text.rs"]
+mod text;
 
 const TOLERANCE: f64 = 1e-12;
 

@@ -3,6 +3,11 @@
 use locus_encoder::{ConfigProblem, StackConfig};
 use locus_heads::HeadConfig;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::Generation;
+
+use crate::QuestionConfig;
 
 /// The version of the folder's layout.
 pub const FORMAT_VERSION: u32 = 1;
@@ -26,6 +31,22 @@ pub struct ModelConfig {
     /// The probability from which each label is given, in their order, where a row may have several; 0.5 where empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub thresholds: Vec<f64>,
+    /// How long contexts are read, where the head answers questions.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub questions: QuestionConfig,
+    /// The label of texts that fit none of `labels`, which the head does not have: where a classifier meets such texts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_of_scope: Option<String>,
+    /// The language of a translation's targets, by which it is scored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_language: Option<String>,
+    /// What it learned from plain text, where that is not the next token: `objective` of the run file, which the pipeline
+    /// reads, so that it can be scored in the same way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objective: Option<serde_json::Value>,
+    /// How documents become rows, of a language model.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub packing: Packing,
     /// Number of tokens.
     pub vocab_size: usize,
     /// How many of them, the last, the tokenizer does not have: tables of checkpoints have rows to spare, so that their size is
@@ -36,8 +57,23 @@ pub struct ModelConfig {
     /// tokenizer's.
     #[serde(default, skip_serializing_if = "is_default")]
     pub token_ids: TokenIds,
+    /// How the makers of the checkpoint that the model comes from generate with it: their `generation_config.json`, whole, also
+    /// what only `transformers` understands. [`ModelConfig::generation()`] reads it.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub generation: Map<String, Value>,
     /// The stack.
     pub stack: StackConfig,
+}
+
+/// How documents become rows of a language model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Packing {
+    /// One stream, cut into rows; a token sees what is ahead of it in its row, whatever the document.
+    #[default]
+    Stream,
+    /// The same rows, but a token sees its own document only, and positions begin anew with each.
+    Documents,
 }
 
 /// Ids of tokens with a part of their own.
@@ -56,10 +92,10 @@ pub struct TokenIds {
     /// What the decoder of an encoder–decoder reads first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decoder_start: Option<u32>,
-    /// What generation in `transformers` says first; carried for it only.
+    /// What generation says first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forced_bos: Option<u32>,
-    /// What generation in `transformers` says last where a text is cut; carried for it only.
+    /// What generation says last where a text reaches the most tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forced_eos: Option<u32>,
 }
@@ -91,11 +127,25 @@ impl ModelConfig {
             head,
             labels,
             thresholds: Vec::new(),
+            questions: QuestionConfig::default(),
+            out_of_scope: None,
+            target_language: None,
+            objective: None,
+            packing: Packing::default(),
             vocab_size,
             n_spare_tokens: 0,
             token_ids: TokenIds::default(),
+            generation: Map::new(),
             stack,
         }
+    }
+
+    /// What `generation` says.
+    ///
+    /// # Errors
+    /// If a key has a value of another type.
+    pub fn generation(&self) -> Result<Generation, String> {
+        Generation::read(&self.generation)
     }
 
     /// Everything that is wrong with it.
@@ -127,6 +177,10 @@ impl ModelConfig {
             let (key, id) = (format!("token_ids.{}", name.trim_end_matches("_token_id")), id.unwrap_or(0));
             unless(id == 0 || (id as usize) < self.vocab_size, &key, id.to_string(), allowed.clone());
         }
+        if let Err(found) = self.generation() {
+            let allowed = "values as in generation_config.json of transformers".to_owned();
+            unless(false, "generation", found, allowed);
+        }
         if let Some(n_labels) = self.head.n_labels() {
             let allowed = format!("{n_labels} names, as many as the head has labels");
             unless(self.labels.len() == n_labels, "labels", format!("{} names", self.labels.len()), allowed);
@@ -140,6 +194,17 @@ impl ModelConfig {
             let outside = self.thresholds.iter().find(|&&p| !(0.0..=1.0).contains(&p));
             let allowed = "probabilities from 0 to 1".to_owned();
             unless(outside.is_none(), "thresholds", format!("{}", outside.unwrap_or(&0.0)), allowed);
+        }
+        if let Some(label) = &self.out_of_scope {
+            let classifies = matches!(self.head, HeadConfig::SequenceClassification { .. });
+            let allowed = "a label that a classifier of texts does not have".to_owned();
+            unless(classifies && !self.labels.contains(label), "out_of_scope", label.clone(), allowed);
+        }
+        if matches!(self.head, HeadConfig::QuestionAnswering { .. }) {
+            problems.extend(self.questions.check());
+        } else if self.questions != QuestionConfig::default() {
+            let allowed = "none: only a head for questions reads it".to_owned();
+            unless(false, "questions", "values of its own".to_owned(), allowed);
         }
         problems
     }

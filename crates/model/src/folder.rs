@@ -5,6 +5,7 @@ use std::path::Path;
 
 use burn::tensor::{DType, backend::Backend};
 use burn_store::{ModuleSnapshot, ModuleStore, SafetensorsStore};
+use locus_backend::init::deferred;
 use locus_backend::rng::Key;
 use locus_heads::TaskModel;
 
@@ -37,15 +38,17 @@ pub fn save<B: Backend>(
     }
     // `format: pt` is what Hugging Face's loader asks for. One entry only: burn-store writes several in random order, and
     // equal models should be equal files.
-    let mut store =
-        SafetensorsStore::from_bytes(None).skip_enum_variants(true).clear_metadata().metadata("format", "pt");
-    let failed = |error: String| ModelError::Weights { path: weights_path.clone(), problems: vec![error] };
-    model.save_into(&mut store).map_err(|error| failed(error.to_string()))?;
-    let weights = store.get_bytes().map_err(|error| failed(error.to_string()))?;
+    let store = |path: &Path| {
+        SafetensorsStore::from_file(path).skip_enum_variants(true).clear_metadata().metadata("format", "pt")
+    };
     let config_json = serde_json::to_vec_pretty(config)
         .map_err(|error| ModelError::Config { path: dir.join(CONFIG_FILE), reason: error.to_string() })?;
     replace_dir(dir, |dir| {
-        write_file(&dir.join(WEIGHTS_FILE), &weights)?;
+        // Tensor by tensor, so that the model is not held twice.
+        let path = dir.join(WEIGHTS_FILE);
+        let failed = |error: String| ModelError::Weights { path: path.clone(), problems: vec![error] };
+        model.save_into(&mut store(&path)).map_err(|error| failed(error.to_string()))?;
+        fs::File::open(&path).and_then(|file| file.sync_all()).map_err(ModelError::io("write", &path))?;
         tokenizer.iter().try_for_each(|(name, text)| write_file(&dir.join(name), text.as_bytes()))?;
         write_file(&dir.join(CONFIG_FILE), &config_json)
     })
@@ -81,12 +84,10 @@ pub fn load_config(dir: &Path) -> Result<ModelConfig, ModelError> {
 pub fn load<B: Backend>(dir: &Path, device: &B::Device) -> Result<(ModelConfig, TaskModel<B>), ModelError> {
     let config = load_config(dir)?;
     let path = dir.join(WEIGHTS_FILE);
-    let bytes = fs::read(&path).map_err(ModelError::io("read", &path))?;
     let weights = |problems| ModelError::Weights { path: path.clone(), problems };
-    let mut store = SafetensorsStore::from_bytes(Some(bytes))
-        .skip_enum_variants(true)
-        .allow_partial(true)
-        .validate(false);
+    // Mapped, not read: each tensor is copied to its place.
+    let mut store =
+        SafetensorsStore::from_file(&path).skip_enum_variants(true).allow_partial(true).validate(false);
     let snapshots = store.get_all_snapshots().map_err(|error| weights(vec![error.to_string()]))?;
     // An element type that the backend lacks would panic when it is used.
     let foreign: Vec<String> = snapshots
@@ -97,7 +98,8 @@ pub fn load<B: Backend>(dir: &Path, device: &B::Device) -> Result<(ModelConfig, 
     if !foreign.is_empty() {
         return Err(weights(foreign));
     }
-    let mut model = TaskModel::<B>::new(&config.head, &config.stack, config.vocab_size, Key::new(0), device);
+    let (head, stack) = (&config.head, &config.stack);
+    let mut model = deferred(|| TaskModel::<B>::new(head, stack, config.vocab_size, Key::new(0), device));
     let applied = model.load_from(&mut store).map_err(|error| weights(vec![error.to_string()]))?;
     let mut problems: Vec<String> = applied.errors.iter().map(ToString::to_string).collect();
     problems.extend(applied.missing.iter().map(|(name, _)| format!("{name} is missing")));

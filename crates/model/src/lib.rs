@@ -8,11 +8,15 @@ mod config;
 mod convert;
 mod error;
 mod folder;
+mod generation;
+mod question;
 mod tables;
 
 pub use atomic::{replace_dir, write_file};
-pub use config::{FORMAT_VERSION, ModelConfig, TokenIds};
+pub use config::{FORMAT_VERSION, ModelConfig, Packing, TokenIds};
 pub use convert::{Conversion, Rule, Step, convert};
 pub use error::ModelError;
 pub use folder::{CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE, load, load_config, save};
+pub use generation::{Generation, NeverEnd, OneOrMany, SearchEnd};
+pub use question::{QuestionConfig, QuestionSizes};
 pub use tables::{HostTable, Table, change_tables, read_positions, read_random_projection, table_shapes};

@@ -1,14 +1,18 @@
 //! Text to numbers and back, for one model.
 
+use locus_data::objective::packed::Packer;
 use locus_data::{
     Examples, HostBatch, HostLabels, IGNORE, Item, ItemLabels, Kind, LabelSet, PadSide, Row, Tokenizer,
 };
 use locus_data::{collate, lm_blocks, windows};
 use locus_embedding::Tokens;
+use locus_heads::generate::Constraints;
 use locus_heads::{HeadConfig, Labels, TaskBatch};
-use locus_model::{ModelConfig, TokenIds};
+use locus_model::{ModelConfig, QuestionConfig, QuestionSizes, TokenIds};
 
-use crate::{PipelineError, Thresholds, in_units};
+use crate::model_options::{constraints, ends};
+use crate::pretraining::Pretraining;
+use crate::{Masking, Objective, Packing, PipelineError, Thresholds, in_units};
 
 /// A tokenizer, the labels and the sizes of one model.
 #[derive(Clone, Debug)]
@@ -19,9 +23,26 @@ pub struct Codec {
     pub labels: Option<LabelSet>,
     /// From which probability on a label is given, where a text may have several.
     pub thresholds: Thresholds,
+    /// How long contexts are read and answers chosen, where the model answers questions.
+    pub(crate) questions: QuestionConfig,
+    pub(crate) question_sizes: QuestionSizes,
+    /// The label of texts that fit none of the labels.
+    pub(crate) out_of_scope: Option<String>,
+    /// What is learned from plain text, where that is not the next token.
+    pub objective: Option<Objective>,
+    /// How documents become rows of a language model.
+    pub packing: Packing,
+    /// How many open texts the search has by which targets are written for scores; 1 takes the best token each time.
+    pub eval_beams: usize,
+    /// The language that targets are in, by which translations are scored.
+    pub(crate) target_language: Option<String>,
     head: HeadConfig,
     token_ids: TokenIds,
-    max_seq_len: usize,
+    /// The tokens that end a text, where a checkpoint names them.
+    ends: Vec<u32>,
+    /// Tokens that must come in generated text, and tokens that may not.
+    pub(crate) constraints: Constraints,
+    pub(crate) max_seq_len: usize,
 }
 
 /// Examples as items of a batch.
@@ -62,6 +83,14 @@ impl Codec {
         if max_seq_len <= frame {
             return Err(PipelineError::TooShort { max_seq_len, frame });
         }
+        let question_sizes = match config.head {
+            HeadConfig::QuestionAnswering { .. } => {
+                config.questions.sizes(max_seq_len, tokenizer.frame().n_tokens(true)).map_err(|p| {
+                    PipelineError::Windows(format!("{} = {}: expected {}", p.key, p.found, p.allowed))
+                })?
+            }
+            _ => QuestionSizes::default(),
+        };
         Ok(Self {
             tokenizer,
             labels: (!config.labels.is_empty())
@@ -71,10 +100,26 @@ impl Codec {
                 [] => vec![0.5; config.labels.len()],
                 thresholds => thresholds.to_vec(),
             }),
+            questions: config.questions.clone(),
+            question_sizes,
+            out_of_scope: config.out_of_scope.clone(),
+            objective: objective_of(config)?,
+            packing: config.packing,
+            eval_beams: 1,
+            target_language: config.target_language.clone(),
             head: config.head.clone(),
             token_ids: config.token_ids.clone(),
+            ends: ends(config)?,
+            constraints: constraints(config)?,
             max_seq_len,
         })
+    }
+
+    /// The same codec with another threshold from which on a question has no answer.
+    #[must_use]
+    pub fn with_no_answer_threshold(mut self, threshold: Option<f64>) -> Self {
+        self.questions.no_answer_threshold = threshold;
+        self
     }
 
     /// What the model does, in words.
@@ -96,25 +141,29 @@ impl Codec {
     /// The examples that the model takes.
     pub fn kind(&self) -> Kind {
         match self.head {
+            _ if self.objective.is_some() => Kind::Text,
             HeadConfig::TokenClassification { .. } => Kind::Tagged,
             HeadConfig::SequenceClassification { .. } => Kind::Labelled,
             HeadConfig::MultiLabelClassification { .. } => Kind::MultiLabelled,
             HeadConfig::Regression { .. } => Kind::Scored,
+            HeadConfig::QuestionAnswering { .. } => Kind::Qa,
             // Those without a text interface are refused before any example is read.
-            HeadConfig::QuestionAnswering { .. }
-            | HeadConfig::MaskedLm { .. }
-            | HeadConfig::Bare { .. }
-            | HeadConfig::CausalLm { .. } => Kind::Text,
+            HeadConfig::MaskedLm { .. } | HeadConfig::Bare { .. } | HeadConfig::CausalLm { .. } => Kind::Text,
             HeadConfig::Seq2Seq { .. } | HeadConfig::SentenceEmbedding(_) => Kind::Pairs,
         }
     }
 
-    /// Examples as items with labels. Long word sequences become several items; of other texts the end is cut.
+    /// Examples as items with labels. Long word sequences and contexts of questions become several items; of other texts
+    /// the end is cut.
     ///
     /// # Errors
     /// If the examples are of another kind than the model needs, or hold labels it does not have.
     pub fn encode(&self, examples: &Examples) -> Result<Encoded, PipelineError> {
         let mut encoded = Encoded::default();
+        if let (Some(pretraining), Examples::Text(documents)) = (self.pretraining()?, examples) {
+            encoded.items = pretraining.evaluation_items(self, documents)?;
+            return Ok(encoded);
+        }
         match (&self.head, examples) {
             (HeadConfig::TokenClassification { .. }, Examples::Tagged(sentences)) => {
                 for sentence in in_units(sentences) {
@@ -125,7 +174,11 @@ impl Codec {
                 }
             }
             (HeadConfig::SequenceClassification { .. }, Examples::Labelled(rows)) => {
-                encoded = self.rows(rows, |label| Ok(ItemLabels::Row(self.label(label)?)))?;
+                encoded = self.rows(rows, |label| {
+                    // What fits no label counts in no loss.
+                    let is_outside = self.out_of_scope.as_ref() == Some(label);
+                    Ok(ItemLabels::Row(if is_outside { IGNORE } else { self.label(label)? }))
+                })?;
             }
             (HeadConfig::MultiLabelClassification { n_labels, .. }, Examples::MultiLabelled(rows)) => {
                 encoded = self.rows(rows, |labels| {
@@ -139,8 +192,14 @@ impl Codec {
             (HeadConfig::Regression { mean, std, .. }, Examples::Scored(rows)) => {
                 encoded = self.rows(rows, |number| Ok(ItemLabels::Value(((number - mean) / std) as f32)))?;
             }
+            (HeadConfig::QuestionAnswering { .. }, Examples::Qa(questions)) => {
+                encoded = self.questions(questions)?;
+            }
             (HeadConfig::CausalLm { .. }, Examples::Text(documents)) => {
-                encoded.items = lm_blocks(&self.stream(documents)?, self.max_seq_len);
+                encoded.items = match self.packing {
+                    Packing::Stream => lm_blocks(&self.stream(documents)?, self.max_seq_len),
+                    Packing::Documents => self.packed(documents)?,
+                };
             }
             (HeadConfig::SentenceEmbedding(_), Examples::Pairs(pairs)) => {
                 for pair in pairs {
@@ -169,9 +228,10 @@ impl Codec {
                         HeadConfig::MultiLabelClassification { .. } => "texts with any number of labels",
                         HeadConfig::Regression { .. } => "texts with numbers",
                         HeadConfig::CausalLm { .. } => "plain text",
-                        HeadConfig::QuestionAnswering { .. }
-                        | HeadConfig::MaskedLm { .. }
-                        | HeadConfig::Bare { .. } => "token ids (`locus forward`)",
+                        HeadConfig::QuestionAnswering { .. } => "questions with contexts",
+                        HeadConfig::MaskedLm { .. } | HeadConfig::Bare { .. } => {
+                            "token ids (`locus forward`)"
+                        }
                         HeadConfig::Seq2Seq { .. } | HeadConfig::SentenceEmbedding(_) => {
                             "pairs of source and target"
                         }
@@ -230,10 +290,17 @@ impl Codec {
 
     /// A text, or a pair of texts, cut to the model's length; and whether it was cut.
     pub(crate) fn row(&self, text: &str, pair: Option<&str>) -> Result<(Item, bool), PipelineError> {
-        let mut first = self.tokenizer.encode(text)?.ids;
-        let mut second =
-            pair.map(|pair| self.tokenizer.encode(pair)).transpose()?.map(|encoding| encoding.ids);
-        let room = self.room(pair.is_some());
+        let pair = pair.map(|pair| self.tokenizer.encode(pair)).transpose()?;
+        Ok(self.cut(self.tokenizer.encode(text)?.ids, pair.map(|encoding| encoding.ids)))
+    }
+
+    /// A text in which the mask is meant as such, likewise.
+    pub(crate) fn masked(&self, text: &str) -> Result<(Item, bool), PipelineError> {
+        Ok(self.cut(self.tokenizer.encode_with_specials(text)?.ids, None))
+    }
+
+    fn cut(&self, mut first: Vec<u32>, mut second: Option<Vec<u32>>) -> (Item, bool) {
+        let room = self.room(second.is_some());
         let total = first.len() + second.as_ref().map_or(0, Vec::len);
         // The longer text gives way, token by token, as in BERT.
         for _ in room..total {
@@ -247,8 +314,8 @@ impl Codec {
         if ids.is_empty() {
             ids.push(self.tokenizer.specials().unk.unwrap_or(self.pad_id()));
         }
-        let segments = pair.is_some().then_some(framed.segments);
-        Ok((Item { ids, segments, labels: ItemLabels::None }, total > room))
+        let segments = second.is_some().then_some(framed.segments);
+        (Item { ids, segments, ..Item::default() }, total > room)
     }
 
     /// A text as a sentence embedder reads it, and whether it was cut.
@@ -277,6 +344,25 @@ impl Codec {
             ids.extend(self.tokenizer.encode(document)?.ids);
         }
         Ok(ids)
+    }
+
+    /// Documents one after another in rows, each between the tokens for start and end of text where the tokenizer has them.
+    fn packed(&self, documents: &[String]) -> Result<Vec<Item>, PipelineError> {
+        let specials = self.tokenizer.specials();
+        let mut packer = Packer::new(self.max_seq_len, specials.eos)?;
+        let mut items = Vec::new();
+        for document in documents {
+            let mut ids: Vec<u32> = specials.bos.into_iter().collect();
+            ids.extend(self.tokenizer.encode_ids(document)?);
+            items.extend(packer.push(&ids));
+        }
+        items.extend(packer.finish());
+        Ok(items)
+    }
+
+    /// The objective with the tokens that it needs, where there is one.
+    pub(crate) fn pretraining(&self) -> Result<Option<Pretraining>, PipelineError> {
+        self.objective.map(|objective| Pretraining::new(objective, self)).transpose()
     }
 
     /// The tokens of a whole target, however long.
@@ -327,6 +413,12 @@ impl Codec {
         self.tokenizer.specials().fill()
     }
 
+    /// The token that stands for what is to be filled in.
+    pub(crate) fn mask_id(&self) -> Result<u32, PipelineError> {
+        let mask = self.tokenizer.specials().mask;
+        mask.ok_or(PipelineError::NoToken { token: "mask", task: self.task() })
+    }
+
     /// The token that starts a target.
     pub(crate) fn start_id(&self) -> Result<u32, PipelineError> {
         let specials = self.tokenizer.specials();
@@ -342,9 +434,14 @@ impl Codec {
 
     /// The tokens that end a generated text; none where no such token is known.
     pub(crate) fn stop_ids(&self) -> Vec<u32> {
-        let mut ids: Vec<u32> = self.token_ids.eos.into_iter().chain(self.tokenizer.specials().eos).collect();
-        ids.dedup();
+        let mut ids = self.ends.clone();
+        ids.extend(self.tokenizer.specials().eos.filter(|id| !self.ends.contains(id)));
         ids
+    }
+
+    /// The tokens that end a generated target.
+    pub(crate) fn end_ids(&self) -> Result<Vec<u32>, PipelineError> {
+        if self.ends.is_empty() { Ok(vec![self.end_id()?]) } else { Ok(self.ends.clone()) }
     }
 
     /// The token that ends a target.
@@ -386,22 +483,41 @@ impl Codec {
     }
 
     /// How many tokens of text fit beside the frame.
-    fn room(&self, pair: bool) -> usize {
+    pub(crate) fn room(&self, pair: bool) -> usize {
         self.max_seq_len.saturating_sub(self.tokenizer.frame().n_tokens(pair)).max(1)
     }
 }
 
+/// What the model learned from plain text; of masked language models from elsewhere, what is usual.
+fn objective_of(config: &ModelConfig) -> Result<Option<Objective>, PipelineError> {
+    if let Some(value) = &config.objective {
+        let objective = serde_json::from_value(value.clone());
+        return objective.map(Some).map_err(|error| PipelineError::Objective(error.to_string()));
+    }
+    let is_masked = matches!(config.head, HeadConfig::MaskedLm { .. });
+    Ok(is_masked.then(|| Objective::Mlm(Masking::default())))
+}
+
 fn task_batch(host: HostBatch) -> Result<TaskBatch, PipelineError> {
-    let tokens =
-        Tokens::new([host.batch, host.seq], host.ids, host.keep, host.segments).map_err(from_embedding)?;
+    let [batch, seq] = [host.batch, host.seq];
+    let mut tokens = Tokens::new([batch, seq], host.ids, host.keep, host.segments).map_err(from_embedding)?;
+    if let Some(documents) = host.documents {
+        tokens = tokens.with_documents(documents).map_err(from_embedding)?;
+    }
+    if let Some(prefixes) = host.prefixes {
+        // Rows are padded on the right, so a prefix starts in the first column.
+        let prefix = prefixes.iter().flat_map(|&len| (0..seq).map(move |column| column < len)).collect();
+        tokens = tokens.with_prefix(prefix).map_err(from_embedding)?;
+    }
     let labels = match host.labels {
         HostLabels::None => Labels::None,
         HostLabels::PerToken(labels) => Labels::PerToken(labels),
         HostLabels::PerRow(labels) => Labels::PerRow(labels),
         HostLabels::MultiHot(cells) => Labels::MultiHot(cells.into_iter().map(|cell| cell as i32).collect()),
         HostLabels::Values(values) => Labels::Values(values),
+        HostLabels::Spans(spans) => Labels::Spans(spans),
         HostLabels::Target { ids, keep, labels, seq } => Labels::Target {
-            tokens: Tokens::new([host.batch, seq], ids, keep, None).map_err(from_embedding)?,
+            tokens: Tokens::new([batch, seq], ids, keep, None).map_err(from_embedding)?,
             labels,
         },
     };

@@ -63,6 +63,9 @@ pub enum PipelineError {
         /// What the tokenizer adds.
         frame: usize,
     },
+    /// The windows over contexts do not fit the model: which key, what it is and what it may be.
+    #[error("model.{0}")]
+    Windows(String),
     /// The tokenizer lacks a token that the task needs.
     #[error("the tokenizer has no {token} token, which {task} needs")]
     NoToken {
@@ -79,6 +82,12 @@ pub enum PipelineError {
         /// The names there are.
         known: Vec<String>,
     },
+    /// What the model learned from plain text is nothing that is known.
+    #[error("config.json: objective: {0}; expected one that `locus train` writes")]
+    Objective(String),
+    /// Words of Chinese are asked for, and the dictionary was not built in.
+    #[error("this build has no Chinese dictionary: build with --features jieba, or take words = \"plain\"")]
+    NoChineseWords,
     /// Generation options out of range: everything that is wrong.
     #[error("{}", .0.join("; "))]
     Options(Vec<String>),

@@ -1,28 +1,30 @@
 //! Scores of a model on examples, with the metrics of its task.
 
+mod pretraining;
+mod questions;
 mod rows;
+mod scope;
+mod targets;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use burn::tensor::backend::Backend;
-use locus_data::{Examples, IGNORE, Item, ItemLabels, Labelled, Pair, Tagged};
+use locus_data::{Examples, IGNORE, Item, ItemLabels, Labelled, Tagged};
 use locus_embedding::position::PositionScheme;
-use locus_heads::{
-    CausalLm, SentenceEmbedder, Seq2Seq, SequenceClassifier, TaskModel, TokenClassifier, Trainable,
-};
+use locus_heads::{CausalLm, SentenceEmbedder, SequenceClassifier, TaskModel, TokenClassifier, Trainable};
 use locus_metrics::bootstrap::Interval;
 use locus_metrics::calibration::Reliability;
+use locus_metrics::retrieval::RetrievalScorer;
 use locus_metrics::samples::{Formula, Samples};
 use locus_metrics::tags::{TagScheme, spans};
 use locus_metrics::{confusion::ConfusionMatrix, entity::EntityScorer, lm::LmScorer, report::ClassReport};
 use serde::Serialize;
 
 use crate::classify::outputs;
-use crate::retrieval::search;
-use crate::tagging::{best, tag};
+use crate::retrieval::{METRICS, SCORE, search};
+use crate::tagging::{TaggedWord, best, tag};
 use crate::units::Units;
-use crate::write::{WriteOptions, translate_texts};
 use crate::{Codec, Encoded, PipelineError};
 
 /// Bins of the expected calibration error, as in Guo et al. 2017 (arXiv:1706.04599).
@@ -43,7 +45,7 @@ pub struct Evaluation {
     /// What the score was computed from, example by example; of a language model, batch by batch.
     #[serde(skip)]
     pub samples: Option<Samples>,
-    /// How many texts were longer than the model and were cut.
+    /// How many texts were longer than the model reads and were cut.
     pub n_truncated: usize,
     /// Entities: precision, recall, F1 and support per type, with averages.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,9 +59,15 @@ pub struct Evaluation {
     /// Labels of which a text may have several, likewise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label_report: Option<ClassReport>,
+    /// What must be known to compare scores of translations, in the form of sacreBLEU.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub signatures: Vec<String>,
     /// The thresholds with which those labels were given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thresholds: Option<Vec<f64>>,
+    /// Where questions may have no answer: the threshold of the difference in score that gives these the best F1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_answer_threshold: Option<f64>,
 }
 
 impl Evaluation {
@@ -75,7 +83,9 @@ impl Evaluation {
             token_report: None,
             class_report: None,
             label_report: None,
+            signatures: Vec::new(),
             thresholds: None,
+            no_answer_threshold: None,
         }
     }
 
@@ -121,9 +131,10 @@ impl fmt::Display for Evaluation {
             let (name, n) = (self.score_name, self.n_examples);
             write!(f, "\n{name} {:.4}, 95 % interval {low:.4} – {high:.4} over {n} examples", self.value())?;
         }
+        self.signatures.iter().try_for_each(|signature| write!(f, "\n{signature}"))?;
         match self.n_truncated {
             0 => Ok(()),
-            n => write!(f, "\n{n} texts are longer than the model's max_seq_len and were cut"),
+            n => write!(f, "\n{n} texts are longer than the model reads and were cut"),
         }
     }
 }
@@ -138,11 +149,22 @@ pub fn evaluate<B: Backend, P: PositionScheme<B>>(
     examples: &Examples,
     batch_size: usize,
 ) -> Result<Evaluation, PipelineError> {
+    if let (TaskModel::QuestionAnswerer(model), Examples::Qa(questions)) = (model, examples) {
+        return questions::answers(model, codec, questions, batch_size);
+    }
     // Also says so where examples and model do not fit.
     let Encoded { items, n_truncated } = codec.encode(examples)?;
     let evaluation = match (model, examples) {
+        (_, Examples::Text(_)) if codec.objective.is_some() => {
+            pretraining::scores(model, codec, &items, batch_size)
+        }
         (TaskModel::TokenClassifier(model), Examples::Tagged(examples)) => {
             tags(model, codec, examples, batch_size)
+        }
+        (TaskModel::SequenceClassifier(model), Examples::Labelled(examples))
+            if codec.out_of_scope.is_some() =>
+        {
+            scope::classes(model, codec, examples, &items, batch_size)
         }
         (TaskModel::SequenceClassifier(model), Examples::Labelled(examples)) => {
             classes(model, codec, examples, &items, batch_size)
@@ -160,11 +182,16 @@ pub fn evaluate<B: Backend, P: PositionScheme<B>>(
             retrieval(model, codec, &items, batch_size)
         }
         (TaskModel::Seq2Seq(model), Examples::Pairs(pairs)) => {
-            targets(model, codec, pairs, &items, batch_size)
+            targets::texts(model, codec, pairs, &items, batch_size)
         }
         _ => unreachable!("the codec of a model takes only the examples of its task"),
     }?;
-    let n_examples = if let Examples::Text(_) = examples { items.len() } else { examples.len() };
+    let n_examples = match (examples, evaluation.n_examples) {
+        (Examples::Text(_), _) => items.len(),
+        // Not all of them made up the score.
+        (_, n) if n > 0 => n,
+        _ => examples.len(),
+    };
     Ok(Evaluation { n_truncated, n_examples, ..evaluation })
 }
 
@@ -211,11 +238,21 @@ fn classes<B: Backend, P: PositionScheme<B>>(
     items: &[Item],
     batch_size: usize,
 ) -> Result<Evaluation, PipelineError> {
-    let predicted = outputs(model, codec, items, batch_size)?;
+    let predicted: Vec<TaggedWord> =
+        outputs(model, codec, items, batch_size)?.iter().map(|logits| best(logits)).collect();
+    score_classes(codec, &examples.iter().collect::<Vec<_>>(), &predicted.iter().collect::<Vec<_>>())
+}
+
+/// The scores of predicted classes.
+fn score_classes(
+    codec: &Codec,
+    examples: &[&Labelled],
+    predicted: &[&TaggedWord],
+) -> Result<Evaluation, PipelineError> {
     let mut confusion = ConfusionMatrix::new();
     let (mut nats, mut right) = (0.0, Vec::with_capacity(examples.len()));
     let mut confidence = Vec::with_capacity(examples.len());
-    for (gold, label) in examples.iter().zip(predicted.iter().map(|logits| best(logits))) {
+    for (gold, label) in examples.iter().zip(predicted) {
         nats -= label.log_probs[codec.label_idx(&gold.label)?];
         let name = codec.label_name(label.label);
         confusion.add(&gold.label, name);
@@ -261,35 +298,6 @@ fn language<B: Backend, P: PositionScheme<B>>(
     Ok(evaluation)
 }
 
-fn targets<B: Backend, P: PositionScheme<B>>(
-    model: &Seq2Seq<B, P>,
-    codec: &Codec,
-    pairs: &[Pair],
-    items: &[Item],
-    batch_size: usize,
-) -> Result<Evaluation, PipelineError> {
-    let losses = batch_losses::<B, _>(model, codec, items, batch_size)?;
-    let nats: f64 = losses.iter().map(|(nats, _)| nats).sum();
-    let n_tokens: u64 = losses.iter().map(|(_, n_tokens)| n_tokens).sum();
-    let longest = items.iter().map(|item| target_ids(item).len()).max().unwrap_or(0);
-    let options = WriteOptions { max_new_tokens: longest + 1, ..WriteOptions::default() };
-    let mut exact = Vec::with_capacity(pairs.len());
-    for chunk in items.chunks(batch_size.max(1)) {
-        let sources: Vec<Vec<u32>> = chunk.iter().map(|item| item.ids.clone()).collect();
-        let written = translate_texts(model, codec, &sources, &options, &mut ())?;
-        for (pair, row) in pairs[exact.len()..].iter().zip(&written) {
-            // The whole target: one that is too long for the model cannot be right.
-            exact.push(codec.whole_target(&pair.target)? == row.ids);
-        }
-    }
-    let mut evaluation = Evaluation::new("exact_match");
-    let n_exact = exact.iter().filter(|exact| **exact).count();
-    evaluation.set("exact_match", n_exact as f64 / pairs.len().max(1) as f64);
-    evaluation.set("loss", nats / n_tokens.max(1) as f64);
-    evaluation.samples = Some(share(&exact));
-    Ok(evaluation)
-}
-
 fn retrieval<B: Backend, P: PositionScheme<B>>(
     model: &SentenceEmbedder<B, P>,
     codec: &Codec,
@@ -297,26 +305,18 @@ fn retrieval<B: Backend, P: PositionScheme<B>>(
     batch_size: usize,
 ) -> Result<Evaluation, PipelineError> {
     let found = search(model, codec, items, batch_size)?;
-    let mut evaluation = Evaluation::new("mrr@10");
-    for (name, value) in found.metrics() {
-        evaluation.set(&name, value);
+    let report = found.as_ref().map(RetrievalScorer::report);
+    let mut evaluation = Evaluation::new(SCORE);
+    for name in METRICS {
+        evaluation.set(name, report.as_ref().map_or(f64::NAN, |report| report[name]));
     }
-    let ranks = found.reciprocal_ranks.iter();
-    evaluation.samples = Some(Samples::new(Formula::Mean, ranks.map(|&rank| [rank, 1.0])));
+    evaluation.samples = found.and_then(|scorer| scorer.samples(SCORE));
     Ok(evaluation)
 }
 
 /// The share of examples that are right.
 fn share(right: &[bool]) -> Samples {
     Samples::new(Formula::Mean, right.iter().map(|&right| [u8::from(right), 1]))
-}
-
-/// What the decoder was fed: the start token and the target.
-fn target_ids(item: &Item) -> &[u32] {
-    match &item.labels {
-        ItemLabels::Target { ids, .. } => ids,
-        _ => unreachable!("the codec gives pairs a target"),
-    }
 }
 
 /// The summed loss of each batch in nats, with its number of tokens.

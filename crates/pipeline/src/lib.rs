@@ -22,7 +22,12 @@ mod decode;
 mod embed;
 mod error;
 mod evaluate;
+mod masks;
+mod model_options;
+mod objective;
 mod pipeline;
+mod pretraining;
+mod qa;
 mod retrieval;
 mod stream;
 mod tagging;
@@ -36,7 +41,12 @@ pub use codec::{Codec, Encoded};
 pub use embed::Embeddings;
 pub use error::PipelineError;
 pub use evaluate::{Evaluation, evaluate};
+pub use locus_model::Packing;
+pub use masks::FilledMask;
+pub use model_options::ModelOptions;
+pub use objective::{Masking, Objective, Words};
 pub use pipeline::{Entity, Pipeline, Prediction, ScoredLabel};
+pub use qa::Answer;
 pub use stream::StreamDecoder;
 pub use tagging::{TaggedWord, tag};
 pub use thresholds::{Thresholds, Tuning};
@@ -48,6 +58,16 @@ pub use write::{WriteOptions, Written, WrittenToken};
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/library.md")]
 struct LibraryPage;
+
+/// The page on questions, likewise.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/tasks/questions.md")]
+struct QuestionsPage;
+
+/// The page on masks, likewise.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/tasks/fill-mask.md")]
+struct MasksPage;
 
 /// The page on generation, likewise.
 #[cfg(doctest)]

@@ -16,7 +16,7 @@ use crate::classify::{outputs, sigmoid};
 use crate::tagging::{best, tag};
 use crate::thresholds::HALF;
 use crate::write::{WriteOptions, Writer, Written, continue_texts, translate_texts};
-use crate::{Codec, Evaluation, PipelineError, Thresholds, evaluate};
+use crate::{Answer, Codec, Evaluation, FilledMask, PipelineError, Thresholds, evaluate, masks, qa};
 
 /// A model with everything it needs to answer in text.
 #[derive(Debug)]
@@ -82,6 +82,29 @@ pub enum Prediction {
         /// The number.
         value: f64,
     },
+    /// The answer to a question.
+    Answer {
+        /// The question.
+        question: String,
+        /// The answer as it stands in the context; empty where the context has none.
+        answer: String,
+        /// Where it starts, in characters of the context.
+        start: usize,
+        /// Where it ends, in characters, exclusive.
+        end: usize,
+        /// Its share of the probability of the best candidates.
+        score: f64,
+    },
+    /// The tokens behind the masks of a text.
+    Masks {
+        /// The text.
+        text: String,
+        /// Whether it was longer than the model can read, so that its end was cut.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        cut: bool,
+        /// For each mask, in their order, the best tokens, the most probable first.
+        masks: Vec<Vec<FilledMask>>,
+    },
     /// Texts made from a text.
     Text {
         /// What was given.
@@ -125,6 +148,9 @@ impl Prediction {
     }
 }
 
+/// How many tokens are given for a mask, as in `transformers`.
+const TOP_K: usize = 5;
+
 impl<B: Backend> Pipeline<B> {
     /// Loads a model folder.
     ///
@@ -159,7 +185,8 @@ impl<B: Backend> Pipeline<B> {
         Ok(self.model.pack(precision)?)
     }
 
-    /// One answer per text, in their order: entities, a label, labels, a number, or generated text.
+    /// One answer per text, in their order: entities, a label, labels, a number, the five best tokens for each mask, or
+    /// generated text.
     ///
     /// # Errors
     /// If a text cannot be tokenised or the model cannot take it.
@@ -170,14 +197,63 @@ impl<B: Backend> Pipeline<B> {
                 let texts: Vec<_> = texts.iter().map(|text| (text.as_ref(), None)).collect();
                 self.rows(model, &texts)
             }
-            TaskModel::CausalLm(_) | TaskModel::Seq2Seq(_) => self.write(texts, &WriteOptions::default()),
-            TaskModel::QuestionAnswerer(_)
-            | TaskModel::SentenceEmbedder(_)
-            | TaskModel::MaskedLm(_)
-            | TaskModel::Bare(_) => {
+            TaskModel::CausalLm(_) | TaskModel::Seq2Seq(_) => {
+                self.write(texts, &WriteOptions::default().of_model(&self.config)?.options)
+            }
+            TaskModel::MaskedLm(_) => self.fill_mask(texts, TOP_K),
+            TaskModel::QuestionAnswerer(_) => {
+                Err(PipelineError::WrongTask { task: self.codec.task(), asked: "read a text alone" })
+            }
+            TaskModel::SentenceEmbedder(_) | TaskModel::Bare(_) => {
                 Err(PipelineError::WrongTask { task: self.codec.task(), asked: "answer in text" })
             }
         }
+    }
+
+    /// The answers to questions about contexts, `(question, context)`, in their order. Contexts may be of any length: they
+    /// are read in overlapping windows.
+    ///
+    /// # Errors
+    /// If the model does not answer questions, or a text cannot be tokenised.
+    pub fn answer<S: AsRef<str>>(&self, asked: &[(S, S)]) -> Result<Vec<Answer>, PipelineError> {
+        let TaskModel::QuestionAnswerer(model) = &self.model else {
+            return Err(PipelineError::WrongTask { task: self.codec.task(), asked: "answer questions" });
+        };
+        let asked: Vec<(&str, &str)> = asked.iter().map(|(q, c)| (q.as_ref(), c.as_ref())).collect();
+        let mut answers = Vec::with_capacity(asked.len());
+        for group in asked.chunks(qa::GROUP) {
+            let readings = qa::read(model, &self.codec, group, self.batch_size)?;
+            let read = readings.iter().zip(group);
+            answers
+                .extend(read.map(|(reading, (_, context))| reading.answer(context, &self.codec.questions)));
+        }
+        Ok(answers)
+    }
+
+    /// The `top_k` most probable tokens for each mask of each text: one [`Prediction::Masks`] per text, in their order, with
+    /// no list where a text has no mask.
+    ///
+    /// The mask is written as the tokenizer has it, for instance `[MASK]`; other special tokens in a text are meant as such
+    /// too.
+    ///
+    /// # Errors
+    /// If the model is no masked language model, its tokenizer has no mask, or a text cannot be tokenised.
+    pub fn fill_mask<S: AsRef<str>>(
+        &self,
+        texts: &[S],
+        top_k: usize,
+    ) -> Result<Vec<Prediction>, PipelineError> {
+        let TaskModel::MaskedLm(model) = &self.model else {
+            return Err(PipelineError::WrongTask { task: self.codec.task(), asked: "fill masks" });
+        };
+        let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
+        let filled = masks::fill(model, &self.codec, &texts, top_k, self.batch_size)?;
+        let answers = texts.iter().zip(filled).map(|(text, filled)| Prediction::Masks {
+            text: (*text).to_owned(),
+            cut: filled.is_cut,
+            masks: filled.masks,
+        });
+        Ok(answers.collect())
     }
 
     /// One answer per pair of texts, in their order: a label, labels or a number.

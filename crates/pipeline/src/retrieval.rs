@@ -7,60 +7,28 @@ use burn::tensor::backend::Backend;
 use locus_data::{Item, ItemLabels};
 use locus_embedding::position::PositionScheme;
 use locus_heads::SentenceEmbedder;
+use locus_metrics::retrieval::RetrievalScorer;
 
 use crate::embed::embed;
 use crate::{Codec, PipelineError};
 
 /// How deep lists are read.
 const DEPTH: usize = 10;
-/// Where recall is told.
+/// Where lists are cut for scores.
 const CUTOFFS: [usize; 3] = [1, 5, DEPTH];
-
-/// The scores of a search, summed over queries.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Retrieval {
-    /// The reciprocal rank of the first right document of each query; 0 below the depth.
-    pub(crate) reciprocal_ranks: Vec<f64>,
-    recalls: [f64; CUTOFFS.len()],
-    ndcg: f64,
-}
-
-impl Retrieval {
-    /// Adds a query: whether each document of its list is right, the best first, and how many there are.
-    fn add(&mut self, ranked: &[bool], n_right: usize) {
-        let found = ranked.iter().take(DEPTH);
-        let ranks: Vec<usize> = (1..).zip(found).filter(|(_, right)| **right).map(|(rank, _)| rank).collect();
-        self.reciprocal_ranks.push(ranks.first().map_or(0.0, |&rank| 1.0 / rank as f64));
-        for (recall, cutoff) in self.recalls.iter_mut().zip(CUTOFFS) {
-            let n = ranks.iter().filter(|&&rank| rank <= cutoff).count();
-            *recall += n as f64 / n_right.max(1) as f64;
-        }
-        let gain = |rank: usize| 1.0 / ((rank + 1) as f64).log2();
-        let best: f64 = (1..=n_right.min(DEPTH)).map(gain).sum();
-        self.ndcg += if best > 0.0 { ranks.iter().map(|&rank| gain(rank)).sum::<f64>() / best } else { 0.0 };
-    }
-
-    /// The means, by name.
-    pub(crate) fn metrics(&self) -> Vec<(String, f64)> {
-        let n = self.reciprocal_ranks.len().max(1) as f64;
-        let mut metrics = vec![
-            (format!("mrr@{DEPTH}"), self.reciprocal_ranks.iter().sum::<f64>() / n),
-            (format!("ndcg@{DEPTH}"), self.ndcg / n),
-        ];
-        let recalls = CUTOFFS.iter().zip(self.recalls);
-        metrics.extend(recalls.map(|(cutoff, recall)| (format!("recall@{cutoff}"), recall / n)));
-        metrics
-    }
-}
+/// The score that decides.
+pub(crate) const SCORE: &str = "mrr@10";
+/// The scores that are told.
+pub(crate) const METRICS: [&str; 5] = [SCORE, "ndcg@10", "recall@1", "recall@5", "recall@10"];
 
 /// Searches for the target of every source, by the cosines of their vectors. Where several pairs have the same source, each of
-/// their targets is right.
+/// their targets is right. None where a vector has a number that is not finite: it has no rank.
 pub(crate) fn search<B: Backend, P: PositionScheme<B>>(
     model: &SentenceEmbedder<B, P>,
     codec: &Codec,
     items: &[Item],
     batch_size: usize,
-) -> Result<Retrieval, PipelineError> {
+) -> Result<Option<RetrievalScorer>, PipelineError> {
     let text = |ids: &[u32]| Item { ids: ids.to_vec(), ..Item::default() };
     let (sources, source_of) = distinct(items.iter().map(|item| item.ids.as_slice()));
     let (targets, target_of) = distinct(items.iter().map(target_ids));
@@ -71,6 +39,9 @@ pub(crate) fn search<B: Backend, P: PositionScheme<B>>(
         Ok::<_, PipelineError>(vectors)
     };
     let (queries, documents) = (vectors(&sources)?, vectors(&targets)?);
+    if queries.iter().chain(&documents).flatten().any(|x| !x.is_finite()) {
+        return Ok(None);
+    }
     let mut right: Vec<Vec<usize>> = vec![Vec::new(); sources.len()];
     for (&source, &target) in source_of.iter().zip(&target_of) {
         if !right[source].contains(&target) {
@@ -78,18 +49,13 @@ pub(crate) fn search<B: Backend, P: PositionScheme<B>>(
         }
     }
     let lists: Vec<Vec<usize>> = queries.iter().map(|query| best(query, &documents)).collect();
-    let mut retrieval = Retrieval::default();
+    let mut scorer = RetrievalScorer::new(&CUTOFFS)?;
     // One query per pair, so that a source counts as often as it stands there.
     for &source in &source_of {
         let ranked: Vec<bool> = lists[source].iter().map(|target| right[source].contains(target)).collect();
-        retrieval.add(&ranked, right[source].len());
+        scorer.add_binary(&ranked, right[source].len())?;
     }
-    // A score that is no number has no rank.
-    if queries.iter().chain(&documents).flatten().any(|x| !x.is_finite()) {
-        retrieval.reciprocal_ranks.fill(f64::NAN);
-        (retrieval.recalls, retrieval.ndcg) = ([f64::NAN; CUTOFFS.len()], f64::NAN);
-    }
-    Ok(retrieval)
+    Ok(Some(scorer))
 }
 
 /// The documents that are nearest to a query, the nearest first; of equal ones the first.
@@ -133,28 +99,6 @@ fn normalise(vector: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lists_are_scored_by_where_the_right_documents_stand() {
-        let mut retrieval = Retrieval::default();
-        retrieval.add(&[false, true, false, false, false, true], 2);
-        retrieval.add(&[false; 10], 1);
-        let metrics = retrieval.metrics();
-        let of = |name: &str| metrics.iter().find(|(known, _)| known == name).map_or(f64::NAN, |(_, x)| *x);
-        // Worked by hand: ranks 2 and 6 of two; best would be ranks 1 and 2.
-        let dcg = 1.0 / 3.0_f64.log2() + 1.0 / 7.0_f64.log2();
-        let ndcg = dcg / (1.0 + 1.0 / 3.0_f64.log2());
-        for (name, want) in [
-            ("mrr@10", 0.25),
-            ("ndcg@10", ndcg / 2.0),
-            ("recall@1", 0.0),
-            ("recall@5", 0.25),
-            ("recall@10", 0.5),
-        ] {
-            let found = of(name);
-            assert!((found - want).abs() < 1e-12, "{name}: {found}, expected {want}");
-        }
-    }
 
     #[test]
     fn the_nearest_come_first() {

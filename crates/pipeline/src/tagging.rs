@@ -112,7 +112,7 @@ pub(crate) fn best(logits: &[f32]) -> TaggedWord {
     TaggedWord { label, probability: log_probs[label].exp(), log_probs }
 }
 
-fn log_softmax(logits: &[f32]) -> Vec<f64> {
+pub(crate) fn log_softmax(logits: &[f32]) -> Vec<f64> {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let total: f64 = logits.iter().map(|&x| f64::from(x - max).exp()).sum();
     logits.iter().map(|&x| f64::from(x - max) - total.ln()).collect()

@@ -1,23 +1,92 @@
 //! The batches of every epoch, as a pure function of seed, epoch and index: any step can be reached directly.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
 
 use locus_backend::rng::Key;
-use locus_data::{BatchLimits, BatchPlan, Item};
+use locus_data::corpus::{Corpus, CorpusRows};
+use locus_data::objective::ExampleKey;
+use locus_data::{BatchLimits, BatchPlan, Item, lm_blocks};
 use locus_heads::TaskBatch;
 
-use crate::{Codec, PipelineError};
+use crate::pretraining::{Piece, Pretraining};
+use crate::{Codec, Packing, PipelineError};
 
-/// Encoded training examples and their order.
+/// Training examples and their order.
 #[derive(Debug)]
 pub struct TrainingSet {
     codec: Arc<Codec>,
-    items: Vec<Item>,
-    plan: BatchPlan,
+    rows: Rows,
+    seed: u64,
     token_dropout: f64,
     key: Key,
+}
+
+/// Where items come from.
+#[derive(Debug)]
+enum Rows {
+    /// From a list.
+    Items(Vec<Item>, Order),
+    /// An objective makes them of pieces of text, anew in every epoch.
+    Pieces(Vec<Piece>, Pretraining, Order),
+    /// From the mapped files of a corpus, when they are needed.
+    Corpus(OfCorpus),
+}
+
+/// Rows of a corpus.
+#[derive(Debug)]
+struct OfCorpus {
+    rows: CorpusRows,
+    /// Tokens from the start of a row to that of the next.
+    seq: usize,
+    batch_size: usize,
+    pretraining: Option<Pretraining>,
+}
+
+impl OfCorpus {
+    /// The numbers of the rows of a batch.
+    fn batch(&self, epoch: usize, idx: usize) -> Vec<u64> {
+        let start = (idx * self.batch_size) as u64;
+        let places = start..(start + self.batch_size as u64).min(self.rows.n_rows());
+        places.map(|place| self.rows.number(epoch as u64, place)).collect()
+    }
+
+    fn item(&self, codec: &Codec, key: ExampleKey) -> Result<Item, PipelineError> {
+        let (corpus, start) = (self.rows.corpus(), key.example * self.seq as u64);
+        let tokens = |n: usize| corpus.tokens(start..(start + n as u64).min(corpus.n_tokens()));
+        match &self.pretraining {
+            Some(pretraining) => {
+                let piece = pretraining.piece_of(codec, &tokens(self.seq + pretraining.overlap())?, None);
+                pretraining.item(codec, &piece, key)
+            }
+            None if codec.packing == Packing::Documents => Ok(self.rows.row(key.example)?),
+            None => Ok(lm_blocks(&tokens(self.seq + 1)?, self.seq).swap_remove(0)),
+        }
+    }
+}
+
+/// Rows of similar length share a batch.
+#[derive(Debug)]
+struct Order {
+    plan: BatchPlan,
     /// The batches of the epoch that was asked for last, which is derived data: making it again costs a sort.
     epoch: Mutex<(usize, Vec<Vec<usize>>)>,
+}
+
+impl Order {
+    fn new(lengths: &[usize], batch_size: usize, seed: u64) -> Result<Self, PipelineError> {
+        let plan = BatchPlan::new(lengths, BatchLimits::items(batch_size), seed)?;
+        let epoch = Mutex::new((0, plan.batches(0)));
+        Ok(Self { plan, epoch })
+    }
+
+    fn batch(&self, epoch: usize, idx: usize) -> Vec<usize> {
+        let mut cached = self.epoch.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if cached.0 != epoch {
+            *cached = (epoch, self.plan.batches(epoch));
+        }
+        cached.1[idx].clone()
+    }
 }
 
 impl TrainingSet {
@@ -35,52 +104,145 @@ impl TrainingSet {
         seed: u64,
     ) -> Result<Self, PipelineError> {
         let lengths: Vec<usize> = items.iter().map(|item| item.ids.len()).collect();
-        let plan = BatchPlan::new(&lengths, BatchLimits::items(batch_size), seed)?;
-        let epoch = Mutex::new((0, plan.batches(0)));
-        Ok(Self { codec, items, plan, token_dropout, key: Key::new(seed).named("token dropout"), epoch })
+        let order = Order::new(&lengths, batch_size, seed)?;
+        Ok(Self::of(codec, Rows::Items(items, order), token_dropout, seed))
+    }
+
+    /// Batches of what the codec's objective makes of documents: other masks in every epoch, the same for the same seed.
+    ///
+    /// # Errors
+    /// If the codec has no objective, its tokenizer lacks a token that the objective needs, or the batch size is 0.
+    pub fn of_documents(
+        codec: Arc<Codec>,
+        documents: &[String],
+        batch_size: usize,
+        seed: u64,
+    ) -> Result<Self, PipelineError> {
+        let Some(pretraining) = codec.pretraining()? else {
+            return Err(PipelineError::WrongTask { task: codec.task(), asked: "learn from text alone" });
+        };
+        let pieces = pretraining.pieces(&codec, documents)?;
+        let lengths: Vec<usize> = pieces.iter().map(|piece| piece.ids.len() + piece.second.len()).collect();
+        let order = Order::new(&lengths, batch_size, seed)?;
+        Ok(Self::of(codec, Rows::Pieces(pieces, pretraining, order), 0.0, seed))
+    }
+
+    /// Batches of the rows of a corpus, which are read when they are needed: for the codec's objective, or, without one, for
+    /// a language model.
+    ///
+    /// # Errors
+    /// If the corpus was made with another tokenizer, is empty, has no text that the objective needs, or the batch size is 0.
+    pub fn of_corpus(
+        codec: Arc<Codec>,
+        corpus: Arc<Corpus>,
+        batch_size: usize,
+        seed: u64,
+    ) -> Result<Self, PipelineError> {
+        if batch_size == 0 {
+            return Err(PipelineError::Options(vec!["a batch needs at least one row".to_owned()]));
+        }
+        corpus.check_tokenizer(&codec.tokenizer)?;
+        let pretraining = codec.pretraining()?;
+        let seq = match &pretraining {
+            Some(pretraining) => {
+                if let Some(why) = pretraining.objective().needs_text() {
+                    let name = pretraining.objective().name();
+                    return Err(PipelineError::Options(vec![format!(
+                        "{name} from a corpus of tokens: {why}"
+                    )]));
+                }
+                pretraining.text_len(&codec)? - pretraining.overlap()
+            }
+            None => codec.max_seq_len,
+        };
+        let rows = CorpusRows::new(corpus, seq, seed)?;
+        let of_corpus = OfCorpus { rows, seq, batch_size, pretraining };
+        Ok(Self::of(codec, Rows::Corpus(of_corpus), 0.0, seed))
+    }
+
+    fn of(codec: Arc<Codec>, rows: Rows, token_dropout: f64, seed: u64) -> Self {
+        Self { codec, rows, seed, token_dropout, key: Key::new(seed).named("token dropout") }
     }
 
     /// The number of batches in an epoch.
     pub fn n_batches(&self) -> usize {
-        self.plan.n_batches()
+        match &self.rows {
+            Rows::Items(_, order) | Rows::Pieces(_, _, order) => order.plan.n_batches(),
+            Rows::Corpus(corpus) => (corpus.rows.n_rows() as usize).div_ceil(corpus.batch_size),
+        }
     }
 
     /// The number of items in an epoch.
     pub fn n_items(&self) -> usize {
-        self.items.len()
+        match &self.rows {
+            Rows::Items(items, _) => items.len(),
+            Rows::Pieces(pieces, ..) => pieces.len(),
+            Rows::Corpus(corpus) => corpus.rows.n_rows() as usize,
+        }
     }
 
-    /// The tokens of all items.
-    pub fn token_ids(&self) -> impl Iterator<Item = u32> {
-        self.items.iter().flat_map(|item| item.ids.iter().copied())
+    /// The tokens of all items. Those of a corpus are not listed.
+    pub fn token_ids(&self) -> Box<dyn Iterator<Item = u32> + '_> {
+        match &self.rows {
+            Rows::Items(items, _) => Box::new(items.iter().flat_map(|item| item.ids.iter().copied())),
+            Rows::Pieces(pieces, ..) => {
+                Box::new(pieces.iter().flat_map(|piece| piece.ids.iter().chain(&piece.second).copied()))
+            }
+            Rows::Corpus(_) => Box::new(std::iter::empty()),
+        }
     }
 
     /// A key that depends on every item, so that two sets can be told apart.
     pub fn fingerprint(&self, key: Key) -> Key {
-        self.items.iter().fold(key, |key, item| {
-            item.ids
+        let tokens = |key: Key, ids: &[u32]| ids.iter().fold(key, |key, &id| key.child(u64::from(id)));
+        match &self.rows {
+            Rows::Items(items, _) => items
                 .iter()
-                .fold(key, |key, &id| key.child(u64::from(id)))
-                .named(&format!("{:?}", item.labels))
-        })
+                .fold(key, |key, item| tokens(key, &item.ids).named(&format!("{:?}", item.labels))),
+            Rows::Pieces(pieces, pretraining, _) => {
+                let key = key.named(&format!("{:?}", pretraining.objective()));
+                pieces
+                    .iter()
+                    .fold(key, |key, piece| tokens(tokens(key, &piece.ids).named("piece"), &piece.second))
+            }
+            Rows::Corpus(corpus) => {
+                let objective = corpus.pretraining.as_ref().map(Pretraining::objective);
+                let settings = format!("{objective:?} {:?} {}", self.codec.packing, corpus.seq);
+                key.named(&corpus.rows.corpus().fingerprint()).named(&settings)
+            }
+        }
     }
 
     /// Batch `idx` of an epoch.
     ///
     /// # Errors
-    /// If items of different kinds are mixed.
+    /// If items of different kinds are mixed, or the files of a corpus are damaged.
     pub fn batch(&self, epoch: usize, idx: usize) -> Result<TaskBatch, PipelineError> {
-        let numbers = {
-            let mut cached = self.epoch.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            if cached.0 != epoch {
-                *cached = (epoch, self.plan.batches(epoch));
+        let items: Vec<Cow<'_, Item>> = match &self.rows {
+            Rows::Items(items, order) => {
+                order.batch(epoch, idx).into_iter().map(|number| Cow::Borrowed(&items[number])).collect()
             }
-            cached.1[idx].clone()
+            Rows::Pieces(pieces, pretraining, order) => {
+                let item = |number: usize| {
+                    pretraining.item(&self.codec, &pieces[number], self.example(epoch, number as u64))
+                };
+                let items = order.batch(epoch, idx).into_iter().map(|number| item(number).map(Cow::Owned));
+                items.collect::<Result<_, PipelineError>>()?
+            }
+            Rows::Corpus(corpus) => {
+                let numbers = corpus.batch(epoch, idx).into_iter();
+                let items = numbers.map(|number| corpus.item(&self.codec, self.example(epoch, number)));
+                items.map(|item| item.map(Cow::Owned)).collect::<Result<_, PipelineError>>()?
+            }
         };
-        let items: Vec<&Item> = numbers.iter().map(|&number| &self.items[number]).collect();
+        let items: Vec<&Item> = items.iter().map(|item| &**item).collect();
         let mut batch = self.codec.batch(&items)?;
         self.drop_tokens(&mut batch, self.key.child(epoch as u64).child(idx as u64));
         Ok(batch)
+    }
+
+    fn example(&self, epoch: usize, example: u64) -> ExampleKey {
+        ExampleKey { seed: self.seed, epoch: epoch as u64, example }
     }
 
     fn drop_tokens(&self, batch: &mut TaskBatch, key: Key) {

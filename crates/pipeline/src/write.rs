@@ -5,14 +5,14 @@ use std::ops::ControlFlow;
 use burn::tensor::backend::Backend;
 use locus_embedding::position::PositionScheme;
 use locus_heads::generate::{
-    Beams, Break, GenerateOptions, Generated, Listener, Penalties, Sampling, TokenLogProb, continue_prompts,
-    translate,
+    Beams, Break, Constraints, GenerateOptions, Generated, Listener, Penalties, PromptReading, Sampling,
+    TokenLogProb, continue_prompts, translate,
 };
 use locus_heads::{CausalLm, Seq2Seq};
 use serde::{Serialize, Serializer};
 
 use crate::stream::{StoppedText, StreamDecoder};
-use crate::{Codec, PipelineError};
+use crate::{Codec, Objective, PipelineError};
 
 /// How to generate. The defaults take the best token each time.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,21 +59,23 @@ impl Default for WriteOptions {
 impl WriteOptions {
     /// Everything that is out of range.
     pub fn problems(&self) -> Vec<String> {
-        let mut problems = self.for_tokens(Vec::new(), 0).problems();
+        let mut problems = self.for_tokens(Vec::new(), 0, Constraints::NONE).problems();
         if self.stop.iter().any(String::is_empty) {
             problems.push("stop must be a text, found an empty one, which is everywhere".to_owned());
         }
         problems
     }
 
-    fn for_tokens(&self, stop: Vec<u32>, pad_id: u32) -> GenerateOptions {
+    fn for_tokens(&self, stop: Vec<u32>, pad_id: u32, constraints: Constraints) -> GenerateOptions {
         GenerateOptions {
             max_new_tokens: self.max_new_tokens,
             min_new_tokens: self.min_new_tokens,
             stop,
             pad_id,
+            reading: PromptReading::LeftToRight,
             sampling: self.sampling,
             penalties: self.penalties,
+            constraints,
             beams: self.beams,
             n_sequences: self.n_sequences,
             log_probs: self.log_probs,
@@ -215,7 +217,10 @@ pub(crate) fn continue_texts<B: Backend, P: PositionScheme<B>>(
     options: &WriteOptions,
     listener: &mut dyn Listener,
 ) -> Result<Vec<Generated>, PipelineError> {
-    let options = options.for_tokens(codec.stop_ids(), codec.pad_id());
+    let mut options = options.for_tokens(codec.stop_ids(), codec.pad_id(), codec.constraints.clone());
+    if let Some(Objective::PrefixLm(_)) = codec.objective {
+        options.reading = PromptReading::Whole;
+    }
     Ok(continue_prompts(model, prompts, &options, listener)?)
 }
 
@@ -227,6 +232,6 @@ pub(crate) fn translate_texts<B: Backend, P: PositionScheme<B>>(
     options: &WriteOptions,
     listener: &mut dyn Listener,
 ) -> Result<Vec<Generated>, PipelineError> {
-    let options = options.for_tokens(vec![codec.end_id()?], codec.pad_id());
+    let options = options.for_tokens(codec.end_ids()?, codec.pad_id(), codec.constraints.clone());
     Ok(translate(model, sources, codec.start_id()?, &options, listener)?)
 }

@@ -1,6 +1,9 @@
 //! From examples to a folder and back: every task answers every input, whatever it looks like.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
+#[path = "pipeline/pretraining.rs"]
+mod pretraining;
+
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -9,8 +12,10 @@ use std::sync::Arc;
 use burn::tensor::backend::AutodiffBackend;
 use locus_backend::rng::Key;
 use locus_data::{
-    Examples, ItemLabels, LabelSet, Labelled, MultiLabelled, Pair, Scored, Tagged, Tokenizer, TokenizerKind,
+    Answer as Gold, Examples, Item, ItemLabels, LabelSet, Labelled, MultiLabelled, Pair, Question, Scored,
+    Tagged, Tokenizer, TokenizerKind,
 };
+use locus_embedding::Tokens;
 use locus_embedding::position::{LearnedConfig, PositionConfig};
 use locus_encoder::StackConfig;
 use locus_heads::generate::{Beams, Sampling};
@@ -19,10 +24,10 @@ use locus_heads::{
     TokenPooling, Trainable,
 };
 use locus_metrics::{bootstrap::Bootstrap, multilabel::MultiLabelScorer};
-use locus_model::{ModelConfig, save};
+use locus_model::{ModelConfig, load, save};
 use locus_pipeline::{
-    Codec, Evaluation, Pipeline, PipelineError, Prediction, ScoredLabel, StreamDecoder, Thresholds,
-    TrainingSet, Tuning, WriteOptions, evaluate,
+    Codec, Evaluation, FilledMask, Pipeline, PipelineError, Prediction, ScoredLabel, StreamDecoder,
+    Thresholds, TrainingSet, Tuning, WriteOptions, evaluate,
 };
 use locus_testkit::on_backends;
 
@@ -683,11 +688,212 @@ fn a_folder_with_another_tokenizer_is_refused<B: AutodiffBackend>(device: &B::De
     assert!(matches!(error, PipelineError::WrongTokenizer { .. }), "{error}");
 }
 
+fn question(question: &str, context: &str, answer: Option<&str>) -> Question {
+    let start = |answer: &str| context[..context.find(answer).unwrap()].chars().count();
+    let answers = answer.into_iter().map(|a| Gold { text: a.to_owned(), start: Some(start(a)) }).collect();
+    let (question, context) = (question.to_owned(), context.into());
+    Question { id: String::new(), context, question, answers, line: 1 }
+}
+
+fn an_answer_for_every_question<B: AutodiffBackend>(device: &B::Device) {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("m");
+    let context = "王小明 met Mira Tolland in Lisbon, and both were late.";
+    let long = format!("{}Mira sleeps.", "Lisbon is far. ".repeat(30));
+    let questions = vec![
+        question("Who was met?", context, Some("Mira Tolland")),
+        question("谁?", context, Some("王小明")),
+        question("Why?", context, None),
+        question("Who sleeps?", &long, Some("Mira")),
+    ];
+    let examples = Examples::Qa(questions);
+    let head = HeadConfig::QuestionAnswering { layers: Default::default() };
+    folder::<B>(&dir, head, TokenizerKind::WordPiece, &examples, device);
+    let mut pipeline = Pipeline::<B::InnerBackend>::from_dir(&dir, device).unwrap();
+
+    // A window of twelve tokens overlaps by four, and has two for the question.
+    let items = pipeline.codec.encode(&examples).unwrap().items;
+    assert!(items.len() > 20 && items.iter().all(|item| item.ids.len() <= 12), "{}", items.len());
+    let with_answer = items.iter().filter(|item| !matches!(item.labels, ItemLabels::Span([0, 0]))).count();
+    assert!(
+        (3..=9).contains(&with_answer),
+        "{with_answer}: each in one window or in those that overlap there"
+    );
+
+    let texts = awkward();
+    let asked: Vec<(&str, &str)> =
+        texts.iter().flat_map(|q| texts.iter().map(move |c| (q.as_str(), c.as_str()))).collect();
+    pipeline.batch_size = 7;
+    let answers = pipeline.answer(&asked).unwrap();
+    assert_eq!(answers.len(), asked.len());
+    for (answer, (_, context)) in answers.iter().zip(&asked) {
+        let there: String = context.chars().take(answer.end).skip(answer.start).collect();
+        assert_eq!(there, answer.text);
+        assert!((0.0..=1.0).contains(&answer.score), "{answer:?}");
+        assert!(!answer.text.is_empty() || !context.contains(char::is_alphabetic), "{answer:?}");
+    }
+    pipeline.batch_size = 1;
+    let alone = pipeline.answer(&asked).unwrap();
+    // Windows over a text that repeats itself are alike, and any of them may win.
+    let distinct = alone.iter().zip(&answers).zip(&asked).filter(|(_, (_, context))| context.len() < 100);
+    for ((alone, answer), _) in distinct {
+        assert_eq!((&alone.text, alone.start), (&answer.text, answer.start));
+        assert!((alone.score - answer.score).abs() < 1e-4);
+    }
+
+    // The loss is that of training, where no window is padded.
+    let loss = |item: &Item| {
+        let loss = pipeline.model.loss(&pipeline.codec.batch(&[item]).unwrap(), None).unwrap();
+        assert_eq!(loss.weight, 1.0);
+        loss.sum.into_data().iter::<f64>().sum::<f64>()
+    };
+    let mean = items.iter().map(loss).sum::<f64>() / items.len() as f64;
+    let evaluation = pipeline.evaluate(&examples).unwrap();
+    assert!((mean - evaluation.metrics["loss"]).abs() < 1e-5, "{mean} and {evaluation}");
+    assert_eq!((evaluation.n_examples, evaluation.score_name), (4, "f1"));
+    assert!(evaluation.metrics["em"] <= evaluation.metrics["f1"] && evaluation.metrics["f1"] <= 1.0);
+
+    // Where no answer always wins, one question of four is right.
+    let with = |change: &dyn Fn(&mut ModelConfig)| {
+        let (mut config, model) = load::<B::InnerBackend>(&dir, device).unwrap();
+        change(&mut config);
+        Pipeline::new(config, model, Tokenizer::from_file(&dir.join("tokenizer.json")).unwrap())
+    };
+    let none = with(&|config| config.questions.no_answer_threshold = Some(-1e9)).unwrap();
+    assert!(none.answer(&asked).unwrap().iter().all(|answer| answer.text.is_empty() && answer.end == 0));
+    let evaluation = none.evaluate(&examples).unwrap();
+    assert_eq!([evaluation.metrics["f1"], evaluation.metrics["no_answer_f1"]], [0.25, 1.0]);
+
+    // The best threshold is at least as good as any other, and does what it says.
+    let best = evaluation.no_answer_threshold.unwrap();
+    let tuned = with(&|config| config.questions.no_answer_threshold = Some(best)).unwrap();
+    let tuned = tuned.evaluate(&examples).unwrap();
+    assert!((tuned.metrics["f1"] - evaluation.metrics["best_f1"]).abs() < 1e-9, "{tuned}");
+    assert!(tuned.metrics["f1"] >= 0.25);
+
+    let error = with(&|config| config.questions.window_tokens = Some(13)).unwrap_err();
+    assert!(matches!(error, PipelineError::Windows(_)), "{error}");
+    assert!(error.to_string().contains("questions.window_tokens = 13: expected at most max_seq_len = 12"));
+    let wrong = pipeline.evaluate(&tagged_examples()).unwrap_err().to_string();
+    assert!(wrong.contains("questions with contexts"), "{wrong}");
+    assert!(matches!(pipeline.predict(&["Who?"]), Err(PipelineError::WrongTask { .. })));
+}
+
+fn tokens_for_every_mask<B: AutodiffBackend>(device: &B::Device) {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("m");
+    let examples = Examples::Text(vec!["Mira Tolland visited Lisbon , 王 小明 too .".repeat(3)]);
+    let head = HeadConfig::MaskedLm { tied: true, bias: true, transform: Default::default() };
+    folder::<B>(&dir, head, TokenizerKind::Word, &examples, device);
+    let mut pipeline = Pipeline::<B::InnerBackend>::from_dir(&dir, device).unwrap();
+    let far = format!("[MASK] {} [MASK]", "Lisbon ".repeat(20));
+    let mut texts = awkward();
+    let n_plain = texts.len();
+    texts.extend(["Mira visited [MASK] .", "[MASK] [MASK] Lisbon", far.as_str()].map(str::to_owned));
+    let masks_of = |pipeline: &Pipeline<B::InnerBackend>, top_k| -> Vec<(Vec<Vec<FilledMask>>, bool)> {
+        let answers = pipeline.fill_mask(&texts, top_k).unwrap().into_iter().zip(&texts);
+        let masks = answers.map(|(answer, given)| match answer {
+            Prediction::Masks { text, masks, cut } if text == *given => (masks, cut),
+            other => panic!("{other:?}"),
+        });
+        masks.collect()
+    };
+    pipeline.batch_size = 2;
+    let answers = masks_of(&pipeline, 3);
+    let counts: Vec<usize> = answers.iter().map(|(masks, _)| masks.len()).collect();
+    // Of the last text the second mask is cut off.
+    assert_eq!(counts, [vec![0; n_plain], vec![1, 2, 1]].concat());
+    assert!(answers[n_plain + 2].1 && !answers[n_plain].1);
+    for mask in answers.iter().flat_map(|(masks, _)| masks) {
+        assert_eq!(mask.len(), 3);
+        assert!(mask.is_sorted_by(|a, b| a.score >= b.score));
+        assert!(mask.iter().all(|token| !token.token.is_empty() && !token.text.contains("[MASK]")));
+    }
+    // All tokens share the probability, as the scores at that place say.
+    let all = masks_of(&pipeline, usize::MAX);
+    let whole = &all[n_plain].0[0];
+    assert_eq!(whole.len(), pipeline.config.vocab_size);
+    assert!((whole.iter().map(|token| token.score).sum::<f64>() - 1.0).abs() < 1e-6);
+    let tokenizer = &pipeline.codec.tokenizer;
+    let ids = tokenizer.encode_with_specials(&texts[n_plain]).unwrap().ids;
+    let ids = tokenizer.assemble(&ids, None).ids;
+    let mask = ids.iter().position(|&id| Some(id) == tokenizer.specials().mask).unwrap();
+    let n = ids.len();
+    let TaskModel::MaskedLm(model) = &pipeline.model else { panic!() };
+    let logits = model.logits(&Tokens::new([1, n], ids, vec![true; n], None).unwrap(), None).unwrap();
+    let logits: Vec<f64> = logits.into_data().iter::<f64>().collect();
+    let row = &logits[mask * whole.len()..(mask + 1) * whole.len()];
+    let total: f64 = row.iter().map(|x| x.exp()).sum();
+    for token in whole {
+        let want = row[token.id as usize].exp() / total;
+        assert!((token.score - want).abs() < 1e-5, "{token:?} is not {want}");
+    }
+    assert_eq!(pipeline.predict(&texts).unwrap().len(), texts.len());
+    assert!(matches!(pipeline.answer(&[("a", "b")]), Err(PipelineError::WrongTask { .. })));
+}
+
+fn what_is_out_of_scope_is_told_by_confidence<B: AutodiffBackend>(device: &B::Device) {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("m");
+    let row = |text: &str, label: &str| Labelled {
+        text: text.to_owned(),
+        pair: None,
+        label: label.to_owned(),
+        line: 1,
+    };
+    let known = vec![row("good 好", "pos"), row("bad", "neg"), row("so good", "pos"), row("so so", "neg")];
+    let head = HeadConfig::SequenceClassification {
+        n_labels: 2,
+        pooling: Pooling::Mean,
+        layers: Default::default(),
+    };
+    folder::<B>(&dir, head, TokenizerKind::Word, &Examples::Labelled(known.clone()), device);
+    let mut rows = known.clone();
+    rows.insert(1, row("good so", "oos"));
+    rows.extend([row("好 bad", "oos"), row("", "oos")]);
+    let examples = Examples::Labelled(rows.clone());
+    let (mut config, model) = load::<B::InnerBackend>(&dir, device).unwrap();
+    let tokenizer = Tokenizer::from_file(&dir.join("tokenizer.json")).unwrap();
+    let plain = Pipeline::new(config.clone(), model.clone(), tokenizer.clone()).unwrap();
+    assert!(plain.evaluate(&examples).unwrap_err().to_string().contains("oos"));
+    config.out_of_scope = Some("oos".to_owned());
+    let pipeline = Pipeline::new(config, model, tokenizer).unwrap();
+    let texts: Vec<&str> = rows.iter().map(|row| row.text.as_str()).collect();
+    let told: Vec<(String, f64)> = pipeline
+        .predict(&texts)
+        .unwrap()
+        .into_iter()
+        .map(|answer| match answer {
+            Prediction::Label { label, score, .. } => (label, score),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let evaluation = pipeline.evaluate(&examples).unwrap();
+    let within = || rows.iter().zip(&told).filter(|(row, _)| row.label != "oos");
+    let right = within().filter(|(row, (label, _))| row.label == *label).count();
+    assert_eq!(evaluation.metrics["in_scope_accuracy"], right as f64 / 4.0);
+    assert_eq!((evaluation.n_examples, evaluation.score_name), (4, "in_scope_accuracy"));
+    // The area under the curve is how often a text in scope is surer than one out of it.
+    let outside = || rows.iter().zip(&told).filter(|(row, _)| row.label == "oos");
+    let wins = within().flat_map(|(_, (_, a))| outside().map(move |(_, (_, b))| (a, b)));
+    let area: f64 =
+        wins.map(|(a, b)| if a == b { 0.5 } else { f64::from(u8::from(a > b)) }).sum::<f64>() / 12.0;
+    assert!((evaluation.metrics["oos_auroc"] - area).abs() < 1e-6, "{evaluation} is not {area}");
+    assert!(!evaluation.metrics.contains_key("accuracy"));
+    // The texts in scope are scored as without the others.
+    let alone = plain.evaluate(&Examples::Labelled(known)).unwrap();
+    assert!((alone.metrics["loss"] - evaluation.metrics["loss"]).abs() < 1e-5);
+    assert_eq!(alone.metrics["accuracy"], evaluation.metrics["in_scope_accuracy"]);
+}
+
 on_backends!(
     entities_for_every_input,
     labels_for_every_input,
     any_number_of_labels_for_every_input,
     a_number_for_every_input,
+    an_answer_for_every_question,
+    tokens_for_every_mask,
+    what_is_out_of_scope_is_told_by_confidence,
     text_streams_whole,
     pieces_are_the_whole_text,
     a_text_for_every_prompt,

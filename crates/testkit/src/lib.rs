@@ -1,7 +1,7 @@
 //! What the tests of Locus share: backends, tolerances, golden files.
 //!
-//! [`on_backends!`] emits a generic test once per backend of the build: `ndarray` by default, `flex` and `wgpu` with the
-//! features of these names.
+//! [`on_backends!`] emits a generic test once per backend of the build: `ndarray` by default, `flex`, `wgpu`
+//! and `cuda` with the features of these names.
 
 mod close;
 mod golden;
@@ -42,6 +42,12 @@ macro_rules! on_backends {
             #[test]
             fn $name() {
                 super::$name::<burn::backend::Autodiff<$crate::device::Wgpu>>(&Default::default());
+            }
+        )+ } }
+        $crate::on_cuda! { mod cuda { $(
+            #[test]
+            fn $name() {
+                super::$name::<burn::backend::Autodiff<$crate::device::Cuda>>(&Default::default());
             }
         )+ } }
     };
@@ -87,3 +93,4 @@ macro_rules! only_with {
 only_with!($ on_ndarray, "ndarray");
 only_with!($ on_flex, "flex");
 only_with!($ on_wgpu, "wgpu");
+only_with!($ on_cuda, "cuda");

@@ -66,7 +66,7 @@ const QUERIES: usize = 67;
 const KEYS: usize = 131;
 const D_HEAD: usize = 5;
 
-fn masks() -> [(&'static str, MaskSpec); 6] {
+fn masks() -> [(&'static str, MaskSpec); 7] {
     let open = MaskSpec { batch: BATCH, q_len: QUERIES, k_len: KEYS, ..MaskSpec::default() };
     let causal = MaskSpec { causal: true, ..open.clone() };
     let left = (0..BATCH * KEYS).map(|cell| cell % KEYS >= 70 * (cell / KEYS)).collect();
@@ -76,7 +76,14 @@ fn masks() -> [(&'static str, MaskSpec); 6] {
     let window = (0..QUERIES)
         .flat_map(|q| (0..KEYS).map(move |k| k % 9 > 4 && (k..k + 20).contains(&(q + KEYS - QUERIES))))
         .collect();
+    // Documents, the first with a prefix that it sees whole.
+    let spans = (0..BATCH * QUERIES).map(|cell| match (cell % QUERIES) as u32 {
+        q @ 0..40 => [0, q.max(29 + (cell / QUERIES) as u32) + 1],
+        q => [71, q + 64],
+    });
+    let spans = Some(spans.collect());
     [
+        ("spans", MaskSpec { spans, ..causal.clone() }),
         ("open", open.clone()),
         ("causal", causal.clone()),
         ("left padding", MaskSpec { keep: Some(left), ..causal.clone() }),

@@ -6,6 +6,7 @@ use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::strategy::{BalancedCheckpointing, CheckpointStrategy};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{DType, ElementConversion, Tensor};
+use locus_backend::init::{Init, deferred};
 use locus_backend::mask::{AttentionMask, MaskSpec};
 use locus_backend::ops::{self, Activation, AttentionOptions, IGNORE, ScoreBias, Targets};
 use locus_backend::reference;
@@ -19,7 +20,7 @@ fn golden() -> Golden {
 }
 
 fn seeded<B: Backend, const D: usize>(shape: [usize; D], name: &str, device: &B::Device) -> Tensor<B, D> {
-    locus_backend::init::Init::Normal { std: 1.0 }.tensor(shape, Key::new(5).named(name), device)
+    Init::Normal { std: 1.0 }.tensor(shape, Key::new(5).named(name), device)
 }
 
 // Norms.
@@ -482,7 +483,7 @@ fn rows_without_keys_stay_finite<B: AutodiffBackend>(device: &B::Device) {
     let options = AttentionOptions { scale: 0.5, dropout: 0.0, key: None };
     let dense = ScoreBias::Dense(seeded::<B, 4>([1, 3, 5, 5], "bias", device) * 100.0);
     for (bias, causal) in [(ScoreBias::None, false), (ScoreBias::None, true), (dense, true)] {
-        let spec = |keep| MaskSpec { batch: 2, q_len: 5, k_len: 5, causal, keep, visible: None };
+        let spec = |keep| MaskSpec { batch: 2, q_len: 5, k_len: 5, causal, keep, ..MaskSpec::default() };
         let of = |spec| {
             ops::attention(q.clone(), k.clone(), v.clone(), &bias, &AttentionMask::new(spec, device), options)
         };
@@ -550,7 +551,20 @@ fn dropout_rate<B: AutodiffBackend>(device: &B::Device) {
     }
 }
 
+/// What is made for a loader is drawn when it is read, and is the same.
+fn deferred_parameters_are_drawn_when_they_are_read<B: AutodiffBackend>(device: &B::Device) {
+    let make = || Init::Normal { std: 1.0 }.param::<B, 2>([3, 5], Key::new(7), device);
+    let (now, later) = (make(), deferred(make));
+    assert!(now.is_initialized() && !later.is_initialized());
+    assert_eq!(later.lazy_shape().dims::<2>(), [3, 5]);
+    assert_eq!(values(&later.val()), values(&now.val()));
+    assert!(later.is_require_grad() && now.is_require_grad());
+    assert!(std::panic::catch_unwind(|| deferred::<()>(|| panic!("a module that cannot be"))).is_err());
+    assert!(make().is_initialized(), "what comes afterwards is drawn at once");
+}
+
 on_backends!(
+    deferred_parameters_are_drawn_when_they_are_read,
     layer_norm,
     layer_norm_of_views,
     layer_norm_of_constant_rows,

@@ -22,12 +22,14 @@ pub(crate) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
 }
 
 /// The keys without a default.
-const OPTIONAL: [&str; 20] = [
+const OPTIONAL: [&str; 22] = [
     "data.set",
     "data.dir",
     "data.train",
     "data.dev",
     "data.test",
+    "data.corpus",
+    "data.target_language",
     "data.format",
     "data.header",
     "tokenizer.file",

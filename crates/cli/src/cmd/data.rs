@@ -2,14 +2,16 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
+use locus_data::corpus::{CorpusBuilder, Documents, Progress, Reading};
 use locus_data::{
     LengthLimit, Manifest, Part, Place, ReadOptions, Splits, Tokenizer, check, read, stats, verify,
 };
 
 use super::{fetch, say};
 use crate::UsageError;
-use crate::args::{DataArgs, DataFiles, DataVerb, ReadArgs};
+use crate::args::{DataArgs, DataFiles, DataVerb, PackArgs, PackDocuments, ReadArgs};
 use crate::run_file::read_options;
 use crate::samples;
 
@@ -34,7 +36,48 @@ pub(crate) fn run(args: &DataArgs) -> anyhow::Result<()> {
             let model = files.model.as_deref().map(model).transpose()?;
             print(files.json, &stats(&splits(files)?, model.as_ref().map(|(tokenizer, _)| tokenizer))?)
         }
+        DataVerb::Pack(args) => pack(args),
     }
+}
+
+/// How often the user is told how far it has come.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+fn pack(args: &PackArgs) -> anyhow::Result<()> {
+    let tokenizer = Tokenizer::from_file(&args.tokenizer)?;
+    let documents = match args.documents {
+        PackDocuments::File => Documents::File,
+        PackDocuments::Line => Documents::Line,
+        PackDocuments::Paragraph => Documents::Paragraph,
+    };
+    let builder =
+        CorpusBuilder::new(&tokenizer, &args.out).reading(Reading { documents, column: args.column.clone() });
+    let start = Instant::now();
+    let mut told = start;
+    let built = builder.build(&args.files, &mut |progress: &Progress| {
+        if told.elapsed() >= TELL_EVERY {
+            told = Instant::now();
+            let (mib, secs) = (progress.text_bytes >> 20, start.elapsed().as_secs_f64());
+            let (source, speed) = (progress.source.display(), progress.n_tokens as f64 / secs);
+            tell!("{source}: {mib} MiB of text so far, {speed:.0} tokens/s");
+        }
+    })?;
+    for reason in &built.stale {
+        tell!("made again: {reason}");
+    }
+    let corpus = &built.corpus;
+    if args.verify {
+        corpus.verify()?;
+    }
+    say(format_args!(
+        "{}: {} tokens in {} documents from {} MiB of text; {} shards made, {} kept",
+        args.out.display(),
+        corpus.n_tokens(),
+        corpus.n_documents(),
+        corpus.text_bytes() >> 20,
+        built.n_made,
+        built.n_kept
+    ))
 }
 
 /// The options of the command line.

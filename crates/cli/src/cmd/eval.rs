@@ -8,6 +8,7 @@ use locus_pipeline::Evaluation;
 
 use super::data::options;
 use super::{load, say};
+use crate::UsageError;
 use crate::args::EvalArgs;
 
 pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<()> {
@@ -22,7 +23,14 @@ impl Job for Eval<'_> {
     type Out = anyhow::Result<Evaluation>;
 
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Out {
-        let pipeline = load::<B::InnerBackend>(&self.0.model, &self.0.inference, &device)?;
+        let mut pipeline = load::<B::InnerBackend>(&self.0.model, &self.0.inference, &device)?;
+        if self.0.beams != 1 && !matches!(pipeline.model, TaskModel::Seq2Seq(_)) {
+            let task = pipeline.codec.task();
+            return Err(
+                UsageError(format!("--beams: this model does {task}, which writes no targets")).into()
+            );
+        }
+        pipeline.codec.eval_beams = self.0.beams;
         let options = options(&self.0.read)?;
         let embeds = matches!(pipeline.model, TaskModel::SentenceEmbedder(_));
         let kind = match options.format {

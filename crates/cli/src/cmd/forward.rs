@@ -29,7 +29,7 @@ impl Job for Forward<'_> {
         let args = self.0;
         let ids = Ids::read(&args.ids)?;
         let (tokens, target) = ids.tokens(&args.ids)?;
-        let (_, model) = load_model::<B::InnerBackend>(&args.model, &device)?;
+        let (_, model) = load_model::<B::InnerBackend>(&args.model, &args.adapters, &device)?;
         let outputs = model.outputs(&tokens, target.as_ref())?;
         let mut named: Vec<(&str, HostArray)> = Vec::new();
         named.extend(outputs.logits.map(|logits| ("logits", logits)));

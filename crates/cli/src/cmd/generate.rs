@@ -15,7 +15,7 @@ use crate::args::GenerateArgs;
 pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
     let sampling = Sampling { temperature: 0.8, top_p: 0.95, ..Sampling::GREEDY };
     let verb = WriteOptions { max_new_tokens: 200, sampling, ..WriteOptions::default() };
-    let options = options(&args.write, &verb)?;
+    let options = options(&args.model, &args.write, verb)?;
     let device = &args.inference.device;
     run_on(device.backend.as_deref(), device.device.as_deref(), Generate { args, options })?
 }

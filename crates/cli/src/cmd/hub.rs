@@ -12,7 +12,7 @@ use locus_model::ModelConfig;
 
 use super::{load_model, say};
 use crate::UsageError;
-use crate::args::{ExportArgs, HubArgs, HubVerb};
+use crate::args::{ExportArgs, HubArgs, HubVerb, PullArgs};
 
 /// Files of a tokenizer, which are copied as they are.
 const TOKENIZER_FILES: [&str; 8] = [
@@ -38,7 +38,24 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
             }
             run_on(None, None, Export(args))?
         }
+        HubVerb::Pull(args) => pull(args),
     }
+}
+
+#[cfg(feature = "download")]
+fn pull(args: &PullArgs) -> anyhow::Result<()> {
+    say(locus_hub::pull(&args.name, args.revision.as_deref(), args.offline)?.display())
+}
+
+#[cfg(not(feature = "download"))]
+fn pull(args: &PullArgs) -> anyhow::Result<()> {
+    let PullArgs { name, revision, offline } = args;
+    let revision = revision.as_ref().map(|revision| format!(" --revision {revision}")).unwrap_or_default();
+    let offline = if *offline { " --offline" } else { "" };
+    anyhow::bail!(
+        "this build cannot download. Use `cargo xtask hub pull {name}{revision}{offline}`, which builds one that can; or copy \
+         the model's folder from elsewhere, and name it with --model or model.from"
+    )
 }
 
 fn show(found: &Inspection, json: bool) -> anyhow::Result<()> {
@@ -105,7 +122,7 @@ struct Whole<B: Backend> {
 /// A model with its modules, where there is a list of them.
 fn load_whole<B: Backend>(dir: &Path, device: &B::Device) -> anyhow::Result<Whole<B>> {
     if !is_sentence_folder(dir) {
-        let (config, model) = load_model(dir, device)?;
+        let (config, model) = load_model(dir, &[], device)?;
         return Ok(Whole { config, model, tokenizer: dir.to_owned() });
     }
     let sentence = read_sentence(dir)?;

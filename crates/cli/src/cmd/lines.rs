@@ -10,7 +10,8 @@ const LINES: usize = 256;
 /// The lines of an input.
 pub(super) struct Lines<'a, R> {
     reader: BufReader<R>,
-    origin: &'a str,
+    /// The name of the input, as errors have it.
+    pub(super) origin: &'a str,
     number: usize,
 }
 
@@ -55,16 +56,21 @@ impl<R: Read> Lines<'_, R> {
         Ok(group)
     }
 
+    /// The number of the first line of the last group.
+    pub(super) fn first_of(&self, group: &[String]) -> usize {
+        self.number + 1 - group.len()
+    }
+
     /// The lines of the last group with their numbers, as errors name them.
     pub(super) fn numbered<'t>(&self, group: &'t [String]) -> impl Iterator<Item = (String, &'t String)> {
-        let first = self.number + 1 - group.len();
+        let first = self.first_of(group);
         let origin = self.origin.to_owned();
         (first..).zip(group).map(move |(number, line)| (format!("{origin}:{number}"), line))
     }
 
     /// The two texts of each line of the last group.
     pub(super) fn in_pairs<'a>(&self, group: &'a [String]) -> anyhow::Result<Vec<(&'a str, &'a str)>> {
-        let first = self.number + 1 - group.len();
+        let first = self.first_of(group);
         let pair = |(number, line): (usize, &'a String)| match line.split_once('\t') {
             Some((text, pair)) if !pair.contains('\t') => Ok((text, pair)),
             _ => bail!(

@@ -1,5 +1,7 @@
 //! The verbs.
 
+mod adapters;
+pub(crate) mod compare;
 pub(crate) mod config;
 pub(crate) mod data;
 pub(crate) mod doctor;
@@ -13,12 +15,13 @@ mod lines;
 pub(crate) mod model;
 pub(crate) mod positions;
 pub(crate) mod predict;
+mod questions;
 pub(crate) mod recipes;
 pub(crate) mod train;
 mod write;
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::backend::Backend;
 use locus_backend::packed::{PackError, Precision};
@@ -33,9 +36,9 @@ use crate::args::{InferenceArgs, Weights};
 /// A model folder, with the weights held as asked for.
 fn load<B: Backend>(dir: &Path, args: &InferenceArgs, device: &B::Device) -> anyhow::Result<Pipeline<B>> {
     let mut pipeline = if locus_hub::is_sentence_folder(dir) {
-        load_sentence(dir, device)?
-    } else if locus_hub::is_checkpoint(dir) {
-        let (mut config, model) = load_model(dir, device)?;
+        load_sentence(dir, &args.adapters, device)?
+    } else if locus_hub::is_checkpoint(dir) || !args.adapters.is_empty() {
+        let (mut config, model) = load_model(dir, &args.adapters, device)?;
         let tokenizer = locus_data::Tokenizer::from_file(dir)?;
         config.n_spare_tokens = config.vocab_size.saturating_sub(tokenizer.vocab_size());
         Pipeline::new(config, model, tokenizer)?
@@ -47,7 +50,19 @@ fn load<B: Backend>(dir: &Path, args: &InferenceArgs, device: &B::Device) -> any
 }
 
 /// A sentence embedder of a folder of sentence-transformers, or of a checkpoint as they read it.
-fn load_sentence<B: Backend>(dir: &Path, device: &B::Device) -> anyhow::Result<Pipeline<B>> {
+fn load_sentence<B: Backend>(
+    dir: &Path,
+    adapters: &[PathBuf],
+    device: &B::Device,
+) -> anyhow::Result<Pipeline<B>> {
+    if !adapters.is_empty() {
+        let problem = format!(
+            "--adapter: {} is read as sentence-transformers reads it; adapters are put on sentence embedders in model folders \
+             of Locus only",
+            dir.display()
+        );
+        return Err(UsageError(problem).into());
+    }
     let sentence = locus_hub::read_sentence(dir)?;
     let tokenizer = locus_data::Tokenizer::from_file(&sentence.transformer)?;
     let loaded = sentence.load(Key::new(0), device)?;
@@ -69,8 +84,23 @@ fn pack<B: Backend>(pipeline: &mut Pipeline<B>, args: &InferenceArgs) -> anyhow:
     })
 }
 
-/// The model of a folder of Locus or of a checkpoint.
-fn load_model<B: Backend>(dir: &Path, device: &B::Device) -> anyhow::Result<(ModelConfig, TaskModel<B>)> {
+/// The configuration of a folder of Locus or of a checkpoint.
+fn read_config(dir: &Path) -> anyhow::Result<ModelConfig> {
+    if !locus_hub::is_checkpoint(dir) {
+        return Ok(locus_model::load_config(dir)?);
+    }
+    Ok(locus_hub::read_config(dir, None)?.config)
+}
+
+/// The model of a folder of Locus or of a checkpoint, with adapters as part of its weights.
+fn load_model<B: Backend>(
+    dir: &Path,
+    adapters: &[PathBuf],
+    device: &B::Device,
+) -> anyhow::Result<(ModelConfig, TaskModel<B>)> {
+    if !adapters.is_empty() {
+        return adapters::load_adapted(dir, adapters, device);
+    }
     if !locus_hub::is_checkpoint(dir) {
         return Ok(locus_model::load(dir, device)?);
     }

@@ -16,7 +16,10 @@ use crate::args::{ConvertArgs, ModelArgs, ModelPositionsVerb, ModelVerb};
 use crate::run_file::{ConfigErrors, Problem};
 
 pub(crate) fn run(args: &ModelArgs) -> anyhow::Result<()> {
-    let ModelVerb::Positions(args) = &args.verb;
+    let args = match &args.verb {
+        ModelVerb::Positions(args) => args,
+        ModelVerb::Merge(args) => return super::adapters::merge(args),
+    };
     let ModelPositionsVerb::Convert(args) = &args.verb;
     if args.out.exists() {
         return Err(UsageError(format!(

@@ -1,18 +1,21 @@
 //! `locus predict`.
 
-use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use locus_backend::device::{Job, run_on};
 use locus_heads::TaskModel;
-use locus_pipeline::{Prediction, WriteOptions};
+use locus_pipeline::{FilledMask, Pipeline, Prediction, WriteOptions};
 
 use super::lines::Lines;
 use super::write::{one_line, options};
-use super::{load, say};
+use super::{load, questions, say};
 use crate::UsageError;
 use crate::args::{PredictArgs, WriteArgs};
 
+/// How many tokens are given for a mask.
+const TOP_K: usize = 5;
+
 pub(crate) fn run(args: &PredictArgs) -> anyhow::Result<()> {
-    let options = options(&args.write, &WriteOptions::default())?;
+    let options = options(&args.model, &args.write, WriteOptions::default())?;
     let device = &args.inference.device;
     run_on(device.backend.as_deref(), device.device.as_deref(), Predict { args, options })?
 }
@@ -27,19 +30,10 @@ impl Job for Predict<'_> {
 
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Out {
         let pipeline = load::<B::InnerBackend>(&self.args.model, &self.args.inference, &device)?;
-        let generates = matches!(pipeline.model, TaskModel::CausalLm(_) | TaskModel::Seq2Seq(_));
-        if !generates && self.args.write != WriteArgs::default() {
-            let task = pipeline.codec.task();
-            return Err(
-                UsageError(format!("this model does {task}: it takes no options of generation")).into()
-            );
-        }
-        if self.args.pairs && !matches!(pipeline.model, TaskModel::SequenceClassifier(_)) {
-            let task = pipeline.codec.task();
-            return Err(UsageError(format!(
-                "--pairs: this model does {task}; classify, multilabel and regression take pairs of texts"
-            ))
-            .into());
+        self.check(&pipeline)?;
+        if let (Some(question), Some(context)) = (&self.args.question, &self.args.context) {
+            let asked = [(question.clone(), context.clone())];
+            return self.print(questions::answer(&pipeline, &asked)?);
         }
         let mut lines = Lines::open(&self.args.input)?;
         loop {
@@ -47,22 +41,71 @@ impl Job for Predict<'_> {
             if texts.is_empty() {
                 return Ok(());
             }
-            let predictions = match (generates, self.args.pairs) {
-                (true, _) => pipeline.write(&texts, &self.options)?,
-                (false, true) => pipeline.predict_pairs(&lines.in_pairs(&texts)?)?,
-                (false, false) => pipeline.predict(&texts)?,
-            };
-            let is_cut = |prediction: &&Prediction| matches!(prediction, Prediction::Text { cut: true, .. });
-            match predictions.iter().filter(is_cut).count() {
-                0 => {}
-                n => {
-                    tell!("note: {n} of {} texts were longer than the model reads, and were cut", texts.len())
+            let predictions = match &pipeline.model {
+                TaskModel::CausalLm(_) | TaskModel::Seq2Seq(_) => pipeline.write(&texts, &self.options)?,
+                TaskModel::QuestionAnswerer(_) => {
+                    let asked = questions::parse(&texts, lines.origin, lines.first_of(&texts))?;
+                    questions::answer(&pipeline, &asked)?
                 }
-            }
-            for prediction in predictions {
-                say(if self.args.json { prediction.to_json() } else { shown(&prediction) })?;
-            }
+                TaskModel::MaskedLm(_) => {
+                    let top_k = self.args.write.top_k.unwrap_or(TOP_K);
+                    pipeline.fill_mask(&texts, if top_k == 0 { usize::MAX } else { top_k })?
+                }
+                _ if self.args.pairs => pipeline.predict_pairs(&lines.in_pairs(&texts)?)?,
+                _ => pipeline.predict(&texts)?,
+            };
+            self.print(predictions)?;
         }
+    }
+}
+
+impl Predict<'_> {
+    /// That the flags are those of the model's task.
+    fn check<B: Backend>(&self, pipeline: &Pipeline<B>) -> Result<(), UsageError> {
+        let (args, task) = (self.args, pipeline.codec.task());
+        let mut unread = args.write.clone();
+        match pipeline.model {
+            TaskModel::CausalLm(_) | TaskModel::Seq2Seq(_) => unread = WriteArgs::default(),
+            TaskModel::MaskedLm(_) => unread.top_k = None,
+            _ => {}
+        }
+        if unread != WriteArgs::default() {
+            return Err(UsageError(format!("this model does {task}: it takes no options of generation")));
+        }
+        if args.pairs && !matches!(pipeline.model, TaskModel::SequenceClassifier(_)) {
+            return Err(UsageError(format!(
+                "--pairs: this model does {task}; classify, multilabel and regression take pairs of texts"
+            )));
+        }
+        if args.question.is_some() && !matches!(pipeline.model, TaskModel::QuestionAnswerer(_)) {
+            return Err(UsageError(format!(
+                "--question: this model does {task}; a model of the task qa answers questions"
+            )));
+        }
+        Ok(())
+    }
+
+    fn print(&self, predictions: Vec<Prediction>) -> anyhow::Result<()> {
+        let is_cut = |prediction: &&Prediction| {
+            matches!(prediction, Prediction::Text { cut: true, .. } | Prediction::Masks { cut: true, .. })
+        };
+        let n_texts = predictions.len();
+        match predictions.iter().filter(is_cut).count() {
+            0 => {}
+            n => tell!("note: {n} of {n_texts} texts were longer than the model reads, and were cut"),
+        }
+        let has_no_mask = |prediction: &&Prediction| match prediction {
+            Prediction::Masks { masks, .. } => masks.is_empty(),
+            _ => false,
+        };
+        match predictions.iter().filter(has_no_mask).count() {
+            0 => {}
+            n => tell!("note: {n} of {n_texts} texts have no mask to fill"),
+        }
+        for prediction in predictions {
+            say(if self.args.json { prediction.to_json() } else { shown(&prediction) })?;
+        }
+        Ok(())
     }
 }
 
@@ -83,6 +126,19 @@ fn shown(prediction: &Prediction) -> String {
             format!("{labels}\t{}", both(text, pair.as_deref()))
         }
         Prediction::Number { text, pair, value } => format!("{value:.4}\t{}", both(text, pair.as_deref())),
+        Prediction::Answer { question, answer, score, .. } => {
+            let answer = if answer.is_empty() { "-".to_owned() } else { answer.replace('\n', " ") };
+            format!("{answer} {score:.2}\t{question}")
+        }
+        Prediction::Masks { text, masks, .. } => {
+            let of_mask = |tokens: &Vec<FilledMask>| {
+                let tokens: Vec<String> =
+                    tokens.iter().map(|t| format!("{} {:.2}", t.token, t.score)).collect();
+                tokens.join("; ")
+            };
+            let masks: Vec<String> = masks.iter().map(of_mask).collect();
+            format!("{text}\t{}", if masks.is_empty() { "-".to_owned() } else { masks.join("\t") })
+        }
         Prediction::Text { text, generated, .. } => {
             let generated: Vec<String> = generated.iter().map(one_line).collect();
             format!("{text}\t{}", generated.join("\t"))
@@ -93,4 +149,33 @@ fn shown(prediction: &Prediction) -> String {
 /// A text, or the two of a pair as they were given.
 fn both(text: &str, pair: Option<&str>) -> String {
     pair.map_or_else(|| text.to_owned(), |pair| format!("{text}\t{pair}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_one_line() {
+        let answer = |answer: &str| Prediction::Answer {
+            question: "Who?".to_owned(),
+            answer: answer.to_owned(),
+            start: 3,
+            end: 3 + answer.chars().count(),
+            score: 0.87,
+        };
+        assert_eq!(shown(&answer("Mira\nTolland")), "Mira Tolland 0.87\tWho?");
+        assert_eq!(shown(&answer("")), "- 0.87\tWho?");
+        let token = |token: &str, score| FilledMask {
+            token: token.to_owned(),
+            id: 7,
+            score,
+            text: format!("a {token}"),
+        };
+        let masks = |masks| Prediction::Masks { text: "a [MASK]".to_owned(), cut: false, masks };
+        assert_eq!(shown(&masks(Vec::new())), "a [MASK]\t-");
+        let two = masks(vec![vec![token("b", 0.75), token("c", 0.12)], vec![token("d", 1.0)]]);
+        assert_eq!(shown(&two), "a [MASK]\tb 0.75; c 0.12\td 1.00");
+        assert!(two.to_json().contains(r#""masks":[[{"token":"b","id":7,"score":0.75,"text":"a b"}"#));
+    }
 }

@@ -165,8 +165,18 @@ fn next_steps(task: Task, out: &Path, scored: Option<&Path>) -> String {
         Task::Classify | Task::Multilabel | Task::Regression => {
             format!("echo 'It works very well.' | locus predict --model {model}")
         }
-        Task::Lm => format!("locus generate --model {model} --prompt 'The '"),
         Task::Embed => format!("echo 'Where is my order?' | locus embed --model {model}"),
+        Task::Mlm => format!("echo 'The [MASK] of the day.' | locus predict --model {model}"),
+        Task::SpanCorruption | Task::Denoising => {
+            format!("locus train seq2seq --set model.from={model} --set data.train=PAIRS.tsv")
+        }
+        Task::SentenceOrder => {
+            format!("printf 'It rained.\\tSo we left.\\n' | locus predict --model {model} --pairs")
+        }
+        Task::Lm | Task::PrefixLm => format!("locus generate --model {model} --prompt 'The '"),
+        Task::Qa => {
+            format!("locus predict --model {model} --question 'Who …?' --context 'A text that says so.'")
+        }
         Task::Seq2seq => format!("locus generate --model {model} --prompt 'a b c' --temperature 0"),
     };
     let eval = scored.map_or_else(String::new, |file| {

@@ -47,7 +47,7 @@ pub(crate) fn load(source: &Source, sets: &[String]) -> anyhow::Result<RunFile> 
     };
     let problems = match checked {
         Ok(run) => match run.check() {
-            problems if problems.is_empty() => return Ok(run),
+            problems if problems.is_empty() => return Ok(run.with_objective()),
             problems => problems,
         },
         Err(problems) => problems,
@@ -119,6 +119,8 @@ pub(crate) fn set(table: &mut Table, path: &[String], value: Value) {
         "distances",
         "warmup",
         "clip_norm",
+        "objective",
+        "adapter",
     ]
     .contains(&key.as_str());
     let other_choice = is_choice && below.as_table().is_some_and(|t| !t.contains_key(&rest[0]));

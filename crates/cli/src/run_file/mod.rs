@@ -5,6 +5,7 @@
 
 mod init;
 mod layers;
+mod objective;
 mod problems;
 
 use std::path::PathBuf;
@@ -13,9 +14,11 @@ use locus_backend::ops::Products;
 use locus_data::{ReadOptions, TokenizerConfig};
 use locus_encoder::StackConfig;
 use locus_heads::{
-    EmbeddingLayer, InBatchNegatives, Pooling, SentenceEmbeddingConfig, TagDecoding, TokenPooling,
+    AdapterConfig, EmbeddingLayer, InBatchNegatives, Pooling, SentenceEmbeddingConfig, TagDecoding,
+    TokenPooling,
 };
-use locus_pipeline::Tuning;
+use locus_model::QuestionConfig;
+use locus_pipeline::{Objective, Packing, Tuning};
 use locus_train::FitConfig;
 use serde::de::{DeserializeOwned, Deserializer, Error};
 use serde::{Deserialize, Serialize};
@@ -28,7 +31,7 @@ pub(crate) use problems::{ConfigErrors, Problem};
 
 /// What a run is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Task {
     /// A tag for every word.
     #[default]
@@ -45,6 +48,18 @@ pub(crate) enum Task {
     Seq2seq,
     /// A vector for every text.
     Embed,
+    /// The part of a context that answers a question.
+    Qa,
+    /// The tokens behind masks.
+    Mlm,
+    /// The rest of a text, after a start that is read in both directions.
+    PrefixLm,
+    /// The spans that sentinels stand for.
+    SpanCorruption,
+    /// A whole text from a damaged one.
+    Denoising,
+    /// Whether neighbouring segments are in their order.
+    SentenceOrder,
 }
 
 /// A whole run.
@@ -55,6 +70,9 @@ pub(crate) struct RunFile {
     pub(crate) task: Task,
     /// One line about it.
     pub(crate) description: String,
+    /// What is learned from text alone; the usual of the task where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) objective: Option<Objective>,
     /// Where the examples come from.
     pub(crate) data: DataSection,
     /// How text becomes tokens.
@@ -83,8 +101,19 @@ pub(crate) struct DataSection {
     /// A file or folder that is read once, at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) test: Option<PathBuf>,
+    /// A folder of `locus data pack` to train on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) corpus: Option<PathBuf>,
+    /// How documents become rows of a language model.
+    pub(crate) packing: Packing,
+    /// The language of targets: translations are scored by BLEU and chrF where it is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) target_language: Option<String>,
     /// The probability that an input token is replaced by the unknown token in training.
     pub(crate) token_dropout: f64,
+    /// The label of texts that fit none of the others: it is not learned, and scores tell how such texts are found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) out_of_scope: Option<String>,
     /// How files are read.
     #[serde(flatten)]
     pub(crate) read: ReadOptions,
@@ -99,15 +128,53 @@ struct DataKeys {
     train: Option<PathBuf>,
     dev: Option<PathBuf>,
     test: Option<PathBuf>,
+    corpus: Option<PathBuf>,
+    packing: Packing,
+    target_language: Option<String>,
     token_dropout: f64,
+    out_of_scope: Option<String>,
 }
 
 impl<'de> Deserialize<'de> for DataSection {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let own = ["set", "dir", "train", "dev", "test", "token_dropout"];
-        let (DataKeys { set, dir, train, dev, test, token_dropout }, read) =
-            split(deserializer, &own, "`format`")?;
-        Ok(Self { set, dir, train, dev, test, token_dropout, read })
+        let own = [
+            "set",
+            "dir",
+            "train",
+            "dev",
+            "test",
+            "corpus",
+            "packing",
+            "target_language",
+            "token_dropout",
+            "out_of_scope",
+        ];
+        let (keys, read) = split(deserializer, &own, "`format`")?;
+        let DataKeys {
+            set,
+            dir,
+            train,
+            dev,
+            test,
+            corpus,
+            packing,
+            target_language,
+            token_dropout,
+            out_of_scope,
+        } = keys;
+        Ok(Self {
+            set,
+            dir,
+            train,
+            dev,
+            test,
+            corpus,
+            packing,
+            target_language,
+            token_dropout,
+            out_of_scope,
+            read,
+        })
     }
 }
 
@@ -156,6 +223,13 @@ pub(crate) struct ModelSection {
     /// Tables that do not begin at random.
     #[serde(skip_serializing_if = "InitSection::is_default")]
     pub(crate) init: InitSection,
+    /// How long contexts are read and answers chosen.
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) questions: QuestionConfig,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// The keys of a section that are not those of the configuration it contains.
@@ -168,6 +242,7 @@ struct ModelKeys {
     thresholds: Tuning,
     tied: bool,
     init: InitSection,
+    questions: QuestionConfig,
 }
 
 impl Default for ModelKeys {
@@ -179,14 +254,15 @@ impl Default for ModelKeys {
             thresholds: Tuning::default(),
             tied: true,
             init: InitSection::default(),
+            questions: QuestionConfig::default(),
         }
     }
 }
 
 impl ModelSection {
     fn new(own: ModelKeys, stack: StackConfig) -> Self {
-        let ModelKeys { from, decoding, pooling, thresholds, tied, init } = own;
-        Self { from, decoding, pooling, thresholds, tied, stack, init }
+        let ModelKeys { from, decoding, pooling, thresholds, tied, init, questions } = own;
+        Self { from, decoding, pooling, thresholds, tied, stack, init, questions }
     }
 }
 
@@ -198,7 +274,7 @@ impl Default for ModelSection {
 
 impl<'de> Deserialize<'de> for ModelSection {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let own = ["from", "decoding", "pooling", "thresholds", "tied", "init"];
+        let own = ["from", "decoding", "pooling", "thresholds", "tied", "init", "questions"];
         let (own, stack) = split(deserializer, &own, "`d_model`")?;
         Ok(Self::new(own, stack))
     }
@@ -211,6 +287,8 @@ pub(crate) struct TrainSection {
     pub(crate) batch_size: usize,
     /// Items computed together in evaluation.
     pub(crate) eval_batch_size: usize,
+    /// Open texts of the search by which targets are written for the scores at the end; in training none, for speed.
+    pub(crate) eval_beams: usize,
     /// Label smoothing.
     pub(crate) label_smoothing: f64,
     /// How much less counts what is predicted well.
@@ -223,6 +301,9 @@ pub(crate) struct TrainSection {
     /// The loss of pairs.
     #[serde(skip_serializing_if = "is_usual")]
     pub(crate) in_batch_negatives: InBatchNegatives,
+    /// What is trained instead of the weights of `model.from`; the weights themselves where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) adapter: Option<AdapterConfig>,
     /// Schedule, optimizer, checkpoints.
     #[serde(flatten)]
     pub(crate) fit: FitConfig,
@@ -253,11 +334,13 @@ impl From<Precision> for Products {
 struct TrainKeys {
     batch_size: usize,
     eval_batch_size: usize,
+    eval_beams: usize,
     label_smoothing: f64,
     focal_gamma: f64,
     class_weights: Option<ClassWeights>,
     precision: Precision,
     in_batch_negatives: InBatchNegatives,
+    adapter: Option<AdapterConfig>,
 }
 
 impl Default for TrainKeys {
@@ -265,11 +348,13 @@ impl Default for TrainKeys {
         Self {
             batch_size: 16,
             eval_batch_size: 32,
+            eval_beams: 1,
             label_smoothing: 0.0,
             focal_gamma: 0.0,
             class_weights: None,
             precision: Precision::F32,
             in_batch_negatives: InBatchNegatives::default(),
+            adapter: None,
         }
     }
 }
@@ -279,20 +364,24 @@ impl TrainSection {
         let TrainKeys {
             batch_size,
             eval_batch_size,
+            eval_beams,
             label_smoothing,
             focal_gamma,
             class_weights,
             precision,
             in_batch_negatives,
+            adapter,
         } = own;
         Self {
             batch_size,
             eval_batch_size,
+            eval_beams,
             label_smoothing,
             focal_gamma,
             class_weights,
             precision,
             in_batch_negatives,
+            adapter,
             fit,
         }
     }
@@ -309,11 +398,13 @@ impl<'de> Deserialize<'de> for TrainSection {
         let own = [
             "batch_size",
             "eval_batch_size",
+            "eval_beams",
             "label_smoothing",
             "focal_gamma",
             "class_weights",
             "precision",
             "in_batch_negatives",
+            "adapter",
         ];
         let (own, fit) = split(deserializer, &own, "`epochs`")?;
         Ok(Self::new(own, fit))
@@ -363,9 +454,15 @@ impl RunFile {
             }
         };
         let data = &self.data;
-        let n_sources = usize::from(data.set.is_some()) + usize::from(data.train.is_some());
-        let allowed = "exactly one of data.train (a file) and data.set (a name from `locus data list`)";
-        let found = if n_sources == 0 { "neither" } else { "both" };
+        let sources = [data.set.is_some(), data.train.is_some(), data.corpus.is_some()];
+        let n_sources = sources.into_iter().filter(|is_given| *is_given).count();
+        let allowed = "exactly one of data.train (a file), data.set (a name from `locus data list`) and data.corpus \
+                       (a folder of `locus data pack`)";
+        let found = match n_sources {
+            0 => "neither",
+            2 => "both",
+            _ => "all",
+        };
         unless(n_sources == 1, "data", found.to_owned(), allowed);
         let kind = data.read.kind.map(|kind| kind.to_string()).unwrap_or_default();
         unless(kind.is_empty(), "data.kind", kind, "no such key: `task` decides which examples are read");
@@ -400,18 +497,38 @@ impl RunFile {
                 let allowed = "0 where train.label_smoothing is not: the two contradict each other";
                 unless(!(focal && smooth), "train.focal_gamma", gamma.to_string(), allowed);
             }
-            Task::Regression | Task::Lm | Task::Seq2seq | Task::Embed => {
+            Task::Regression
+            | Task::Lm
+            | Task::Seq2seq
+            | Task::Embed
+            | Task::Qa
+            | Task::Mlm
+            | Task::PrefixLm
+            | Task::SpanCorruption
+            | Task::Denoising
+            | Task::SentenceOrder => {
                 let allowed = "none: only ner, classify and multilabel have it";
                 unless(!focal, "train.focal_gamma", gamma.to_string(), allowed);
                 unless(class_weights.is_none(), "train.class_weights", "weights".to_owned(), allowed);
-                let (of_numbers, of_vectors) = (self.task == Task::Regression, self.task == Task::Embed);
-                let smooth = smooth && (of_numbers || of_vectors);
-                let allowed = if of_numbers { "0: numbers are no labels" } else { "0: pairs have no labels" };
+                let smooth = smooth && matches!(self.task, Task::Regression | Task::Embed | Task::Qa);
+                let allowed = match self.task {
+                    Task::Embed => "0: pairs have no labels",
+                    _ => "0: numbers and places are no labels",
+                };
                 unless(!smooth, "train.label_smoothing", smoothing.to_string(), allowed);
             }
         }
         for (key, found, tasks) in self.keys_of_other_tasks() {
             unless(false, key, found, &format!("none: it is only for {tasks}"));
+        }
+        if let Some(adapter) = &self.train.adapter {
+            let allowed =
+                "a model to adapt in model.from, or no such key: what has not been trained cannot be adapted";
+            let found = adapter.name().to_owned();
+            unless(self.model.from.is_some(), "train.adapter", found, allowed);
+            for problem in adapter.check() {
+                unless(false, &format!("train.adapter.{}", problem.key), problem.found, &problem.allowed);
+            }
         }
         for (key, size) in [
             ("train.batch_size", self.train.batch_size),
@@ -419,6 +536,11 @@ impl RunFile {
         ] {
             unless(size > 0, key, size.to_string(), "at least 1");
         }
+        let beams = self.train.eval_beams;
+        unless((1..=1000).contains(&beams), "train.eval_beams", beams.to_string(), "1 to 1000");
+        problems.extend(self.check_objective());
+        let of_questions = self.model.questions.check().into_iter();
+        problems.extend(of_questions.map(|p| Problem::new(&format!("model.{}", p.key), p.found, &p.allowed)));
         let of_tokenizer = self.tokenizer.config.check().into_iter();
         problems
             .extend(of_tokenizer.map(|p| Problem::new(&format!("tokenizer.{}", p.key), p.found, &p.allowed)));
@@ -444,14 +566,24 @@ impl RunFile {
     /// Keys with a value of their own that this task does not read: key, value, and the tasks that read it.
     fn keys_of_other_tasks(&self) -> Vec<(&'static str, String, &'static str)> {
         let (model, usual) = (&self.model, ModelSection::default());
-        let pools = matches!(self.task, Task::Classify | Task::Multilabel | Task::Regression | Task::Embed);
-        let writes = matches!(self.task, Task::Lm | Task::Seq2seq);
+        let pools = matches!(
+            self.task,
+            Task::Classify | Task::Multilabel | Task::Regression | Task::SentenceOrder | Task::Embed
+        );
+        let scores_tokens = matches!(
+            self.task,
+            Task::Lm | Task::Seq2seq | Task::Mlm | Task::PrefixLm | Task::SpanCorruption | Task::Denoising
+        );
         let mut keys = Vec::new();
         if self.task != Task::Ner && model.decoding != usual.decoding {
             keys.push(("model.decoding", shown(&model.decoding), "ner"));
         }
         if !pools && model.pooling != usual.pooling {
-            keys.push(("model.pooling", shown(&model.pooling), "classify, multilabel, regression and embed"));
+            keys.push((
+                "model.pooling",
+                shown(&model.pooling),
+                "classify, multilabel, regression, sentence_order and embed",
+            ));
         }
         if self.task != Task::Multilabel && model.thresholds != usual.thresholds {
             keys.push(("model.thresholds", shown(&model.thresholds), "multilabel"));
@@ -460,8 +592,27 @@ impl RunFile {
         if self.task != Task::Embed && !is_usual(in_batch) {
             keys.push(("train.in_batch_negatives", shown(in_batch), "embed"));
         }
-        if !writes && model.tied != usual.tied {
-            keys.push(("model.tied", shown(&model.tied), "lm and seq2seq"));
+        if !scores_tokens && model.tied != usual.tied {
+            keys.push((
+                "model.tied",
+                shown(&model.tied),
+                "tasks with scores of tokens, such as lm and seq2seq",
+            ));
+        }
+        if self.task != Task::Qa && model.questions != usual.questions {
+            keys.push(("model.questions", shown(&model.questions), "qa"));
+        }
+        if self.task != Task::Seq2seq && self.train.eval_beams != 1 {
+            keys.push(("train.eval_beams", self.train.eval_beams.to_string(), "seq2seq"));
+        }
+        if self.task != Task::Lm && self.data.packing != Packing::default() {
+            keys.push(("data.packing", shown(&self.data.packing), "lm"));
+        }
+        if let Some(language) = self.data.target_language.as_ref().filter(|_| self.task != Task::Seq2seq) {
+            keys.push(("data.target_language", shown(language), "seq2seq"));
+        }
+        if let Some(label) = self.data.out_of_scope.as_ref().filter(|_| self.task != Task::Classify) {
+            keys.push(("data.out_of_scope", shown(label), "classify"));
         }
         keys
     }
@@ -473,7 +624,7 @@ impl RunFile {
 
     /// The head for a number of labels.
     pub(crate) fn head(&self, n_labels: usize) -> locus_heads::HeadConfig {
-        use locus_heads::HeadConfig;
+        use locus_heads::{HeadActivation, HeadConfig, TransformConfig};
         let pooling = self.model.pooling;
         match self.task {
             Task::Ner => HeadConfig::TokenClassification {
@@ -490,8 +641,6 @@ impl RunFile {
             Task::Regression => {
                 HeadConfig::Regression { pooling, mean: 0.0, std: 1.0, layers: Default::default() }
             }
-            Task::Lm => HeadConfig::CausalLm { tied: self.model.tied, output: Default::default() },
-            Task::Seq2seq => HeadConfig::Seq2Seq { tied: self.model.tied, output: Default::default() },
             Task::Embed => HeadConfig::SentenceEmbedding(SentenceEmbeddingConfig {
                 pooling: vec![match pooling {
                     Pooling::Mean => TokenPooling::Mean,
@@ -502,6 +651,22 @@ impl RunFile {
                 loss: self.train.in_batch_negatives,
                 ..SentenceEmbeddingConfig::default()
             }),
+            Task::Mlm => HeadConfig::MaskedLm {
+                tied: self.model.tied,
+                bias: true,
+                // As in BERT.
+                transform: TransformConfig { activation: HeadActivation::Gelu, bias: true, norm: true },
+            },
+            Task::SentenceOrder => {
+                HeadConfig::SequenceClassification { n_labels, pooling, layers: Default::default() }
+            }
+            Task::Lm | Task::PrefixLm => {
+                HeadConfig::CausalLm { tied: self.model.tied, output: Default::default() }
+            }
+            Task::Seq2seq | Task::SpanCorruption | Task::Denoising => {
+                HeadConfig::Seq2Seq { tied: self.model.tied, output: Default::default() }
+            }
+            Task::Qa => HeadConfig::QuestionAnswering { layers: Default::default() },
         }
     }
 }

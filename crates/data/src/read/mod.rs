@@ -9,6 +9,7 @@ mod conll;
 mod encoding;
 mod json;
 mod keys;
+pub(crate) mod packed;
 #[cfg(feature = "parquet")]
 mod parquet;
 pub mod place;

@@ -41,13 +41,17 @@ impl Place {
         Self { file: PathBuf::from(file), member, pointer }
     }
 
-    /// The name that says what is inside: without folders, and without `.gz`.
+    /// The name that says what is inside: without folders, and without `.gz` or `.zst`.
     pub fn file_name(&self) -> String {
         let name = match &self.member {
             Some(member) => member.rsplit('/').next().unwrap_or_default().to_owned(),
             None => self.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
         };
-        name.strip_suffix(".gz").map(str::to_owned).unwrap_or(name)
+        let unpacked = super::packed::ENDINGS.iter().find_map(|ending| {
+            let (stem, found) = name.rsplit_once('.')?;
+            (found == *ending).then(|| stem.to_owned())
+        });
+        unpacked.unwrap_or(name)
     }
 
     /// The extension of [`Place::file_name`] in lower case; empty where there is none.

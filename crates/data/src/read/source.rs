@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use zip::ZipArchive;
 
 use super::encoding::decode;
+use super::packed::unpacked;
 use super::place::Place;
 use crate::DataError;
 use crate::error::{did_you_mean, io, no_such_file};
@@ -90,10 +91,10 @@ pub(crate) fn with_reader<T>(
     read: impl FnOnce(&mut dyn Read, bool) -> Result<T, DataError>,
 ) -> Result<T, DataError> {
     let Some(member) = &place.member else {
-        let mut file = BufReader::new(open_file(&place.file)?);
-        return match has_extension(&place.file, "gz") {
-            true => read(&mut flate2::read::MultiGzDecoder::new(file), true),
-            false => read(&mut file, false),
+        let file = BufReader::new(open_file(&place.file)?);
+        return match unpacked(&place.file, file) {
+            Ok(mut unpacked) => read(&mut unpacked, true),
+            Err(mut file) => read(&mut file, false),
         };
     };
     let wrong = |message: String| DataError::Format { path: path.to_owned(), message };
@@ -103,10 +104,10 @@ pub(crate) fn with_reader<T>(
         let hint = did_you_mean(member, names.iter().copied());
         wrong(format!("the archive has no `{member}`{hint}; it holds {}", listed(&names)))
     })?;
-    let mut inner = archive.by_index(index).map_err(|error| wrong(error.to_string()))?;
-    match has_extension(Path::new(member), "gz") {
-        true => read(&mut flate2::read::MultiGzDecoder::new(inner), true),
-        false => read(&mut inner, true),
+    let inner = archive.by_index(index).map_err(|error| wrong(error.to_string()))?;
+    match unpacked(Path::new(member), BufReader::new(inner)) {
+        Ok(mut unpacked) => read(&mut unpacked, true),
+        Err(mut inner) => read(&mut inner, true),
     }
 }
 
@@ -184,6 +185,10 @@ mod tests {
         let plain = read_at(&dir.path().join("a.csv")).expect("reads");
         std::fs::write(dir.path().join("b.csv.gz"), gz(table)).expect("write");
         assert_eq!(read_at(&dir.path().join("b.csv.gz")).as_ref(), Ok(&plain));
+        let level = ruzstd::encoding::CompressionLevel::Fastest;
+        let zst = ruzstd::encoding::compress_to_vec(table.as_bytes(), level);
+        std::fs::write(dir.path().join("b.csv.zst"), zst).expect("write");
+        assert_eq!(read_at(&dir.path().join("b.csv.zst")).as_ref(), Ok(&plain));
 
         let mut archive = zip::ZipWriter::new(File::create(dir.path().join("c.zip")).expect("create"));
         let options = zip::write::SimpleFileOptions::default();

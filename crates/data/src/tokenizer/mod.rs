@@ -21,7 +21,8 @@ use std::sync::OnceLock;
 
 use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
 use tokenizers::{
-    DecoderWrapper, Encoding as HfEncoding, ModelWrapper, PreTokenizerWrapper, Tokenizer as HfTokenizer,
+    AddedToken, DecoderWrapper, Encoding as HfEncoding, ModelWrapper, PreTokenizerWrapper,
+    Tokenizer as HfTokenizer,
 };
 
 use crate::DataError;
@@ -124,6 +125,29 @@ impl Tokenizer {
         texts: impl IntoIterator<Item = S>,
     ) -> Result<Self, DataError> {
         Self::from_inner(train::train(config, texts)?, &Settings::default())
+    }
+
+    /// The tokenizer with further special tokens at the end of its vocabulary; those that it has stay as they are.
+    ///
+    /// # Errors
+    /// If the vocabulary becomes too large.
+    ///
+    /// ```
+    /// use locus_data::{Tokenizer, TokenizerKind};
+    /// # fn main() -> Result<(), locus_data::DataError> {
+    /// let tokenizer = Tokenizer::train(TokenizerKind::Word, 50, true, ["a b"])?;
+    /// let size = tokenizer.vocab_size();
+    /// let tokenizer = tokenizer.with_special_tokens(&["<extra_id_0>", "[CLS]"])?;
+    /// assert_eq!((tokenizer.id("<extra_id_0>"), tokenizer.vocab_size()), (Some(size as u32), size + 1));
+    /// # Ok(()) }
+    /// ```
+    pub fn with_special_tokens<S: AsRef<str>>(self, tokens: &[S]) -> Result<Self, DataError> {
+        let mut inner = self.inner;
+        let tokens: Vec<AddedToken> =
+            tokens.iter().map(|token| AddedToken::from(token.as_ref(), true)).collect();
+        inner.add_special_tokens(&tokens);
+        let Self { specials, frame, .. } = self;
+        Ok(Self { specials, frame, ..Self::from_inner(inner, &Settings::default())? })
     }
 
     /// Loads `tokenizer.json`, a BERT `vocab.txt`, a GPT-2 or RoBERTa `vocab.json` with `merges.txt` beside it, or a folder
@@ -233,6 +257,15 @@ impl Tokenizer {
         ))
     }
 
+    /// The ids of [`Tokenizer::encode`] alone, which takes less time.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_ids(&self, text: &str) -> Result<Vec<u32>, DataError> {
+        let encoding = self.inner.encode_fast(text, false).map_err(failed("cannot encode text"))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
     /// Ids of a text in which special tokens such as `[MASK]` are meant as such.
     ///
     /// # Errors
@@ -324,6 +357,11 @@ impl Tokenizer {
     /// Ids of the special tokens.
     pub fn specials(&self) -> &Specials {
         &self.specials
+    }
+
+    /// Whether a token is special: of the frame, a mask, the unknown token or any other that the tokenizer calls so.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.hidden.contains(&id) || self.specials.roles().iter().any(|(_, special)| *special == Some(id))
     }
 
     /// One more than the highest id: how many rows an embedding table needs.
@@ -440,7 +478,7 @@ fn needs_blank(inner: &HfTokenizer) -> bool {
     }
 }
 
-fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
+pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
     use std::io::Write;
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));

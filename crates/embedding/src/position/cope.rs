@@ -14,7 +14,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, activation::sigmoid, backend::Backend};
 use locus_backend::init::Init;
-use locus_backend::mask::{AttentionMask, MaskSpec};
+use locus_backend::mask::AttentionMask;
 use locus_backend::ops;
 use locus_backend::rng::Key;
 use serde::{Deserialize, Serialize};
@@ -86,15 +86,7 @@ impl<B: Backend> Scheme<B> for CoPe<B> {
 
     /// The mask of what is counted.
     fn prepare(&self, pass: &Pass<'_>, device: &B::Device) -> Prepared {
-        let spec = MaskSpec {
-            batch: pass.queries.batch,
-            q_len: pass.queries.seq,
-            k_len: pass.keys.seq,
-            causal: pass.form == Form::Causal,
-            keep: Some(pass.keys.keep.clone()),
-            visible: None,
-        };
-        Prepared::new(AttentionMask::<B>::new(spec, device))
+        Prepared::new(AttentionMask::<B>::new(pass.mask(), device))
     }
 
     fn sees_scores(&self) -> bool {

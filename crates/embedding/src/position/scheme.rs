@@ -3,7 +3,7 @@
 use std::any::Any;
 
 use burn::tensor::{Tensor, backend::Backend};
-use locus_backend::mask::AttentionMask;
+use locus_backend::mask::{AttentionMask, MaskSpec};
 use locus_backend::ops::ScoreBias;
 use locus_backend::reference::softmax;
 use locus_backend::rng::Key;
@@ -36,6 +36,22 @@ pub struct Pass<'a> {
     /// The random source of this scheme instance in a training step; absent in evaluation. Where layers should differ,
     /// take the child of the layer.
     pub key: Option<Key>,
+}
+
+impl Pass<'_> {
+    /// Which keys each query sees, as far as tokens and form say.
+    pub fn mask(&self) -> MaskSpec {
+        let (keys, causal) = (self.keys, self.form == Form::Causal);
+        MaskSpec {
+            batch: self.queries.batch,
+            q_len: self.queries.seq,
+            k_len: keys.seq,
+            causal,
+            keep: keys.keep.iter().any(|keep| !keep).then(|| keys.keep.clone()),
+            spans: keys.spans(self.queries.seq, causal),
+            visible: None,
+        }
+    }
 }
 
 /// What [`Scheme::prepare`] made, of whatever type the scheme chose.

@@ -3,6 +3,7 @@
 //! Formula: `e_ij = q_i · (k_j + a^K_c) / √d_head`, `z_i = Σ_j α_ij (v_j + a^V_c)`, `c = clip(j − i, −n, n)`, shared by the
 //! heads. Shaw et al. 2018, arXiv:1803.02155, eq. 3–5. With `values = false` keys alone have vectors of the distance, as in
 //! Music Transformer, arXiv:1809.04281, whose skew computes them wherever positions count in ones.
+//! With `both_sides = true` the scores have `a^K_c · k_j / √d_head` too: Huang et al. 2020, arXiv:2009.13658, method 4.
 //! Parameters: `2 · (2n + 1) · d_head`, without values half of it. Limit: none (distances saturate at `max_distance`). Cache:
 //! the final key.
 
@@ -26,13 +27,16 @@ pub struct ShawConfig {
     pub max_distance: usize,
     /// Whether values have vectors of the distance too.
     pub values: bool,
+    /// Whether keys meet the vectors that queries meet, as in BERT's `relative_key_query`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub both_sides: bool,
     /// Standard deviation of the initial values.
     pub init_std: f64,
 }
 
 impl Default for ShawConfig {
     fn default() -> Self {
-        Self { max_distance: 16, values: true, init_std: 0.02 }
+        Self { max_distance: 16, values: true, both_sides: false, init_std: 0.02 }
     }
 }
 
@@ -65,6 +69,7 @@ impl ShawConfig {
         Shaw {
             keys: init.param(dims, key.named("keys"), device),
             values: self.values.then(|| init.param(dims, key.named("values"), device)),
+            both_sides: self.both_sides,
         }
     }
 }
@@ -76,6 +81,7 @@ pub struct Shaw<B: Backend> {
     pub keys: Param<Tensor<B, 2>>,
     /// `a^V`, `[2n + 1, d_head]`.
     pub values: Option<Param<Tensor<B, 2>>>,
+    both_sides: bool,
 }
 
 /// The distances of a pass and their vectors.
@@ -111,14 +117,15 @@ impl<B: Backend> Scheme<B> for Shaw<B> {
         true
     }
 
-    fn score_terms(
-        &self,
-        q: &Tensor<B, 4>,
-        _k: &Tensor<B, 4>,
-        at: &LayerPass<'_, B>,
-    ) -> Option<Tensor<B, 4>> {
+    fn score_terms(&self, q: &Tensor<B, 4>, k: &Tensor<B, 4>, at: &LayerPass<'_, B>) -> Option<Tensor<B, 4>> {
         let OfPass { distances, keys, .. } = at.prepared.get::<OfPass<B>>();
-        Some(distances.by_query(q.clone() * at.scale, keys.clone()))
+        let of_queries = distances.by_query(q.clone() * at.scale, keys.clone());
+        if !self.both_sides {
+            return Some(of_queries);
+        }
+        let ([_, n_heads, ..], [_, columns, d_head]) = (q.dims(), keys.dims());
+        let keys = keys.clone().expand([n_heads, columns, d_head]);
+        Some(of_queries + distances.by_key(k.clone() * at.scale, keys))
     }
 
     fn output(&self, context: Tensor<B, 4>, weights: &Tensor<B, 4>, at: &LayerPass<'_, B>) -> Tensor<B, 4> {

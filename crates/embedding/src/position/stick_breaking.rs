@@ -142,7 +142,8 @@ mod tests {
                     projections: None,
                 };
                 let visible = scheme.visible(&pass);
-                let spec = MaskSpec { batch: 1, q_len: 5, k_len: 5, causal: true, keep: None, visible };
+                let spec =
+                    MaskSpec { batch: 1, q_len: 5, k_len: 5, causal: true, visible, ..MaskSpec::default() };
                 let scores = Init::Normal { std }.tensor::<NdArray, 4>([1, 2, 5, 5], Key::new(4), &device);
                 scheme.normalise(scores, &AttentionMask::new(spec, &device), &at).sum_dim(3)
             };

@@ -92,6 +92,7 @@ fn by_hand<B: Backend>(stack: &Stack<B>, hybrid: &Hybrid, tokens: &Tokens, devic
         causal: true,
         keep: Some(tokens.keep.clone()),
         visible: None,
+        spans: None,
     };
     let mask = AttentionMask::new(spec, device);
     let mut x = stack.embeddings.forward(&batch).unwrap();

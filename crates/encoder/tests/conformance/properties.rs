@@ -81,6 +81,41 @@ fn padding_changes_nothing<B: AutodiffBackend>(device: &B::Device) {
     }
 }
 
+/// Documents that share a row are as in rows of their own.
+fn packed_documents_are_as_alone<B: AutodiffBackend>(device: &B::Device) {
+    let apart = text(&["###.", "####"]);
+    let ids = apart.ids.iter().zip(&apart.keep).filter(|(_, keep)| **keep).map(|(id, _)| *id).collect();
+    let packed = Tokens::new([1, 7], ids, vec![true; 7], None).unwrap();
+    let packed = packed.with_documents(vec![4, 4, 4, 9, 9, 9, 9]).unwrap();
+    for (row, form) in rows_and_forms::<B>(device) {
+        let stack = stack::<B>(row, form, 6, device);
+        let found = whole(&stack, &packed).concat();
+        let found = vec![found[..3].to_vec(), found[3..].to_vec()];
+        assert_same(&format!("{} {form:?}", row.name), &whole(&stack, &apart), &found);
+    }
+}
+
+/// A row that is all prefix is an encoder's; what follows a prefix is a decoder's.
+fn a_prefix_sees_itself_whole<B: AutodiffBackend>(device: &B::Device) {
+    let config = two_layers(StackConfig {
+        d_model: 12,
+        n_heads: 2,
+        position: PositionConfig::named("rotary").unwrap(),
+        ..StackConfig::default()
+    });
+    let of = |form| Stack::<B>::new(&config, shape(form), Key::new(6), device);
+    let (encoder, decoder) = (of(BIDIRECTIONAL), of(CAUSAL));
+    let plain = text(&["#######"]);
+    let with = |n: usize| plain.clone().with_prefix((0..7).map(|cell| cell < n).collect()).unwrap();
+    assert_same("all prefix", &whole(&encoder, &plain), &whole(&decoder, &with(7)));
+    assert_same("no prefix", &whole(&decoder, &plain), &whole(&decoder, &with(0)));
+    let three = whole(&decoder, &with(3));
+    assert_different("three of seven", &three, &whole(&decoder, &plain));
+    let start = whole(&encoder, &plain.columns(&[0, 1, 2]));
+    assert_same("its start", &start, &vec![three[0][..3].to_vec()]);
+    assert_same("in two passes", &three, &chunked(&decoder, &with(3), &[3, 1, 3]));
+}
+
 fn shifting_all_positions<B: AutodiffBackend>(device: &B::Device) {
     let keep = ["..#####", "#######"];
     for (row, form) in rows_and_forms::<B>(device) {
@@ -301,6 +336,8 @@ on_backends!(
     prefill_is_decode,
     a_later_start_is_kept_by_the_cache,
     padding_changes_nothing,
+    packed_documents_are_as_alone,
+    a_prefix_sees_itself_whole,
     shifting_all_positions,
     order_matters,
     past_the_limit_is_as_declared,

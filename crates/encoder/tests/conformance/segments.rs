@@ -79,7 +79,7 @@ fn gradients_are_those_of_the_whole_graph<B: AutodiffBackend>(device: &B::Device
 }
 
 fn every_residual_and_frozen_tables<B: AutodiffBackend>(device: &B::Device) {
-    for residual in [Residual::Pre, Residual::Post, Residual::Parallel] {
+    for residual in [Residual::Pre, Residual::Post, Residual::Parallel, Residual::PreNormed] {
         for (frozen, embedding_norm) in [(false, true), (true, true), (true, false)] {
             let config =
                 StackConfig { residual, embedding_norm, n_heads: 3, d_model: 12, ..StackConfig::default() };

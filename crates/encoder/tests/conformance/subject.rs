@@ -207,6 +207,7 @@ impl Subject {
             bias: Some(param(self.tensors[&format!("{name}.bias")].tensor(device))),
             bf16: false,
             packed: None,
+            adapters: Vec::new(),
         };
         let mut attention = Attention::new(&self.config, 1, 1.0, Key::new(0), device);
         attention.q_proj = linear("q_proj");

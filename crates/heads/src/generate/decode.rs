@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use locus_backend::rng::Key;
 use locus_embedding::Tokens;
 
+use super::constraints::ban;
 use super::reader::{Reader, is_past_limit};
 use super::{Break, Finish, GenerateOptions, Generated, Listener, TokenLogProb};
 use crate::HeadError;
@@ -137,7 +138,7 @@ pub(super) fn check(scores: &[f32], row: usize, step: usize) -> Result<(), HeadE
     if scores.iter().all(sound) { Ok(()) } else { Err(HeadError::NonFiniteScores { row, step }) }
 }
 
-/// Scores after penalties, without the tokens that may not come yet.
+/// Scores after penalties and constraints, without the tokens that may not come yet.
 pub(super) fn processed(
     scores: &[f32],
     text: &[u32],
@@ -146,13 +147,11 @@ pub(super) fn processed(
 ) -> Vec<f32> {
     let mut scores = scores.to_vec();
     options.penalties.apply(&mut scores, text, n_prompt);
-    if text.len() - n_prompt < options.min_new_tokens {
-        for &id in &options.stop {
-            if let Some(score) = scores.get_mut(id as usize) {
-                *score = f32::NEG_INFINITY;
-            }
-        }
+    let n_new = text.len() - n_prompt;
+    if n_new < options.min_new_tokens {
+        ban(&mut scores, &options.stop);
     }
+    options.constraints.apply(&mut scores, n_prompt, n_new, options.max_new_tokens);
     scores
 }
 

@@ -1,9 +1,10 @@
 //! Text generation: greedy search, sampling and beam search with penalties, batched.
 //!
-//! Each step the model reads the last tokens and scores all that may follow; [`Penalties`] change the scores, and
-//! [`Sampling`] chooses, or [`Beams`] search. Texts that have ended leave the batch.
+//! Each step the model reads the last tokens and scores all that may follow; [`Penalties`] and
+//! [`Constraints`] change the scores, and [`Sampling`] chooses, or [`Beams`] search. Texts that have ended leave the batch.
 
 mod beam;
+mod constraints;
 mod decode;
 mod options;
 mod penalties;
@@ -15,8 +16,11 @@ use locus_embedding::position::PositionScheme;
 use locus_embedding::{EmbeddingError, Tokens};
 
 use crate::{CausalLm, HeadError, Seq2Seq};
+pub use constraints::Constraints;
 use decode::{Start, decode};
-pub use options::{Beams, Break, EarlyStopping, Finish, GenerateOptions, Generated, Listener, TokenLogProb};
+pub use options::{
+    Beams, Break, EarlyStopping, Finish, GenerateOptions, Generated, Listener, PromptReading, TokenLogProb,
+};
 pub use penalties::Penalties;
 use reader::{Continuing, Reader, Translating};
 pub use sampler::Sampling;
@@ -55,7 +59,11 @@ pub fn continue_prompts<B: Backend, P: PositionScheme<B>>(
     if prompts.is_empty() {
         return Ok(Vec::new());
     }
-    let tokens = left_padded(prompts, options.pad_id)?;
+    let mut tokens = left_padded(prompts, options.pad_id)?;
+    if options.reading == PromptReading::Whole {
+        let prefix = tokens.keep.clone();
+        tokens = tokens.with_prefix(prefix)?;
+    }
     let start = Start { tokens, texts: prompts.iter().map(Vec::as_slice).collect(), given: prompts };
     run(&mut Continuing { model, cache: model.decoder.new_cache() }, start, options, listener)
 }

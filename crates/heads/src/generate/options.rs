@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::{Penalties, Sampling};
+use super::{Constraints, Penalties, Sampling};
 
 /// No width or number of texts may be larger: a slip of the pen should not exhaust the memory.
 const LARGEST: usize = 1000;
@@ -18,10 +18,14 @@ pub struct GenerateOptions {
     pub stop: Vec<u32>,
     /// What padding is written with.
     pub pad_id: u32,
+    /// How a language model reads prompts.
+    pub reading: PromptReading,
     /// How a token is chosen.
     pub sampling: Sampling,
     /// What repetition costs.
     pub penalties: Penalties,
+    /// Tokens that must come, and tokens that may not.
+    pub constraints: Constraints,
     /// Search with several open texts instead of token by token.
     pub beams: Option<Beams>,
     /// How many texts to give for each prompt: samples, or the best of a beam search.
@@ -33,6 +37,16 @@ pub struct GenerateOptions {
     pub seed: u64,
 }
 
+/// How a language model reads prompts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PromptReading {
+    /// Each token sees those before it.
+    #[default]
+    LeftToRight,
+    /// Each token sees the whole prompt: for models that learned to go on after such a prefix.
+    Whole,
+}
+
 impl Default for GenerateOptions {
     fn default() -> Self {
         Self {
@@ -40,8 +54,10 @@ impl Default for GenerateOptions {
             min_new_tokens: 0,
             stop: Vec::new(),
             pad_id: 0,
+            reading: PromptReading::LeftToRight,
             sampling: Sampling::GREEDY,
             penalties: Penalties::NONE,
+            constraints: Constraints::NONE,
             beams: None,
             n_sequences: 1,
             log_probs: None,
@@ -158,7 +174,7 @@ pub enum Finish {
     Stop,
     /// The position scheme knows no further position.
     PositionLimit,
-    /// No token may follow: each would repeat an n-gram.
+    /// No token may follow: each is ruled out.
     NoChoice,
     /// The listener broke off.
     Interrupted,

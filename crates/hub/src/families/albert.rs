@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{Family, bert, number, with};
 use crate::config::HeadKind::{
-    Bare, MaskedLm, QuestionAnswering, SequenceClassification, TokenClassification,
+    Bare, MaskedLm, MultipleChoice, QuestionAnswering, SequenceClassification, TokenClassification,
 };
 use crate::config::{Body, only};
 use crate::keys::{Key, linear, same};
@@ -14,6 +14,7 @@ pub(crate) const ALBERT: Family = Family {
     name: "ALBERT",
     model_type: "albert",
     prefix: "albert.",
+    other_prefixes: &[],
     architectures: &[
         (Bare, "AlbertModel"),
         (MaskedLm, "AlbertForMaskedLM"),
@@ -21,13 +22,14 @@ pub(crate) const ALBERT: Family = Family {
         (SequenceClassification, "AlbertForSequenceClassification"),
         (TokenClassification, "AlbertForTokenClassification"),
         (QuestionAnswering, "AlbertForQuestionAnswering"),
+        (MultipleChoice, "AlbertForMultipleChoice"),
     ],
     read,
     write,
     body: KEYS,
     heads: &[
-        (&[Bare, SequenceClassification], POOLER),
-        (&[SequenceClassification, TokenClassification], bert::CLASSIFIER),
+        (&[Bare, SequenceClassification, MultipleChoice], POOLER),
+        (&[SequenceClassification, MultipleChoice, TokenClassification], bert::CLASSIFIER),
         (&[QuestionAnswering], bert::ANSWER),
         (&[MaskedLm], MASKED),
     ],
@@ -52,6 +54,7 @@ fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
             ("attention_probs_dropout_prob", 0.0.into()),
         ],
     );
+    bert::only_absolute(&json, problems);
     let mut body = bert::read(&json, problems)?;
     let inner = number(&json, "inner_group_num", 1, problems);
     only(problems, "inner_group_num", &inner, &[1]);

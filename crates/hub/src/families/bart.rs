@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Family, activation, activation_name, table, with};
-use crate::config::HeadKind::Seq2SeqLm;
+use crate::config::HeadKind::{EncoderDecoder, Seq2SeqLm};
 use crate::config::{Body, only, parse};
 use crate::keys::{How, Key, fused, linear, same};
 
@@ -16,7 +16,8 @@ pub(crate) const BART: Family = Family {
     name: "BART",
     model_type: "bart",
     prefix: "model.",
-    architectures: &[(Seq2SeqLm, "BartForConditionalGeneration")],
+    other_prefixes: &[],
+    architectures: &[(Seq2SeqLm, "BartForConditionalGeneration"), (EncoderDecoder, "BartModel")],
     read: |json, problems| read(json, false, problems),
     write: |body| write(body, false),
     body: KEYS,
@@ -34,7 +35,7 @@ pub(crate) const BART: Family = Family {
 pub(crate) const MARIAN: Family = Family {
     name: "Marian",
     model_type: "marian",
-    architectures: &[(Seq2SeqLm, "MarianMTModel")],
+    architectures: &[(Seq2SeqLm, "MarianMTModel"), (EncoderDecoder, "MarianModel")],
     read: |json, problems| read(json, true, problems),
     write: |body| write(body, true),
     dropped: &[
@@ -106,7 +107,7 @@ fn read(json: &Map<String, Value>, marian: bool, problems: &mut Vec<String>) -> 
     let json = if marian { with(json, &[("vocab_size", 58101.into())]) } else { json.clone() };
     let config: Config = parse(&json, problems)?;
     only(problems, "is_encoder_decoder", &config.is_encoder_decoder, &[true]);
-    // Without it BART's encoder, decoder and output have a table each; Marian's output only.
+    // Without it BART's encoder, decoder and output have a table each, of which its class writes one; Marian's output only.
     only(problems, "tie_word_embeddings", &(config.tie_word_embeddings || marian), &[true]);
     only(problems, "share_encoder_decoder_embeddings", &config.share_encoder_decoder_embeddings, &[true]);
     let of_decoder = config.decoder_vocab_size.unwrap_or(config.vocab_size);

@@ -1,22 +1,24 @@
 //! BERT (Devlin et al. 2018, arXiv:1810.04805).
 
-use locus_embedding::position::{LearnedConfig, PositionConfig};
-use locus_encoder::{Residual, StackConfig};
+use locus_embedding::position::{LearnedConfig, PositionConfig, ShawConfig};
+use locus_encoder::{PositionSharing, Residual, StackConfig};
 use locus_heads::{HeadActivation, TransformConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Family, activation, activation_name, in_head, table};
+use super::{Family, activation, activation_name, in_head, is_set, table};
 use crate::config::HeadKind::{
-    Bare, MaskedLm, QuestionAnswering, SequenceClassification, TokenClassification,
+    Bare, MaskedLm, MultipleChoice, NextSentence, QuestionAnswering, SequenceClassification,
+    TokenClassification,
 };
 use crate::config::{Body, Layers, only, parse};
-use crate::keys::{Key, linear, same};
+use crate::keys::{How, Key, fused, linear, same};
 
 pub(crate) const BERT: Family = Family {
     name: "BERT",
     model_type: "bert",
     prefix: "bert.",
+    other_prefixes: &[],
     architectures: &[
         (Bare, "BertModel"),
         (MaskedLm, "BertForMaskedLM"),
@@ -24,13 +26,16 @@ pub(crate) const BERT: Family = Family {
         (SequenceClassification, "BertForSequenceClassification"),
         (TokenClassification, "BertForTokenClassification"),
         (QuestionAnswering, "BertForQuestionAnswering"),
+        (MultipleChoice, "BertForMultipleChoice"),
+        (NextSentence, "BertForNextSentencePrediction"),
     ],
     read,
     write,
     body: KEYS,
     heads: &[
-        (&[Bare, SequenceClassification], POOLER),
-        (&[SequenceClassification, TokenClassification], CLASSIFIER),
+        (&[Bare, SequenceClassification, MultipleChoice, NextSentence], POOLER),
+        (&[SequenceClassification, MultipleChoice, TokenClassification], CLASSIFIER),
+        (&[NextSentence], NEXT),
         (&[QuestionAnswering], ANSWER),
         (&[MaskedLm], MASKED),
     ],
@@ -81,10 +86,35 @@ impl Default for Config {
     }
 }
 
+/// Positions are numbered.
+const ABSOLUTE: &str = "absolute";
+/// Queries meet vectors of the distance (Shaw et al. 2018), of each layer.
+const RELATIVE: &str = "relative_key";
+/// Keys do too (Huang et al. 2020, method 4).
+const RELATIVE_BOTH: &str = "relative_key_query";
+
+/// Families that have numbered positions only.
+pub(super) fn only_absolute(json: &Map<String, Value>, problems: &mut Vec<String>) {
+    let found = json.get("position_embedding_type").filter(|value| is_set(value));
+    let found = found.and_then(Value::as_str).unwrap_or(ABSOLUTE);
+    only(problems, "position_embedding_type", &found, &[ABSOLUTE]);
+}
+
 /// Also of families that differ from BERT in a few keys.
 pub(super) fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
     let config: Config = parse(json, problems)?;
-    only(problems, "position_embedding_type", &config.position_embedding_type.as_str(), &["absolute"]);
+    let kind = config.position_embedding_type.as_str();
+    only(problems, "position_embedding_type", &kind, &[ABSOLUTE, RELATIVE, RELATIVE_BOTH]);
+    let relative = |both_sides| {
+        let max_distance = config.max_position_embeddings.saturating_sub(1);
+        let init_std = config.initializer_range;
+        PositionConfig::Shaw(ShawConfig { max_distance, values: false, both_sides, init_std })
+    };
+    let (position, position_sharing) = match kind {
+        RELATIVE => (relative(false), PositionSharing::PerLayer),
+        RELATIVE_BOTH => (relative(true), PositionSharing::PerLayer),
+        _ => (PositionConfig::Learned(LearnedConfig::default()), PositionSharing::AcrossLayers),
+    };
     only(problems, "is_decoder", &config.is_decoder, &[false]);
     only(problems, "add_cross_attention", &config.add_cross_attention, &[false]);
     let activation = activation("hidden_act", &config.hidden_act, problems);
@@ -102,7 +132,8 @@ pub(super) fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Opt
         dropout: config.hidden_dropout_prob,
         attention_dropout: config.attention_probs_dropout_prob,
         init_std: config.initializer_range,
-        position: PositionConfig::Learned(LearnedConfig::default()),
+        position,
+        position_sharing,
         ..StackConfig::default()
     };
     let pooler = TransformConfig { activation: HeadActivation::Tanh, bias: true, norm: false };
@@ -131,6 +162,12 @@ pub(super) fn write(body: &Body) -> Option<Map<String, Value>> {
         type_vocab_size: stack.n_segments,
         initializer_range: stack.init_std,
         layer_norm_eps: stack.norm_eps,
+        position_embedding_type: match &stack.position {
+            PositionConfig::Shaw(config) if config.both_sides => RELATIVE_BOTH,
+            PositionConfig::Shaw(_) => RELATIVE,
+            _ => ABSOLUTE,
+        }
+        .to_owned(),
         tie_word_embeddings: body.tied,
         ..Config::default()
     })
@@ -140,6 +177,11 @@ pub(super) const KEYS: &[Key] = &[
     same("*.embeddings.word_embeddings.weight", &["stack.embeddings.tokens"]),
     same("*.embeddings.token_type_embeddings.weight", &["stack.embeddings.segments"]),
     same("*.embeddings.position_embeddings.weight", &["stack.schemes.0.table"]),
+    fused(
+        "*.encoder.layer.{}.attention.self.distance_embedding.weight",
+        &["stack.schemes.{}.keys"],
+        How::Reversed,
+    ),
     same("*.embeddings.LayerNorm.weight", &["stack.embedding_norm.gamma"]),
     same("*.embeddings.LayerNorm.bias", &["stack.embedding_norm.beta"]),
     linear("*.encoder.layer.{}.attention.self.query.weight", &["stack.layers.{}.attn.q_proj.weight"]),
@@ -167,6 +209,11 @@ pub(super) const POOLER: &[Key] = &[
 
 pub(super) const CLASSIFIER: &[Key] =
     &[linear("classifier.weight", &["classifier.weight"]), same("classifier.bias", &["classifier.bias"])];
+
+const NEXT: &[Key] = &[
+    linear("cls.seq_relationship.weight", &["classifier.weight"]),
+    same("cls.seq_relationship.bias", &["classifier.bias"]),
+];
 
 pub(super) const ANSWER: &[Key] =
     &[linear("qa_outputs.weight", &["classifier.weight"]), same("qa_outputs.bias", &["classifier.bias"])];

@@ -1,7 +1,7 @@
 //! BLOOM (Le Scao et al. 2022, arXiv:2211.05100): ALiBi, a norm on the embedding; queries, keys and values head by head.
 
 use locus_embedding::position::PositionConfig;
-use locus_encoder::{Activation, StackConfig};
+use locus_encoder::{Activation, Residual, StackConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -9,13 +9,14 @@ use super::{Family, bert, renamed, table};
 use crate::config::HeadKind::{
     Bare, CausalLm, QuestionAnswering, SequenceClassification, TokenClassification,
 };
-use crate::config::{Body, only, parse};
+use crate::config::{Body, parse};
 use crate::keys::{How, Key, fused, linear, same};
 
 pub(crate) const BLOOM: Family = Family {
     name: "BLOOM",
     model_type: "bloom",
     prefix: "transformer.",
+    other_prefixes: &[],
     architectures: &[
         (Bare, "BloomModel"),
         (CausalLm, "BloomForCausalLM"),
@@ -76,8 +77,8 @@ const SECOND_NAMES: &[(&str, &str)] =
 
 fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
     let config: Config = parse(&renamed(json, SECOND_NAMES, problems), problems)?;
-    let key = "apply_residual_connection_post_layernorm";
-    only(problems, key, &config.apply_residual_connection_post_layernorm, &[false]);
+    let residual =
+        if config.apply_residual_connection_post_layernorm { Residual::PreNormed } else { Residual::Pre };
     let stack = StackConfig {
         d_model: config.hidden_size,
         n_layers: config.n_layer,
@@ -85,6 +86,7 @@ fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
         max_seq_len: config.seq_length,
         activation: Activation::GeluTanh,
         norm_eps: config.layer_norm_epsilon,
+        residual,
         embedding_norm: true,
         dropout: config.hidden_dropout,
         attention_dropout: config.attention_dropout,
@@ -104,6 +106,7 @@ fn write(body: &Body) -> Option<Map<String, Value>> {
         n_head: stack.n_heads,
         layer_norm_epsilon: stack.norm_eps,
         initializer_range: stack.init_std,
+        apply_residual_connection_post_layernorm: stack.residual == Residual::PreNormed,
         hidden_dropout: stack.dropout,
         attention_dropout: stack.attention_dropout,
         seq_length: stack.max_seq_len,

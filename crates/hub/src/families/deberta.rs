@@ -13,7 +13,7 @@ use super::{
     Family, activation, activation_name, bert, head_activation, head_activation_name, in_head, roberta, table,
 };
 use crate::config::HeadKind::{
-    Bare, MaskedLm, QuestionAnswering, SequenceClassification, TokenClassification,
+    Bare, MaskedLm, MultipleChoice, QuestionAnswering, SequenceClassification, TokenClassification,
 };
 use crate::config::{Body, Layers, only, parse};
 use crate::keys::{Key, linear, same};
@@ -22,19 +22,21 @@ pub(crate) const DEBERTA_V2: Family = Family {
     name: "DeBERTa 2 and 3",
     model_type: "deberta-v2",
     prefix: "deberta.",
+    other_prefixes: &[],
     architectures: &[
         (Bare, "DebertaV2Model"),
         (MaskedLm, "DebertaV2ForMaskedLM"),
         (SequenceClassification, "DebertaV2ForSequenceClassification"),
         (TokenClassification, "DebertaV2ForTokenClassification"),
         (QuestionAnswering, "DebertaV2ForQuestionAnswering"),
+        (MultipleChoice, "DebertaV2ForMultipleChoice"),
     ],
     read,
     write,
     body: KEYS,
     heads: &[
-        (&[SequenceClassification], POOLER),
-        (&[SequenceClassification, TokenClassification], bert::CLASSIFIER),
+        (&[SequenceClassification, MultipleChoice], POOLER),
+        (&[SequenceClassification, MultipleChoice, TokenClassification], bert::CLASSIFIER),
         (&[QuestionAnswering], bert::ANSWER),
         (&[MaskedLm], bert::MASKED),
     ],

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{Family, activation, activation_name, bert, in_head, roberta, table};
 use crate::config::HeadKind::{
-    Bare, MaskedLm, QuestionAnswering, SequenceClassification, TokenClassification,
+    Bare, MaskedLm, MultipleChoice, QuestionAnswering, SequenceClassification, TokenClassification,
 };
 use crate::config::{Body, Layers, parse};
 use crate::keys::{Key, linear, same};
@@ -17,19 +17,21 @@ pub(crate) const DISTILBERT: Family = Family {
     name: "DistilBERT",
     model_type: "distilbert",
     prefix: "distilbert.",
+    other_prefixes: &[],
     architectures: &[
         (Bare, "DistilBertModel"),
         (MaskedLm, "DistilBertForMaskedLM"),
         (SequenceClassification, "DistilBertForSequenceClassification"),
         (TokenClassification, "DistilBertForTokenClassification"),
         (QuestionAnswering, "DistilBertForQuestionAnswering"),
+        (MultipleChoice, "DistilBertForMultipleChoice"),
     ],
     read,
     write,
     body: KEYS,
     heads: &[
-        (&[SequenceClassification], ROWS),
-        (&[SequenceClassification, TokenClassification], bert::CLASSIFIER),
+        (&[SequenceClassification, MultipleChoice], ROWS),
+        (&[SequenceClassification, MultipleChoice, TokenClassification], bert::CLASSIFIER),
         (&[QuestionAnswering], bert::ANSWER),
         (&[MaskedLm], MASKED),
     ],

@@ -4,9 +4,9 @@ use locus_encoder::EmbeddingProjection;
 use locus_heads::HeadActivation;
 use serde_json::{Map, Value};
 
-use super::{Family, bert, number, roberta, with};
+use super::{Family, bert, is_set, number, roberta, with};
 use crate::config::HeadKind::{
-    Bare, MaskedLm, QuestionAnswering, SequenceClassification, TokenClassification,
+    Bare, MaskedLm, MultipleChoice, QuestionAnswering, SequenceClassification, TokenClassification,
 };
 use crate::config::{Body, Layers};
 use crate::keys::{Key, linear, same};
@@ -15,6 +15,7 @@ pub(crate) const ELECTRA: Family = Family {
     name: "ELECTRA",
     model_type: "electra",
     prefix: "electra.",
+    other_prefixes: &[],
     architectures: &[
         (Bare, "ElectraModel"),
         // The discriminator of pre-training, whose head is of no use afterwards.
@@ -23,13 +24,15 @@ pub(crate) const ELECTRA: Family = Family {
         (SequenceClassification, "ElectraForSequenceClassification"),
         (TokenClassification, "ElectraForTokenClassification"),
         (QuestionAnswering, "ElectraForQuestionAnswering"),
+        (MultipleChoice, "ElectraForMultipleChoice"),
     ],
     read,
     write,
     body: KEYS,
     heads: &[
         (&[SequenceClassification], roberta::ROWS),
-        (&[TokenClassification], bert::CLASSIFIER),
+        (&[TokenClassification, MultipleChoice], bert::CLASSIFIER),
+        (&[MultipleChoice], SUMMARY),
         (&[QuestionAnswering], bert::ANSWER),
         (&[MaskedLm], MASKED),
     ],
@@ -47,6 +50,19 @@ fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
         json,
         &[("hidden_size", 256.into()), ("num_attention_heads", 4.into()), ("intermediate_size", 1024.into())],
     );
+    if json.get("architectures").is_some_and(|names| names[0] == "ElectraForMultipleChoice") {
+        for (key, allowed) in [
+            ("summary_type", Value::from("first")),
+            ("summary_activation", "gelu".into()),
+            ("summary_use_proj", true.into()),
+        ] {
+            if let Some(found) = json.get(key).filter(|found| is_set(found) && **found != allowed) {
+                problems.push(format!(
+                    "{key} = {found}: expected {allowed}; anything else is another computation"
+                ));
+            }
+        }
+    }
     let mut body = bert::read(&json, problems)?;
     let width = number(&json, "embedding_size", 128, problems);
     if width != body.stack.d_model {
@@ -63,6 +79,11 @@ fn write(body: &Body) -> Option<Map<String, Value>> {
     json.insert("embedding_size".to_owned(), body.stack.embedding_width().into());
     Some(json)
 }
+
+const SUMMARY: &[Key] = &[
+    linear("sequence_summary.summary.weight", &["transform.dense.weight"]),
+    same("sequence_summary.summary.bias", &["transform.dense.bias"]),
+];
 
 const MASKED: &[Key] = &[
     linear("generator_predictions.dense.weight", &["transform.dense.weight"]),

@@ -27,6 +27,7 @@ pub(crate) const GEMMA: Family = Family {
     name: "Gemma",
     model_type: "gemma",
     prefix: "model.",
+    other_prefixes: &[],
     architectures: &[
         (Bare, "GemmaModel"),
         (CausalLm, "GemmaForCausalLM"),
@@ -276,6 +277,7 @@ fn write(body: &Body, version: Version) -> Option<Map<String, Value>> {
             if (scalar - scalar.round()).abs() < 1e-9 * scalar { scalar.round() } else { scalar }
         }
         AttentionScale::Scheme => stack.d_head() as f64,
+        AttentionScale::ByLayer(_) => return None,
     };
     let (rope_scaling, original_max_position_embeddings) = written(global, stack.max_seq_len)?;
     table(&Config {

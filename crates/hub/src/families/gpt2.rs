@@ -1,7 +1,7 @@
 //! GPT-2 (Radford et al. 2019). Its projections are stored `[in, out]`, with queries, keys and values side by side.
 
 use locus_embedding::position::{LearnedConfig, PositionConfig};
-use locus_encoder::StackConfig;
+use locus_encoder::{AttentionScale, StackConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -16,6 +16,7 @@ pub(crate) const GPT2: Family = Family {
     name: "GPT-2",
     model_type: "gpt2",
     prefix: "transformer.",
+    other_prefixes: &[],
     architectures: &[
         (Bare, "GPT2Model"),
         (CausalLm, "GPT2LMHeadModel"),
@@ -82,9 +83,9 @@ impl Default for Config {
 
 fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
     let config: Config = parse(json, problems)?;
-    only(problems, "scale_attn_weights", &config.scale_attn_weights, &[true]);
-    only(problems, "scale_attn_by_inverse_layer_idx", &config.scale_attn_by_inverse_layer_idx, &[false]);
     only(problems, "add_cross_attention", &config.add_cross_attention, &[false]);
+    let d_head = config.n_embd / config.n_head.max(1);
+    let scale = if config.scale_attn_weights { scale_of(d_head) } else { 1.0 };
     let stack = StackConfig {
         d_model: config.n_embd,
         n_layers: config.n_layer,
@@ -93,6 +94,11 @@ fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
         max_seq_len: config.n_positions,
         activation: activation("activation_function", &config.activation_function, problems),
         norm_eps: config.layer_norm_epsilon,
+        attention_scale: match (config.scale_attn_by_inverse_layer_idx, config.scale_attn_weights) {
+            (true, _) => AttentionScale::ByLayer(scale),
+            (false, true) => AttentionScale::Scheme,
+            (false, false) => AttentionScale::Value(scale),
+        },
         dropout: config.resid_pdrop,
         attention_dropout: config.attn_pdrop,
         init_std: config.initializer_range,
@@ -102,8 +108,18 @@ fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
     Some(Body::decoder(config.vocab_size, stack, config.tie_word_embeddings))
 }
 
+/// That of Vaswani et al.
+fn scale_of(d_head: usize) -> f64 {
+    (d_head.max(1) as f64).powf(-0.5)
+}
+
 fn write(body: &Body) -> Option<Map<String, Value>> {
     let stack = &body.stack;
+    let (by_layer, scales) = match stack.attention_scale {
+        AttentionScale::Scheme => (false, true),
+        AttentionScale::Value(scale) => (false, scale != 1.0),
+        AttentionScale::ByLayer(scale) => (true, scale != 1.0),
+    };
     table(&Config {
         vocab_size: body.vocab_size,
         n_positions: stack.max_seq_len,
@@ -117,6 +133,8 @@ fn write(body: &Body) -> Option<Map<String, Value>> {
         attn_pdrop: stack.attention_dropout,
         layer_norm_epsilon: stack.norm_eps,
         initializer_range: stack.init_std,
+        scale_attn_weights: scales,
+        scale_attn_by_inverse_layer_idx: by_layer,
         tie_word_embeddings: body.tied,
         ..Config::default()
     })

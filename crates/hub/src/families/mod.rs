@@ -19,8 +19,10 @@ mod phi;
 mod roberta;
 mod t5;
 
+use locus_embedding::position::PositionConfig;
 use locus_encoder::Activation;
 use locus_heads::HeadActivation;
+use locus_model::ModelConfig;
 use serde_json::{Map, Value};
 
 use crate::config::{Body, HeadKind};
@@ -34,6 +36,8 @@ pub(crate) struct Family {
     pub(crate) model_type: &'static str,
     /// What names of the body begin with where there is a head (`bert.`).
     pub(crate) prefix: &'static str,
+    /// Heads above a body that goes by another name.
+    pub(crate) other_prefixes: &'static [(HeadKind, &'static str)],
     /// The class of each head.
     pub(crate) architectures: &'static [(HeadKind, &'static str)],
     /// The model that a configuration describes; none where something is wrong.
@@ -50,6 +54,20 @@ pub(crate) struct Family {
 }
 
 impl Family {
+    /// What names of the body may begin with, that which says most first.
+    pub(crate) fn prefixes(&self) -> impl Iterator<Item = &'static str> {
+        self.other_prefixes.iter().map(|(_, prefix)| *prefix).chain([self.prefix])
+    }
+
+    /// What names of the body begin with under a head.
+    pub(crate) fn prefix_of(&self, kind: HeadKind) -> &'static str {
+        let other = self.other_prefixes.iter().find(|(other, _)| *other == kind);
+        match kind {
+            HeadKind::Bare => "",
+            _ => other.map_or(self.prefix, |(_, prefix)| *prefix),
+        }
+    }
+
     /// The head of a class.
     pub(crate) fn head_of(&self, architecture: &str) -> Option<HeadKind> {
         self.architectures.iter().find(|(_, name)| *name == architecture).map(|(kind, _)| *kind)
@@ -60,6 +78,20 @@ impl Family {
         self.architectures.iter().find(|(own, _)| *own == kind).map(|(_, name)| *name)
     }
 }
+
+/// A tensor that a class has and that this model does not read, and its shape: the numbered positions of a BERT whose layers
+/// have vectors of distances. It is written as zeros.
+pub(crate) fn unread(family: &Family, config: &ModelConfig, prefix: &str) -> Option<(String, Vec<usize>)> {
+    let stack = &config.stack;
+    let has = ["bert", "electra"].contains(&family.model_type);
+    (has && matches!(stack.position, PositionConfig::Shaw(_))).then(|| {
+        let name = format!("{prefix}embeddings.position_embeddings.weight");
+        (name, vec![stack.max_seq_len, stack.embedding_width()])
+    })
+}
+
+/// Tensors that files may lack, since the classes make zeros of them.
+pub(crate) const ZEROS_IF_MISSING: [&str; 1] = ["final_logits_bias"];
 
 /// All families, in the order of our pages.
 pub(crate) const FAMILIES: &[&Family] = &[

@@ -11,7 +11,7 @@ use super::{
     per_layer, table, ungated,
 };
 use crate::config::HeadKind::{
-    Bare, MaskedLm, QuestionAnswering, SequenceClassification, TokenClassification,
+    Bare, MaskedLm, MultipleChoice, QuestionAnswering, SequenceClassification, TokenClassification,
 };
 use crate::config::{Body, Layers, only, parse_with_nulls};
 use crate::keys::{How, Key, fused, linear, same};
@@ -21,19 +21,21 @@ pub(crate) const MODERNBERT: Family = Family {
     name: "ModernBERT",
     model_type: "modernbert",
     prefix: "model.",
+    other_prefixes: &[],
     architectures: &[
         (Bare, "ModernBertModel"),
         (MaskedLm, "ModernBertForMaskedLM"),
         (SequenceClassification, "ModernBertForSequenceClassification"),
         (TokenClassification, "ModernBertForTokenClassification"),
         (QuestionAnswering, "ModernBertForQuestionAnswering"),
+        (MultipleChoice, "ModernBertForMultipleChoice"),
     ],
     read,
     write,
     body: KEYS,
     heads: &[
-        (&[MaskedLm, SequenceClassification, TokenClassification, QuestionAnswering], HEAD),
-        (&[SequenceClassification, TokenClassification, QuestionAnswering], bert::CLASSIFIER),
+        (&[MaskedLm, SequenceClassification, MultipleChoice, TokenClassification, QuestionAnswering], HEAD),
+        (&[SequenceClassification, MultipleChoice, TokenClassification, QuestionAnswering], bert::CLASSIFIER),
         (&[MaskedLm], MASKED),
     ],
     dropped: &[],

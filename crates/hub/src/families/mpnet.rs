@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::{Family, bert, number, pad_token, roberta, with};
 use crate::config::Body;
 use crate::config::HeadKind::{
-    Bare, MaskedLm, QuestionAnswering, SequenceClassification, TokenClassification,
+    Bare, MaskedLm, MultipleChoice, QuestionAnswering, SequenceClassification, TokenClassification,
 };
 use crate::keys::{Key, linear, same};
 
@@ -15,12 +15,14 @@ pub(crate) const MPNET: Family = Family {
     name: "MPNet",
     model_type: "mpnet",
     prefix: "mpnet.",
+    other_prefixes: &[],
     architectures: &[
         (Bare, "MPNetModel"),
         (MaskedLm, "MPNetForMaskedLM"),
         (SequenceClassification, "MPNetForSequenceClassification"),
         (TokenClassification, "MPNetForTokenClassification"),
         (QuestionAnswering, "MPNetForQuestionAnswering"),
+        (MultipleChoice, "MPNetForMultipleChoice"),
     ],
     read,
     write,
@@ -31,6 +33,7 @@ pub(crate) const MPNET: Family = Family {
 
 fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
     let json = with(json, &[("vocab_size", 30527.into()), ("type_vocab_size", 0.into())]);
+    bert::only_absolute(&json, problems);
     let mut body = bert::read(&json, problems)?;
     let pad = pad_token(&json, 1, problems);
     let n_buckets = number(&json, "relative_attention_num_buckets", 32, problems);

@@ -16,6 +16,7 @@ pub(crate) const MPT: Family = Family {
     name: "MPT",
     model_type: "mpt",
     prefix: "transformer.",
+    other_prefixes: &[],
     architectures: &[
         (Bare, "MptModel"),
         (CausalLm, "MptForCausalLM"),
@@ -138,6 +139,7 @@ fn write(body: &Body) -> Option<Map<String, Value>> {
         softmax_scale: match stack.attention_scale {
             AttentionScale::Value(scale) => Some(scale),
             AttentionScale::Scheme => None,
+            AttentionScale::ByLayer(_) => return None,
         },
         ..AttnConfig::default()
     };

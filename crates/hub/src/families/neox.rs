@@ -18,6 +18,7 @@ pub(crate) const GPT_NEOX: Family = Family {
     name: "GPT-NeoX",
     model_type: "gpt_neox",
     prefix: "gpt_neox.",
+    other_prefixes: &[],
     architectures: &[
         (Bare, "GPTNeoXModel"),
         (CausalLm, "GPTNeoXForCausalLM"),

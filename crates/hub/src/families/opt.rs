@@ -15,6 +15,7 @@ pub(crate) const OPT: Family = Family {
     name: "OPT",
     model_type: "opt",
     prefix: "model.",
+    other_prefixes: &[],
     architectures: &[
         (Bare, "OPTModel"),
         (CausalLm, "OPTForCausalLM"),

@@ -17,6 +17,7 @@ pub(crate) const PHI: Family = Family {
     name: "Phi",
     model_type: "phi",
     prefix: "model.",
+    other_prefixes: &[],
     architectures: &[
         (Bare, "PhiModel"),
         (CausalLm, "PhiForCausalLM"),

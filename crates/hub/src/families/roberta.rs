@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::{Family, bert, pad_token, with};
 use crate::config::Body;
 use crate::config::HeadKind::{
-    self, Bare, MaskedLm, QuestionAnswering, SequenceClassification, TokenClassification,
+    self, Bare, MaskedLm, MultipleChoice, QuestionAnswering, SequenceClassification, TokenClassification,
 };
 use crate::keys::{Key, linear, same};
 
@@ -16,12 +16,14 @@ pub(crate) const ROBERTA: Family = Family {
     name: "RoBERTa",
     model_type: "roberta",
     prefix: "roberta.",
+    other_prefixes: &[],
     architectures: &[
         (Bare, "RobertaModel"),
         (MaskedLm, "RobertaForMaskedLM"),
         (SequenceClassification, "RobertaForSequenceClassification"),
         (TokenClassification, "RobertaForTokenClassification"),
         (QuestionAnswering, "RobertaForQuestionAnswering"),
+        (MultipleChoice, "RobertaForMultipleChoice"),
     ],
     read: |json, problems| read(json, 50265, problems),
     write,
@@ -39,6 +41,7 @@ pub(crate) const XLM_ROBERTA: Family = Family {
         (SequenceClassification, "XLMRobertaForSequenceClassification"),
         (TokenClassification, "XLMRobertaForTokenClassification"),
         (QuestionAnswering, "XLMRobertaForQuestionAnswering"),
+        (MultipleChoice, "XLMRobertaForMultipleChoice"),
     ],
     // Its class has BERT's vocabulary where a file says nothing.
     read: |json, problems| read(json, 30522, problems),
@@ -50,6 +53,7 @@ const PAD: usize = 1;
 
 fn read(json: &Map<String, Value>, vocab_size: usize, problems: &mut Vec<String>) -> Option<Body> {
     let json = with(json, &[("vocab_size", vocab_size.into())]);
+    bert::only_absolute(&json, problems);
     let mut body = bert::read(&json, problems)?;
     let pad = pad_token(&json, PAD, problems);
     let n = body.stack.max_seq_len.saturating_sub(pad + 1);
@@ -88,9 +92,9 @@ pub(super) fn dense(activation: HeadActivation) -> TransformConfig {
 }
 
 pub(super) const HEADS: &[(&[HeadKind], &[Key])] = &[
-    (&[Bare], bert::POOLER),
+    (&[Bare, MultipleChoice], bert::POOLER),
     (&[SequenceClassification], ROWS),
-    (&[TokenClassification], bert::CLASSIFIER),
+    (&[TokenClassification, MultipleChoice], bert::CLASSIFIER),
     (&[QuestionAnswering], bert::ANSWER),
     (&[MaskedLm], MASKED),
 ];

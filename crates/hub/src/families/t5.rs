@@ -6,8 +6,8 @@ use locus_heads::OutputConfig;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Family, activation, activation_name, gated, table, ungated};
-use crate::config::HeadKind::Seq2SeqLm;
+use super::{Family, activation, activation_name, bert, gated, table, ungated, with};
+use crate::config::HeadKind::{Bare, EncoderDecoder, Seq2SeqLm, TokenClassification};
 use crate::config::{Body, only, parse};
 use crate::keys::{Key, linear, same};
 
@@ -15,11 +15,20 @@ pub(crate) const T5: Family = Family {
     name: "T5",
     model_type: "t5",
     prefix: "",
-    architectures: &[(Seq2SeqLm, "T5ForConditionalGeneration")],
+    other_prefixes: &[(TokenClassification, "transformer.")],
+    architectures: &[
+        (Seq2SeqLm, "T5ForConditionalGeneration"),
+        (EncoderDecoder, "T5Model"),
+        (Bare, "T5EncoderModel"),
+        (TokenClassification, "T5ForTokenClassification"),
+    ],
     read: |json, problems| read(json, true, problems),
     write: |body| write(body, true),
     body: KEYS,
-    heads: &[(&[Seq2SeqLm], &[linear("lm_head.weight", &["lm_head.weight"])])],
+    heads: &[
+        (&[Seq2SeqLm], &[linear("lm_head.weight", &["lm_head.weight"])]),
+        (&[TokenClassification], bert::CLASSIFIER),
+    ],
     dropped: &[
         "encoder.embed_tokens.weight",
         "decoder.embed_tokens.weight",
@@ -31,8 +40,16 @@ pub(crate) const T5: Family = Family {
 pub(crate) const MT5: Family = Family {
     name: "mT5",
     model_type: "mt5",
-    architectures: &[(Seq2SeqLm, "MT5ForConditionalGeneration")],
-    read: |json, problems| read(json, false, problems),
+    architectures: &[
+        (Seq2SeqLm, "MT5ForConditionalGeneration"),
+        (EncoderDecoder, "MT5Model"),
+        (Bare, "MT5EncoderModel"),
+        (TokenClassification, "MT5ForTokenClassification"),
+    ],
+    read: |json, problems| {
+        let json = with(json, &[("vocab_size", 250_112.into()), ("feed_forward_proj", "gated-gelu".into())]);
+        read(&json, false, problems)
+    },
     write: |body| write(body, false),
     ..T5
 };
@@ -88,7 +105,9 @@ impl Default for Config {
 /// mT5's classes are untied unless a file says otherwise, T5's are tied.
 fn read(json: &Map<String, Value>, tied: bool, problems: &mut Vec<String>) -> Option<Body> {
     let config: Config = parse(json, problems)?;
-    only(problems, "is_encoder_decoder", &config.is_encoder_decoder, &[true]);
+    let class = json.get("architectures").and_then(|names| names[0].as_str()).unwrap_or_default();
+    let has_decoder = !["EncoderModel", "ForTokenClassification"].iter().any(|end| class.ends_with(end));
+    only(problems, "is_encoder_decoder", &(config.is_encoder_decoder || !has_decoder), &[true]);
     let tied = config.tie_word_embeddings.unwrap_or(tied);
     // The one gated layer with a name of its own: `gated-gelu` is the tanh approximation.
     let activation = match config.feed_forward_proj.strip_prefix("gated-") {
@@ -153,102 +172,102 @@ fn write(body: &Body, tied: bool) -> Option<Map<String, Value>> {
 }
 
 const KEYS: &[Key] = &[
-    same("shared.weight", &["stack.encoder.embeddings.tokens"]),
+    same("*.shared.weight", &["stack.encoder.embeddings.tokens"]),
     same(
-        "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
+        "*.encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
         &["stack.encoder.schemes.0.table"],
     ),
     linear(
-        "encoder.block.{}.layer.0.SelfAttention.q.weight",
+        "*.encoder.block.{}.layer.0.SelfAttention.q.weight",
         &["stack.encoder.layers.{}.attn.q_proj.weight"],
     ),
     linear(
-        "encoder.block.{}.layer.0.SelfAttention.k.weight",
+        "*.encoder.block.{}.layer.0.SelfAttention.k.weight",
         &["stack.encoder.layers.{}.attn.k_proj.weight"],
     ),
     linear(
-        "encoder.block.{}.layer.0.SelfAttention.v.weight",
+        "*.encoder.block.{}.layer.0.SelfAttention.v.weight",
         &["stack.encoder.layers.{}.attn.v_proj.weight"],
     ),
     linear(
-        "encoder.block.{}.layer.0.SelfAttention.o.weight",
+        "*.encoder.block.{}.layer.0.SelfAttention.o.weight",
         &["stack.encoder.layers.{}.attn.o_proj.weight"],
     ),
-    same("encoder.block.{}.layer.0.layer_norm.weight", &["stack.encoder.layers.{}.attn_norm.gamma"]),
+    same("*.encoder.block.{}.layer.0.layer_norm.weight", &["stack.encoder.layers.{}.attn_norm.gamma"]),
     linear(
-        "encoder.block.{}.layer.1.DenseReluDense.wi.weight",
+        "*.encoder.block.{}.layer.1.DenseReluDense.wi.weight",
         &["stack.encoder.layers.{}.ffn.up_proj.weight"],
     )
     .without("stack.encoder.layers.{}.ffn.gate_proj.weight"),
     linear(
-        "encoder.block.{}.layer.1.DenseReluDense.wi_0.weight",
+        "*.encoder.block.{}.layer.1.DenseReluDense.wi_0.weight",
         &["stack.encoder.layers.{}.ffn.gate_proj.weight"],
     ),
     linear(
-        "encoder.block.{}.layer.1.DenseReluDense.wi_1.weight",
+        "*.encoder.block.{}.layer.1.DenseReluDense.wi_1.weight",
         &["stack.encoder.layers.{}.ffn.up_proj.weight"],
     ),
     linear(
-        "encoder.block.{}.layer.1.DenseReluDense.wo.weight",
+        "*.encoder.block.{}.layer.1.DenseReluDense.wo.weight",
         &["stack.encoder.layers.{}.ffn.down_proj.weight"],
     ),
-    same("encoder.block.{}.layer.1.layer_norm.weight", &["stack.encoder.layers.{}.ffn_norm.gamma"]),
-    same("encoder.final_layer_norm.weight", &["stack.encoder.final_norm.gamma"]),
+    same("*.encoder.block.{}.layer.1.layer_norm.weight", &["stack.encoder.layers.{}.ffn_norm.gamma"]),
+    same("*.encoder.final_layer_norm.weight", &["stack.encoder.final_norm.gamma"]),
     same(
-        "decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
+        "*.decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
         &["stack.decoder.schemes.0.table"],
     ),
     linear(
-        "decoder.block.{}.layer.0.SelfAttention.q.weight",
+        "*.decoder.block.{}.layer.0.SelfAttention.q.weight",
         &["stack.decoder.layers.{}.attn.q_proj.weight"],
     ),
     linear(
-        "decoder.block.{}.layer.0.SelfAttention.k.weight",
+        "*.decoder.block.{}.layer.0.SelfAttention.k.weight",
         &["stack.decoder.layers.{}.attn.k_proj.weight"],
     ),
     linear(
-        "decoder.block.{}.layer.0.SelfAttention.v.weight",
+        "*.decoder.block.{}.layer.0.SelfAttention.v.weight",
         &["stack.decoder.layers.{}.attn.v_proj.weight"],
     ),
     linear(
-        "decoder.block.{}.layer.0.SelfAttention.o.weight",
+        "*.decoder.block.{}.layer.0.SelfAttention.o.weight",
         &["stack.decoder.layers.{}.attn.o_proj.weight"],
     ),
-    same("decoder.block.{}.layer.0.layer_norm.weight", &["stack.decoder.layers.{}.attn_norm.gamma"]),
+    same("*.decoder.block.{}.layer.0.layer_norm.weight", &["stack.decoder.layers.{}.attn_norm.gamma"]),
     linear(
-        "decoder.block.{}.layer.1.EncDecAttention.q.weight",
+        "*.decoder.block.{}.layer.1.EncDecAttention.q.weight",
         &["stack.decoder.layers.{}.cross_attn.q_proj.weight"],
     ),
     linear(
-        "decoder.block.{}.layer.1.EncDecAttention.k.weight",
+        "*.decoder.block.{}.layer.1.EncDecAttention.k.weight",
         &["stack.decoder.layers.{}.cross_attn.k_proj.weight"],
     ),
     linear(
-        "decoder.block.{}.layer.1.EncDecAttention.v.weight",
+        "*.decoder.block.{}.layer.1.EncDecAttention.v.weight",
         &["stack.decoder.layers.{}.cross_attn.v_proj.weight"],
     ),
     linear(
-        "decoder.block.{}.layer.1.EncDecAttention.o.weight",
+        "*.decoder.block.{}.layer.1.EncDecAttention.o.weight",
         &["stack.decoder.layers.{}.cross_attn.o_proj.weight"],
     ),
-    same("decoder.block.{}.layer.1.layer_norm.weight", &["stack.decoder.layers.{}.cross_norm.gamma"]),
+    same("*.decoder.block.{}.layer.1.layer_norm.weight", &["stack.decoder.layers.{}.cross_norm.gamma"]),
     linear(
-        "decoder.block.{}.layer.2.DenseReluDense.wi.weight",
+        "*.decoder.block.{}.layer.2.DenseReluDense.wi.weight",
         &["stack.decoder.layers.{}.ffn.up_proj.weight"],
     )
     .without("stack.decoder.layers.{}.ffn.gate_proj.weight"),
     linear(
-        "decoder.block.{}.layer.2.DenseReluDense.wi_0.weight",
+        "*.decoder.block.{}.layer.2.DenseReluDense.wi_0.weight",
         &["stack.decoder.layers.{}.ffn.gate_proj.weight"],
     ),
     linear(
-        "decoder.block.{}.layer.2.DenseReluDense.wi_1.weight",
+        "*.decoder.block.{}.layer.2.DenseReluDense.wi_1.weight",
         &["stack.decoder.layers.{}.ffn.up_proj.weight"],
     ),
     linear(
-        "decoder.block.{}.layer.2.DenseReluDense.wo.weight",
+        "*.decoder.block.{}.layer.2.DenseReluDense.wo.weight",
         &["stack.decoder.layers.{}.ffn.down_proj.weight"],
     ),
-    same("decoder.block.{}.layer.2.layer_norm.weight", &["stack.decoder.layers.{}.ffn_norm.gamma"]),
-    same("decoder.final_layer_norm.weight", &["stack.decoder.final_norm.gamma"]),
+    same("*.decoder.block.{}.layer.2.layer_norm.weight", &["stack.decoder.layers.{}.ffn_norm.gamma"]),
+    same("*.decoder.final_layer_norm.weight", &["stack.decoder.final_norm.gamma"]),
 ];

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use burn::tensor::backend::Backend;
 use locus_heads::{
-    EmbeddingLayer, HeadConfig, SentenceEmbedder, SentenceEmbeddingConfig, TaskModel, TransformConfig,
+    EmbeddingLayer, HeadConfig, HostArray, SentenceEmbedder, SentenceEmbeddingConfig, TaskModel,
+    TransformConfig,
 };
 use locus_model::{ModelConfig, ModelError, WEIGHTS_FILE, replace_dir, write_file};
 use serde::Serialize;
@@ -18,7 +19,8 @@ use super::read::out_width;
 use crate::HubError;
 use crate::config::CONFIG_FILE;
 use crate::families::FAMILIES;
-use crate::save::{Saved, Tensors, host, tensors, weights_file, written};
+use crate::save::{Saved, written};
+use crate::tensors::{self, Tensors};
 
 /// Writes a sentence embedder so that `sentence-transformers` loads it; as a model folder of Locus where no family has its stack.
 pub(crate) fn save<B: Backend>(
@@ -49,11 +51,12 @@ pub(crate) fn save<B: Backend>(
         return Ok(Saved::Locus);
     };
     let model = TaskModel::Bare(embedder.clone().into_bare());
-    let weights = weights_file(dir, &tensors(family, &checkpoint, &heads[0], &model))?;
     let modules = Modules::new(config, head, embedder, dir)?;
     let json = json(dir, &checkpoint.json)?;
     replace_dir(dir, |dir| {
-        write_file(&dir.join(WEIGHTS_FILE), &weights)?;
+        let path = dir.join(WEIGHTS_FILE);
+        tensors::write(&path, family, &checkpoint, &heads[0], &model)
+            .map_err(|error| ModelError::Weights { path, problems: vec![error.to_string()] })?;
         files.iter().try_for_each(|(name, text)| write_file(&dir.join(name), text.as_bytes()))?;
         modules.write(dir)?;
         write_file(&dir.join(CONFIG_FILE), &json)
@@ -90,14 +93,20 @@ impl Modules {
             let activation_function = activation_class(*activation).to_owned();
             let file = DenseFile { in_features, out_features, bias, activation_function };
             let mut weights = Tensors::new();
-            let weight = linear.weight.val().transpose();
-            weights.insert("linear.weight".to_owned(), host(weight));
+            let mut add = |name: &str, HostArray { shape, values }: HostArray| {
+                weights.insert(name.to_owned(), (shape, values));
+            };
+            add("linear.weight", linear.weight.val().transpose().into());
             if let Some(bias) = &linear.bias {
-                weights.insert("linear.bias".to_owned(), host(bias.val()));
+                add("linear.bias", bias.val().into());
             }
             let entry = modules.add(idx, "Dense");
             modules.files.push((format!("{}/config.json", entry.path), json(dir, &file)?));
-            modules.files.push((format!("{}/{WEIGHTS_FILE}", entry.path), weights_file(dir, &weights)?));
+            let bytes = tensors::serialized(&weights).map_err(|problem| HubError::Weights {
+                path: dir.join(&entry.path).join(WEIGHTS_FILE),
+                problems: vec![problem],
+            })?;
+            modules.files.push((format!("{}/{WEIGHTS_FILE}", entry.path), bytes));
             entries.push(entry);
         }
         let text = TextFile {

@@ -19,12 +19,12 @@ pub(crate) struct Param {
 }
 
 impl Param {
-    fn read(json: &Value) -> Self {
-        let grad = json
+    pub(crate) fn read(param: &Value) -> Self {
+        let grad = param
             .get("grad")
             .map(|grad| (grad["norm"].as_f64().unwrap(), numbers(&grad["dots"]).try_into().unwrap()));
-        let number = |key: &str| json[key].as_f64().unwrap();
-        Self { shape: sizes(&json["shape"]), mean: number("mean"), std: number("std"), grad }
+        let number = |key: &str| param[key].as_f64().unwrap();
+        Self { shape: sizes(&param["shape"]), mean: number("mean"), std: number("std"), grad }
     }
 
     pub(crate) fn draw(&self, name: &str) -> Vec<f32> {
@@ -41,7 +41,7 @@ pub(crate) struct Case {
     pub(crate) params: BTreeMap<String, Param>,
     pub(crate) inputs: Value,
     pub(crate) head: String,
-    variant: String,
+    pub(crate) variant: String,
     pub(crate) shape: Vec<usize>,
     pub(crate) values: Vec<f64>,
 }
@@ -73,7 +73,7 @@ fn the_list_of_goldens_is_that_of_the_files() {
     assert_eq!(found, GOLDENS.lines().collect::<Vec<_>>());
 }
 
-fn numbers(value: &Value) -> Vec<f64> {
+pub(crate) fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
 }
 
@@ -82,7 +82,7 @@ fn sizes(value: &Value) -> Vec<usize> {
 }
 
 impl Case {
-    fn read(path: &Path) -> Self {
+    pub(crate) fn read(path: &Path) -> Self {
         let json: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
         Self::of(path, &json)
     }
@@ -103,9 +103,39 @@ impl Case {
         }
     }
 
-    pub(crate) fn head_and_variant(&self) -> String {
-        let head = self.head.replace('_', " ");
-        if self.variant.is_empty() { head } else { format!("{head} ({})", self.variant.replace('_', " ")) }
+    pub(crate) fn model_type(&self) -> &str {
+        self.config["model_type"].as_str().unwrap()
+    }
+
+    /// An encoder and a decoder without a head: here they have one that writes.
+    pub(crate) fn has_new_output(&self) -> bool {
+        self.head == "bare" && self.inputs.get("decoder_input_ids").is_some()
+    }
+
+    /// The name that a tensor is written under. Heads that become one of ours are written as that.
+    pub(crate) fn written(&self, name: &str) -> String {
+        let renamed = |from: &str, to: &str| name.split_once(from).map(|(_, rest)| format!("{to}{rest}"));
+        let renamed = match (self.head.as_str(), self.model_type()) {
+            ("multiple_choice", "roberta" | "xlm-roberta" | "mpnet") => {
+                renamed("pooler.", "classifier.").or_else(|| renamed("classifier.", "classifier.out_proj."))
+            }
+            ("multiple_choice", "electra") => renamed("sequence_summary.summary.", "classifier.dense.")
+                .or_else(|| renamed("classifier.", "classifier.out_proj.")),
+            ("next_sentence", _) => renamed("cls.seq_relationship.", "classifier."),
+            ("bare", "bart") => Some(format!("model.{name}")),
+            _ => None,
+        };
+        renamed.unwrap_or_else(|| name.to_owned())
+    }
+
+    /// What the class has but does not read.
+    pub(crate) fn unread(&self) -> Vec<&str> {
+        let is_unread = |(name, param): &(&String, &Param)| {
+            self.variant.starts_with("relative_key")
+                && name.ends_with(".position_embeddings.weight")
+                && param.grad.is_some_and(|(norm, _)| norm == 0.0)
+        };
+        self.params.iter().filter(is_unread).map(|(name, _)| name.as_str()).collect()
     }
 
     /// Writes the folder as `transformers` would.

@@ -180,6 +180,9 @@ fn the_same_in_other_words_is_the_same_model() {
                 "rope_parameters": { "partial_rotary_factor": 0.5, "rope_type": "default" },
             }),
         ),
+        // It says in which precision and order the same is computed.
+        ("gpt2-causal_lm", json!({ "reorder_and_upcast_attn": true })),
+        ("mt5-seq2seq_lm", json!({ "feed_forward_proj": null })),
         ("bloom-causal_lm", json!({ "num_hidden_layers": 2, "num_attention_heads": 6, "n_embed": 18 })),
         ("deberta-v2-bare", json!({ "pos_att_type": "P2C | c2p" })),
     ];
@@ -221,6 +224,17 @@ fn what_would_be_another_model_is_refused() {
         ("roberta-masked_lm", json!({ "pad_token_id": 1 << 21 }), "pad_token_id"),
         ("albert-masked_lm", json!({ "inner_group_num": "1" }), "inner_group_num"),
         ("bart-seq2seq_lm", json!({ "tie_word_embeddings": false }), "tie_word_embeddings"),
+        ("bert-masked_lm", json!({ "position_embedding_type": "rotary" }), "position_embedding_type"),
+        (
+            "roberta-masked_lm",
+            json!({ "position_embedding_type": "relative_key" }),
+            "position_embedding_type",
+        ),
+        ("bert-masked_lm", json!({ "is_decoder": true }), "is_decoder"),
+        ("electra-multiple_choice", json!({ "summary_type": "last" }), "summary_type"),
+        ("bert-sequence_classification", json!({ "problem_type": "regression" }), "problem_type"),
+        ("bert-sequence_classification", json!({ "problem_type": "ranking" }), "single_label_classification"),
+        ("t5-seq2seq_lm", json!({ "is_encoder_decoder": false }), "is_encoder_decoder"),
         ("bloom-causal_lm", json!({ "num_hidden_layers": 3 }), "num_hidden_layers"),
     ];
     for (name, edits, key) in rows {
@@ -228,6 +242,25 @@ fn what_would_be_another_model_is_refused() {
         let error = difference(case, &edited(&case.config, &edits), |name| name).unwrap_err();
         assert!(error.contains(key) && error.contains("expected"), "{name} with {edits}: {error}");
     }
+}
+
+#[test]
+fn an_output_without_its_bias_has_zeros() {
+    let all = cases();
+    let case = all.iter().find(|case| case.name == "bart-seq2seq_lm").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    case.write(folder.path());
+    let path = folder.path().join("model.safetensors");
+    let bytes = std::fs::read(&path).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap().tensors();
+    let without = tensors.into_iter().filter(|(name, _)| name != "final_logits_bias");
+    std::fs::write(&path, safetensors::serialize(without, None).unwrap()).unwrap();
+    let loaded = load::<B>(folder.path(), &Default::default()).unwrap();
+    assert!(loaded.new.is_empty(), "{:?}", loaded.new);
+    let (_, mut logits) = output(case, &loaded.model).unwrap();
+    let bias = case.params["final_logits_bias"].draw("final_logits_bias");
+    logits.chunks_mut(bias.len()).flat_map(|row| row.iter_mut().zip(&bias)).for_each(|(x, b)| *x += b);
+    compare(&logits, &case.values, &case.keep(), 1e-5).unwrap();
 }
 
 #[test]

@@ -47,11 +47,13 @@ impl<'a> Tile<'a> {
     pub(super) fn hide(&self, idx: usize, scores: &mut [f32]) {
         let MaskSpec { k_len, .. } = *self.spec;
         let (query, keys) = (self.queries.start + idx, self.keys.clone());
-        let seen = self.spec.end(query).clamp(keys.start, keys.end) - keys.start;
-        let (scores, later) = scores.split_at_mut(seen);
+        let column = |key: usize| key.clamp(keys.start, keys.end) - keys.start;
+        let reach = self.spec.reach(self.row, query);
+        let (seen, later) = scores.split_at_mut(column(reach.end));
         later.fill(f32::NEG_INFINITY);
+        seen[..column(reach.start)].fill(f32::NEG_INFINITY);
         let mut only = |cells: &[bool]| {
-            for (score, &keep) in scores.iter_mut().zip(cells) {
+            for (score, &keep) in seen.iter_mut().zip(cells) {
                 *score = if keep { *score } else { f32::NEG_INFINITY };
             }
         };
@@ -66,12 +68,12 @@ impl<'a> Tile<'a> {
 
 /// The keys from the first to the last that a query sees.
 fn reach(spec: &MaskSpec, row: usize, query: usize) -> Range<usize> {
-    let end = spec.end(query);
+    let reach = spec.reach(row, query);
     if spec.keep.is_none() && spec.visible.is_none() {
-        return 0..end;
+        return reach;
     }
     let sees = |&key: &usize| spec.keeps(row, query, key);
-    match ((0..end).find(sees), (0..end).rev().find(sees)) {
+    match (reach.clone().find(sees), reach.rev().find(sees)) {
         (Some(first), Some(last)) => first..last + 1,
         _ => 0..0,
     }

@@ -195,6 +195,7 @@ fn sticks_are_broken_as_written<B: AutodiffBackend>(device: &B::Device) {
         causal: true,
         keep: Some(tokens.keep.clone()),
         visible: None,
+        spans: None,
     };
     let scores = Init::Normal { std: 1.5 }.tensor::<B, 4>([1, 2, 5, 5], Key::new(2), device);
     let z: Vec<f32> = scores.to_data().iter::<f32>().collect();

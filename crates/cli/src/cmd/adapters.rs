@@ -1,0 +1,103 @@
+//! Models with adapters, and `locus model merge`.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use locus_backend::device::{Job, run_on};
+use locus_backend::rng::Key;
+use locus_data::Tokenizer;
+use locus_heads::TaskModel;
+use locus_hub::{
+    AdapterBase, is_checkpoint, load_checkpoint, read_adapted_config, read_adapter, with_adapted_head,
+};
+use locus_model::{ModelConfig, load, save};
+
+use super::say;
+use crate::UsageError;
+use crate::args::MergeArgs;
+
+/// A model with adapters as part of its weights. A checkpoint gets the head that the first of them was trained under.
+pub(super) fn load_adapted<B: Backend>(
+    dir: &Path,
+    adapters: &[PathBuf],
+    device: &B::Device,
+) -> anyhow::Result<(ModelConfig, TaskModel<B>)> {
+    let Some(first) = adapters.first() else { bail!(UsageError("expected an adapter".to_owned())) };
+    if !is_checkpoint(dir) {
+        let (config, mut model, new) = with_adapted_head(dir, load(dir, device)?, first, device)?;
+        let saved = put_on(&mut model, AdapterBase::Locus, adapters)?;
+        refuse_untrained(dir, &new, &saved)?;
+        return Ok((config, model));
+    }
+    // Seed 0: a new head is the adapter's, so nothing that is drawn stays.
+    let checkpoint = read_adapted_config(dir, first)?;
+    let loaded = load_checkpoint::<B>(dir, checkpoint, Key::new(0), device)?;
+    let (checkpoint, mut model) = (loaded.checkpoint, loaded.model);
+    let saved = put_on(&mut model, AdapterBase::Checkpoint(&checkpoint), adapters)?;
+    refuse_untrained(dir, &loaded.new, &saved)?;
+    Ok((checkpoint.config, model))
+}
+
+/// Parameters of a new head that no adapter brings.
+fn refuse_untrained(dir: &Path, new: &[String], saved: &BTreeSet<String>) -> anyhow::Result<()> {
+    let untrained: Vec<&str> = new.iter().map(String::as_str).filter(|name| !saved.contains(*name)).collect();
+    if untrained.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "{} and its adapters lack {}: take an adapter that was trained with this head",
+        dir.display(),
+        untrained.join(", ")
+    );
+}
+
+/// Merges adapters; gives the parameters that they bring whole.
+fn put_on<B: Backend>(
+    model: &mut TaskModel<B>,
+    base: AdapterBase<'_>,
+    adapters: &[PathBuf],
+) -> anyhow::Result<BTreeSet<String>> {
+    let mut saved = BTreeSet::new();
+    for (idx, dir) in adapters.iter().enumerate() {
+        let adapter = read_adapter(dir, base, model)?;
+        if let Some(twice) = adapter.saved.keys().find(|path| saved.contains(*path)) {
+            bail!(
+                "--adapter {}: {twice} is in an earlier adapter too; of adapters that bring parameters whole, such as a head, \
+                 take one",
+                dir.display()
+            );
+        }
+        saved.extend(adapter.saved.keys().cloned());
+        if let Err(problems) = model.add_adapter(&idx.to_string(), &adapter) {
+            bail!("--adapter {}:\n  - {}", dir.display(), problems.join("\n  - "));
+        }
+    }
+    model.merge_adapters();
+    Ok(saved)
+}
+
+pub(super) fn merge(args: &MergeArgs) -> anyhow::Result<()> {
+    if args.out.exists() {
+        let out = args.out.display();
+        let message = format!("--out {out}: expected a folder that does not exist yet; choose another name");
+        return Err(UsageError(message).into());
+    }
+    run_on(None, None, Merge(args))?
+}
+
+struct Merge<'a>(&'a MergeArgs);
+
+impl Job for Merge<'_> {
+    type Out = anyhow::Result<()>;
+
+    fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Out {
+        let args = self.0;
+        let (mut config, model) = load_adapted::<B::InnerBackend>(&args.model, &args.adapters, &device)?;
+        let tokenizer = Tokenizer::from_file(&args.model)?;
+        config.n_spare_tokens = config.vocab_size.saturating_sub(tokenizer.vocab_size());
+        save(&args.out, &config, &model, &tokenizer.files()?)?;
+        say(format_args!("wrote {}", args.out.display()))
+    }
+}

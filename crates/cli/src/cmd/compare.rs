@@ -1,0 +1,102 @@
+//! `locus compare`.
+
+use std::path::Path;
+
+use anyhow::Context;
+use locus_metrics::samples::Samples;
+use locus_metrics::significance::{Comparison, PairedTest};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::say;
+use crate::UsageError;
+use crate::args::CompareArgs;
+
+pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<()> {
+    let (a, b) = (Run::read(&args.run_a)?, Run::read(&args.run_b)?);
+    let problems = a.differences(&b);
+    if !problems.is_empty() {
+        let problems = problems.join("\n  ");
+        return Err(UsageError(format!(
+            "the runs are not scored by the same measure on the same examples:\n  {problems}"
+        ))
+        .into());
+    }
+    let of = |dir: &Path| read::<Samples>(&dir.join("samples.json"));
+    let comparison = PairedTest::default()
+        .compare(&of(&args.run_a)?, &of(&args.run_b)?)
+        .with_context(|| format!("cannot compare {} and {}", args.run_a.display(), args.run_b.display()))?;
+    let answer = Answer { score_name: a.score_name, part: a.part, data_set: a.data_set, comparison };
+    if args.json { say(serde_json::to_string_pretty(&answer)?) } else { say(text(args, &answer)) }
+}
+
+/// What `report.json` says of what was scored.
+#[derive(Deserialize)]
+struct Run {
+    score_name: String,
+    part: String,
+    n_examples: usize,
+    data_set: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    score_name: String,
+    part: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_set: Option<String>,
+    #[serde(flatten)]
+    comparison: Comparison,
+}
+
+impl Run {
+    fn read(dir: &Path) -> anyhow::Result<Self> {
+        read(&dir.join("report.json"))
+    }
+
+    /// What keeps the scores from being compared.
+    fn differences(&self, other: &Self) -> Vec<String> {
+        let set = |run: &Self| run.data_set.clone().unwrap_or_else(|| "files of your own".to_owned());
+        let facts = |run: &Self| {
+            [
+                ("score", run.score_name.clone()),
+                ("data set", set(run)),
+                ("part", run.part.clone()),
+                ("examples", run.n_examples.to_string()),
+            ]
+        };
+        let pairs = facts(self).into_iter().zip(facts(other));
+        let differ = pairs.filter(|(a, b)| a != b);
+        differ.map(|((name, a), (_, b))| format!("{name}: {a} in A, {b} in B")).collect()
+    }
+}
+
+fn text(args: &CompareArgs, answer: &Answer) -> String {
+    let Answer { score_name, part, data_set, comparison } = answer;
+    let Comparison { score_a, score_b, difference, interval, p_randomisation, p_bootstrap, n_examples } =
+        comparison;
+    let of_set = data_set.as_ref().map(|set| format!(" of {set}")).unwrap_or_default();
+    format!(
+        "{score_name} on {part}{of_set}, {n_examples} examples\n\
+         A      {score_a:>9.4}  {}\n\
+         B      {score_b:>9.4}  {}\n\
+         A - B  {difference:>+9.4}  95 % interval [{:+.4}, {:+.4}]\n\
+         p = {p_randomisation:.4} by paired randomisation, {p_bootstrap:.4} by the paired bootstrap",
+        args.run_a.display(),
+        args.run_b.display(),
+        interval.low,
+        interval.high,
+    )
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
+    let bytes = std::fs::read(path).with_context(|| {
+        format!(
+            "cannot read {}; a run folder of `locus train` with a dev or test part has it",
+            path.display()
+        )
+    })?;
+    serde_json::from_slice(&bytes).with_context(|| {
+        format!("{} is not what `locus train` writes of a run with a dev or test part", path.display())
+    })
+}

@@ -1,0 +1,132 @@
+//! What a new model takes over from another one of Locus.
+
+use burn::module::Module;
+use burn::tensor::backend::Backend;
+use locus_embedding::position::Form;
+use locus_encoder::Stack;
+use locus_heads::{HeadConfig, TaskModel};
+
+/// A head on the stack of a model with another head; none where the stacks are of different forms.
+pub(crate) fn on_stack_of(mut head: HeadConfig, other: &HeadConfig) -> Option<HeadConfig> {
+    if let &[form] = other.forms() {
+        set_form(&mut head, form);
+    }
+    (head.forms() == other.forms()).then_some(head)
+}
+
+/// Classifiers and sentence embedders stand on encoders and decoders.
+fn set_form(head: &mut HeadConfig, form: Form) {
+    if let HeadConfig::TokenClassification { layers, .. }
+    | HeadConfig::SequenceClassification { layers, .. }
+    | HeadConfig::MultiLabelClassification { layers, .. }
+    | HeadConfig::Regression { layers, .. }
+    | HeadConfig::QuestionAnswering { layers } = head
+    {
+        layers.form = form;
+    } else if let HeadConfig::SentenceEmbedding(config) = head {
+        config.form = form;
+    }
+}
+
+/// The new model with the weights of `loaded`: all of them where both have the same head and labels, else those of the
+/// stack, and of the layer below the scores where both are classifiers of one kind. Dropout stays that of the new model.
+pub(crate) fn take_over<B: Backend>(
+    new: TaskModel<B>,
+    loaded: TaskModel<B>,
+    keeps_labels: bool,
+) -> TaskModel<B> {
+    match (new, loaded) {
+        (TaskModel::TokenClassifier(mut new), TaskModel::TokenClassifier(loaded)) => {
+            new.encoder = adopted::<B, _>(new.encoder, loaded.encoder);
+            new.transform = loaded.transform;
+            if keeps_labels {
+                new.classifier = loaded.classifier;
+                new.crf = new.crf.map(|crf| loaded.crf.unwrap_or(crf));
+            }
+            TaskModel::TokenClassifier(new)
+        }
+        (TaskModel::SequenceClassifier(mut new), TaskModel::SequenceClassifier(loaded)) => {
+            new.encoder = adopted::<B, _>(new.encoder, loaded.encoder);
+            new.transform = loaded.transform;
+            if keeps_labels {
+                new.classifier = loaded.classifier;
+            }
+            TaskModel::SequenceClassifier(new)
+        }
+        (TaskModel::QuestionAnswerer(new), TaskModel::QuestionAnswerer(loaded)) => {
+            TaskModel::QuestionAnswerer(adopted::<B, _>(new, loaded))
+        }
+        (TaskModel::SentenceEmbedder(new), TaskModel::SentenceEmbedder(loaded)) => {
+            TaskModel::SentenceEmbedder(adopted::<B, _>(new, loaded))
+        }
+        (TaskModel::MaskedLm(new), TaskModel::MaskedLm(loaded)) => {
+            TaskModel::MaskedLm(adopted::<B, _>(new, loaded))
+        }
+        (TaskModel::CausalLm(new), TaskModel::CausalLm(loaded)) => {
+            TaskModel::CausalLm(adopted::<B, _>(new, loaded))
+        }
+        (TaskModel::Seq2Seq(new), TaskModel::Seq2Seq(loaded)) => {
+            TaskModel::Seq2Seq(adopted::<B, _>(new, loaded))
+        }
+        (mut new, loaded) => {
+            if let (Some(own), Some(stack)) = (stack_mut(&mut new), into_stack(loaded)) {
+                *own = adopted::<B, _>(own.clone(), stack);
+            }
+            new
+        }
+    }
+}
+
+/// A module with the parameters of another one of the same configuration.
+fn adopted<B: Backend, M: Module<B>>(own: M, other: M) -> M {
+    own.load_record(other.into_record())
+}
+
+fn stack_mut<B: Backend>(model: &mut TaskModel<B>) -> Option<&mut Stack<B>> {
+    match model {
+        TaskModel::TokenClassifier(model) => Some(&mut model.encoder),
+        TaskModel::SequenceClassifier(model) => Some(&mut model.encoder),
+        TaskModel::QuestionAnswerer(model) => Some(&mut model.encoder),
+        TaskModel::MaskedLm(model) => Some(&mut model.encoder),
+        TaskModel::CausalLm(model) => Some(&mut model.decoder),
+        TaskModel::SentenceEmbedder(model) => Some(&mut model.encoder),
+        TaskModel::Bare(model) => Some(&mut model.encoder),
+        TaskModel::Seq2Seq(_) => None,
+    }
+}
+
+fn into_stack<B: Backend>(model: TaskModel<B>) -> Option<Stack<B>> {
+    match model {
+        TaskModel::TokenClassifier(model) => Some(model.encoder),
+        TaskModel::SequenceClassifier(model) => Some(model.encoder),
+        TaskModel::QuestionAnswerer(model) => Some(model.encoder),
+        TaskModel::MaskedLm(model) => Some(model.encoder),
+        TaskModel::CausalLm(model) => Some(model.decoder),
+        TaskModel::SentenceEmbedder(model) => Some(model.encoder),
+        TaskModel::Bare(model) => Some(model.encoder),
+        TaskModel::Seq2Seq(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HeadConfig, on_stack_of};
+    use locus_embedding::position::Form;
+
+    #[test]
+    fn a_head_stands_on_stacks_of_its_form() {
+        let tags = HeadConfig::TokenClassification {
+            n_labels: 3,
+            decoding: Default::default(),
+            layers: Default::default(),
+        };
+        let masked = HeadConfig::MaskedLm { tied: true, bias: true, transform: Default::default() };
+        let next = HeadConfig::CausalLm { tied: true, output: Default::default() };
+        let pairs = HeadConfig::Seq2Seq { tied: true, output: Default::default() };
+        assert_eq!(on_stack_of(tags.clone(), &masked), Some(tags.clone()));
+        let on_decoder = on_stack_of(tags.clone(), &next).expect("classifiers stand on decoders");
+        assert_eq!(on_decoder.forms(), [Form::Causal]);
+        assert_eq!(on_stack_of(masked, &next), None);
+        assert_eq!(on_stack_of(tags, &pairs), None);
+    }
+}

@@ -1,0 +1,141 @@
+//! The tensors of a checkpoint to be written: each is made when its turn comes, so that a model is not held twice.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Tensor, backend::Backend};
+use locus_backend::params::ParamPath;
+use locus_heads::{HeadConfig, TaskModel};
+use locus_model::ModelConfig;
+use safetensors::SafeTensorError;
+use safetensors::tensor::{Dtype, TensorView, View};
+
+use crate::config::{Checkpoint, HeadKind};
+use crate::families::{Family, unread};
+use crate::load::{links, parts};
+
+/// Values that are fetched when they are asked for.
+type Later<'a> = Box<dyn Fn() -> Vec<f32> + 'a>;
+
+/// A tensor to be written.
+struct Pending<'a> {
+    shape: Vec<usize>,
+    values: Later<'a>,
+}
+
+impl View for &Pending<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        (self.values)().into_iter().flat_map(f32::to_le_bytes).collect::<Vec<u8>>().into()
+    }
+
+    fn data_len(&self) -> usize {
+        self.shape.iter().product::<usize>() * size_of::<f32>()
+    }
+}
+
+/// Writes the weights of a model under the names of a family, tensor by tensor.
+///
+/// # Errors
+/// If the disk is full or the file cannot be written.
+pub(crate) fn write<B: Backend>(
+    path: &Path,
+    family: &Family,
+    checkpoint: &Checkpoint,
+    config: &ModelConfig,
+    model: &TaskModel<B>,
+) -> Result<(), SafeTensorError> {
+    let ours = parameters(&config.head, model);
+    let shapes: BTreeMap<String, Vec<usize>> =
+        ours.iter().map(|(name, pending)| (name.clone(), pending.shape.clone())).collect();
+    let n_heads = checkpoint.config.stack.n_heads;
+    let prefix = family.prefix_of(HeadKind::of(&checkpoint.config.head));
+    let links = links(family, checkpoint, prefix, &shapes).links;
+    let (mut theirs, mut done) = (BTreeMap::new(), BTreeSet::new());
+    for link in &links {
+        let Some(shape) = parts(link, &shapes, n_heads).whole().filter(|_| done.insert(&link.ours)) else {
+            continue;
+        };
+        let n: usize = shape.iter().product();
+        let (ours, shapes) = (&ours, &shapes);
+        let values = move || -> Vec<f32> {
+            let (parts, mut whole) = (parts(link, shapes, n_heads), vec![0.0; n]);
+            for (part, name) in link.ours.iter().enumerate() {
+                parts.put(&mut whole, part, &(ours[name].values)());
+            }
+            whole
+        };
+        theirs.insert(link.theirs.clone(), Pending { shape, values: Box::new(values) });
+    }
+    if let Some((name, shape)) = unread(family, config, prefix) {
+        let n = shape.iter().product();
+        theirs.insert(name, Pending { shape, values: Box::new(move || vec![0.0; n]) });
+    }
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    safetensors::serialize_to_file(&theirs, Some(metadata), path)?;
+    // The folder is put into its place after this, so the file must be on the disk.
+    std::fs::File::open(path)?.sync_all()?;
+    Ok(())
+}
+
+/// The parameters of a model by name.
+fn parameters<B: Backend>(head: &HeadConfig, model: &TaskModel<B>) -> BTreeMap<String, Pending<'static>> {
+    struct All(ParamPath, BTreeMap<String, Pending<'static>>);
+    impl<B: Backend> ModuleVisitor<B> for All {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.0.enter(name, container);
+        }
+        fn exit_module(&mut self, _: &str, container: &str) {
+            self.0.leave(container);
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+            let tensor = param.val();
+            let values = move || -> Vec<f32> { tensor.to_data().convert::<f32>().iter().collect() };
+            self.1.insert(self.0.name(), Pending { shape: param.dims().to_vec(), values: Box::new(values) });
+        }
+    }
+    let mut all = All(ParamPath::default(), BTreeMap::new());
+    model.visit(&mut all);
+    let mut all = all.1;
+    scale_numbers(head, &mut all);
+    all
+}
+
+/// Makes the last layer of a regressor give the numbers themselves: `mean + std · (x·w + b) = x·(std·w) + (std·b + mean)`.
+fn scale_numbers(head: &HeadConfig, all: &mut BTreeMap<String, Pending<'static>>) {
+    let HeadConfig::Regression { mean, std, .. } = *head else { return };
+    for (name, shift) in [("classifier.weight", 0.0), ("classifier.bias", mean)] {
+        if let Some(Pending { shape, values }) = all.remove(name) {
+            let scale = move |value: f32| (std * f64::from(value) + shift) as f32;
+            let scaled = move || -> Vec<f32> { values().into_iter().map(scale).collect() };
+            all.insert(name.to_owned(), Pending { shape, values: Box::new(scaled) });
+        }
+    }
+}
+
+/// Tensors that are held: name, shape and values.
+pub(crate) type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+/// The bytes of a safetensors file.
+pub(crate) fn serialized(tensors: &Tensors) -> Result<Vec<u8>, String> {
+    let bytes: BTreeMap<&String, Vec<u8>> = tensors
+        .iter()
+        .map(|(name, (_, values))| (name, values.iter().flat_map(|value| value.to_le_bytes()).collect()))
+        .collect();
+    let mut views = Vec::with_capacity(tensors.len());
+    for (name, (shape, _)) in tensors {
+        let view = TensorView::new(Dtype::F32, shape.clone(), &bytes[name]);
+        views.push((name.clone(), view.map_err(|error| error.to_string())?));
+    }
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    safetensors::serialize(views, Some(metadata)).map_err(|error| error.to_string())
+}

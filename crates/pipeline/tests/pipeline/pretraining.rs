@@ -1,0 +1,229 @@
+//! What is learned from plain text: batches, scores, corpora.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use locus_backend::rng::Key;
+use locus_data::corpus::{Corpus, CorpusBuilder};
+use locus_data::objective::masked::MaskUnit;
+use locus_data::{Examples, Tokenizer, TokenizerKind};
+use locus_heads::{HeadConfig, Labels, Pooling, TaskBatch, TaskModel, Trainable};
+use locus_model::ModelConfig;
+use locus_pipeline::{Codec, Masking, Objective, Packing, TrainingSet, evaluate};
+use locus_testkit::on_backends;
+
+use crate::stack;
+
+fn documents() -> Vec<String> {
+    let names = ["Mira", "Tolland", "小明", "Anna", "Keller", "Ben", "Cora"];
+    let document = |(at, name): (usize, &&str)| {
+        let other = names[(at * 3 + 1) % names.len()];
+        format!("{name} visited Lisbon . {other} was late . They saw the old harbour and {name} slept .")
+    };
+    names.iter().enumerate().map(document).collect()
+}
+
+fn masked() -> HeadConfig {
+    HeadConfig::MaskedLm { tied: true, bias: true, transform: Default::default() }
+}
+
+fn next() -> HeadConfig {
+    HeadConfig::CausalLm { tied: true, output: Default::default() }
+}
+
+/// A model that nobody trained, and its codec.
+fn learner<B: Backend>(
+    head: HeadConfig,
+    objective: Option<Objective>,
+    device: &B::Device,
+) -> (TaskModel<B>, Codec) {
+    let tokens = objective.as_ref().map(Objective::special_tokens).unwrap_or_default();
+    let tokenizer = Tokenizer::train(TokenizerKind::Word, 300, false, documents()).unwrap();
+    let tokenizer = tokenizer.with_special_tokens(&tokens).unwrap();
+    let labels = objective.as_ref().map(Objective::labels).unwrap_or_default();
+    let labels = labels.iter().map(|&label| label.to_owned()).collect();
+    let config = ModelConfig::new(head, labels, tokenizer.vocab_size(), stack());
+    let model = TaskModel::new(&config.head, &config.stack, config.vocab_size, Key::new(4), device);
+    let mut codec = Codec::new(&config, tokenizer).unwrap();
+    codec.objective = objective;
+    (model, codec)
+}
+
+/// The rows of a batch as the model reads them, without padding.
+fn as_read(batch: &TaskBatch) -> Vec<Vec<u32>> {
+    let (tokens, seq) = (&batch.tokens, batch.tokens.seq);
+    let row = |row: usize| {
+        let cells = (row * seq..(row + 1) * seq).filter(|&at| tokens.keep[at]);
+        cells.map(|at| tokens.ids[at]).collect()
+    };
+    (0..tokens.batch).map(row).collect()
+}
+
+/// The same before tokens were hidden.
+fn originals(batch: &TaskBatch) -> Vec<Vec<u32>> {
+    let Labels::PerToken(labels) = &batch.labels else { panic!("labels of tokens") };
+    let (tokens, seq) = (&batch.tokens, batch.tokens.seq);
+    let cell = |at: usize| u32::try_from(labels[at]).unwrap_or(tokens.ids[at]);
+    let row = |row: usize| (row * seq..(row + 1) * seq).filter(|&at| tokens.keep[at]).map(cell).collect();
+    (0..tokens.batch).map(row).collect()
+}
+
+fn epoch(set: &TrainingSet, epoch: usize) -> Vec<TaskBatch> {
+    (0..set.n_batches()).map(|idx| set.batch(epoch, idx).unwrap()).collect()
+}
+
+fn masks_are_a_function_of_seed_epoch_and_row<B: AutodiffBackend>(device: &B::Device) {
+    let (_, codec) = learner::<B>(masked(), Some(Objective::Mlm(Masking::default())), device);
+    let codec = Arc::new(codec);
+    let set = |seed| TrainingSet::of_documents(codec.clone(), &documents(), 3, seed).unwrap();
+    let (a, b) = (set(1), set(1));
+    // Out of order, and again: what a run does that goes on.
+    assert_eq!(a.batch(3, 1).unwrap(), {
+        b.batch(0, 0).unwrap();
+        b.batch(3, 1).unwrap()
+    });
+    assert_ne!(epoch(&a, 1), epoch(&set(2), 1));
+    let rows = |number: usize| {
+        let mut rows: Vec<Vec<u32>> = epoch(&a, number).iter().flat_map(originals).collect();
+        rows.sort();
+        rows
+    };
+    assert_eq!(rows(1), rows(2), "every epoch has the same text");
+    let hidden = |number: usize| {
+        let mut rows: Vec<Vec<u32>> = epoch(&a, number).iter().flat_map(as_read).collect();
+        rows.sort();
+        rows
+    };
+    assert_ne!(hidden(1), hidden(2), "with other masks");
+}
+
+fn masked_words_are_scored_as_they_are_learned<B: AutodiffBackend>(device: &B::Device) {
+    let (model, codec) =
+        learner::<B::InnerBackend>(masked(), Some(Objective::Mlm(Masking::default())), device);
+    let examples = Examples::Text(documents());
+    let items = codec.encode(&examples).unwrap().items;
+    let loss = model.loss(&codec.batch(&items.iter().collect::<Vec<_>>()).unwrap(), None).unwrap();
+    let mean = loss.sum.into_data().iter::<f64>().sum::<f64>() / loss.weight;
+    let evaluation = evaluate(&model, &codec, &examples, 2).unwrap();
+    let found = evaluation.metrics["loss"];
+    assert!((mean - found).abs() < 1e-5, "{mean} and {found}");
+    assert!((found.exp() - evaluation.metrics["perplexity"]).abs() < 1e-6);
+    assert!((0.0..=1.0).contains(&evaluation.metrics["masked_accuracy"]));
+    assert_eq!(evaluation.n_examples, items.len());
+    assert_eq!(evaluate(&model, &codec, &examples, 5).unwrap().n_examples, items.len());
+    let again = codec.encode(&examples).unwrap().items;
+    assert_eq!(items, again, "the same masks every time");
+}
+
+fn every_objective_fits_its_model<B: AutodiffBackend>(device: &B::Device) {
+    let pairs = || HeadConfig::Seq2Seq { tied: true, output: Default::default() };
+    let order = HeadConfig::SequenceClassification {
+        n_labels: 2,
+        pooling: Pooling::Mean,
+        layers: Default::default(),
+    };
+    let cases = [
+        (masked(), Objective::Mlm(Masking { unit: MaskUnit::Word, ..Masking::default() })),
+        (next(), Objective::PrefixLm(Default::default())),
+        (pairs(), Objective::SpanCorruption(Default::default())),
+        (pairs(), Objective::Denoising(Default::default())),
+        (order, Objective::SentenceOrder {}),
+    ];
+    for (head, objective) in cases {
+        let (model, codec) = learner::<B::InnerBackend>(head, Some(objective), device);
+        let score = evaluate(&model, &codec, &Examples::Text(documents()), 3).unwrap();
+        assert!(score.metrics["loss"].is_finite(), "{}: {score}", objective.name());
+        let set = TrainingSet::of_documents(Arc::new(codec), &documents(), 3, 1).unwrap();
+        assert!(set.n_items() >= documents().len(), "{}", objective.name());
+        for batch in [epoch(&set, 0), epoch(&set, 1)].concat() {
+            assert!(batch.tokens.seq <= 12, "{}: {} tokens", objective.name(), batch.tokens.seq);
+            if let Labels::Target { tokens, .. } = &batch.labels {
+                assert!(tokens.seq <= 12, "{}: a target of {} tokens", objective.name(), tokens.seq);
+            }
+            let loss = model.loss(&batch, None).unwrap();
+            assert!(loss.sum.into_data().iter::<f64>().sum::<f64>().is_finite());
+            assert_eq!(batch.tokens.prefix.is_some(), matches!(objective, Objective::PrefixLm(_)));
+        }
+    }
+}
+
+fn a_tokenizer_without_sentinels_is_refused<B: AutodiffBackend>(device: &B::Device) {
+    let pairs = HeadConfig::Seq2Seq { tied: true, output: Default::default() };
+    let (_, mut codec) = learner::<B>(pairs, None, device);
+    codec.objective = Some(Objective::SpanCorruption(Default::default()));
+    let error = TrainingSet::of_documents(Arc::new(codec), &documents(), 3, 1).unwrap_err().to_string();
+    assert!(error.contains("<extra_id_0>"), "{error}");
+}
+
+fn packed_documents_do_not_see_each_other<B: AutodiffBackend>(device: &B::Device) {
+    let (model, mut codec) = learner::<B::InnerBackend>(next(), None, device);
+    codec.packing = Packing::Documents;
+    let texts = ["Mira visited Lisbon", "小明 was late"].map(str::to_owned);
+    let nats = |texts: &[String]| {
+        let items = codec.encode(&Examples::Text(texts.to_vec())).unwrap().items;
+        assert_eq!(items.len(), 1, "all fits one row");
+        let loss = model.loss(&codec.batch(&[&items[0]]).unwrap(), None).unwrap();
+        (loss.sum.into_data().iter::<f64>().sum::<f64>(), loss.weight)
+    };
+    let (both, n_both) = nats(&texts);
+    let (first, n_first) = nats(&texts[..1]);
+    let (second, n_second) = nats(&texts[1..]);
+    // Three words and an end of each are predicted, from the start token on.
+    assert_eq!((n_both, n_first), (n_first + n_second, 4.0));
+    assert!((both - first - second).abs() < 1e-4, "{both} is not {first} + {second}");
+}
+
+fn corpus(dir: &Path, tokenizer: &Tokenizer) -> Arc<Corpus> {
+    let file = dir.join("text.txt");
+    std::fs::write(&file, documents().join("\n\n")).unwrap();
+    let built = CorpusBuilder::new(tokenizer, &dir.join("corpus")).build(&[file], &mut |_| ()).unwrap();
+    Arc::new(built.corpus)
+}
+
+fn a_corpus_is_read_row_by_row<B: AutodiffBackend>(device: &B::Device) {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, codec) = learner::<B>(next(), None, device);
+    let corpus = corpus(dir.path(), &codec.tokenizer);
+    let n_tokens = corpus.n_tokens() as usize;
+    for packing in [Packing::Stream, Packing::Documents] {
+        let mut codec = codec.clone();
+        codec.packing = packing;
+        let codec = Arc::new(codec);
+        let set = |seed| TrainingSet::of_corpus(codec.clone(), corpus.clone(), 3, seed).unwrap();
+        let (a, b) = (set(1), set(1));
+        assert_eq!(a.batch(5, 1).unwrap(), b.batch(5, 1).unwrap());
+        assert_ne!(epoch(&a, 0), epoch(&a, 1));
+        let rows: usize =
+            epoch(&a, 2).iter().map(|batch| batch.tokens.keep.iter().filter(|keep| **keep).count()).sum();
+        // Each token but the last is read once.
+        assert_eq!(
+            (rows, epoch(&a, 2)[0].tokens.documents.is_some()),
+            (n_tokens - 1, packing == Packing::Documents)
+        );
+    }
+    let (_, mut codec) = learner::<B>(masked(), Some(Objective::Mlm(Masking::default())), device);
+    let set = TrainingSet::of_corpus(Arc::new(codec.clone()), corpus.clone(), 3, 1).unwrap();
+    assert_eq!(set.batch(5, 1).unwrap(), set.batch(5, 1).unwrap());
+    let rows: Vec<Vec<u32>> = epoch(&set, 0).iter().flat_map(originals).collect();
+    let n: usize = rows.iter().map(|row| row.len() - 2).sum();
+    assert!((n_tokens - 1..=n_tokens).contains(&n), "{n} of {n_tokens}");
+    let whole = Masking { unit: MaskUnit::Word, ..Masking::default() };
+    codec.objective = Some(Objective::Mlm(whole));
+    let error = TrainingSet::of_corpus(Arc::new(codec), corpus.clone(), 3, 1).unwrap_err().to_string();
+    assert!(error.contains("whole words are found in text"), "{error}");
+    let spans = Objective::SpanCorruption(Default::default());
+    let head = HeadConfig::Seq2Seq { tied: true, output: Default::default() };
+    let (_, codec) = learner::<B>(head, Some(spans), device);
+    let error = TrainingSet::of_corpus(Arc::new(codec), corpus, 3, 1).unwrap_err().to_string();
+    assert!(error.contains("another tokenizer"), "{error}");
+}
+
+on_backends!(
+    masks_are_a_function_of_seed_epoch_and_row,
+    masked_words_are_scored_as_they_are_learned,
+    every_objective_fits_its_model,
+    a_tokenizer_without_sentinels_is_refused,
+    packed_documents_do_not_see_each_other,
+    a_corpus_is_read_row_by_row,
+);
