@@ -64,7 +64,7 @@ pub(crate) fn bench(args: &[String]) -> Result<u8, String> {
         "--no-default-features",
         "--features",
     ]);
-    bench.args([&backend, "--", "--backend", if wgpu { "wgpu" } else { &backend }]);
+    bench.args([backend.as_str(), "--", "--backend", if wgpu { "wgpu" } else { &backend }]);
     let mut rest = args.iter();
     while let Some(arg) = rest.next() {
         match arg.as_str() {

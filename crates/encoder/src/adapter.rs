@@ -24,6 +24,7 @@ pub struct Adapter<B: Backend> {
 }
 
 /// What an adapter does.
+#[allow(clippy::large_enum_variant, reason = "a projection holds one or a few")]
 #[derive(Module, Debug)]
 pub enum Change<B: Backend> {
     /// It adds a product of two narrow matrices to the weight.

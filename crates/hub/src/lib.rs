@@ -31,7 +31,8 @@ pub use families::family_names;
 pub use inspect::{Inspection, inspect};
 pub use load::{Loaded, is_checkpoint, load, load_checkpoint, load_with, read_config};
 pub use peft::{
-    AdapterBase, adapted_model, check_adapter, is_adapter, read_adapted_config, read_adapter, write_adapter,
+    AdapterBase, adapted_model, check_adapter, is_adapter, read_adapted_config, read_adapter,
+    with_adapted_head, write_adapter,
 };
 #[cfg(feature = "download")]
 pub use pull::pull;

@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn what_is_no_question_is_named_with_its_line() {
         let good = r#"{"id": 3, "question": "Who?", "context": "Mira 在."}"#.to_owned();
-        let asked = parse(&[good.clone()], "in.jsonl", 1).unwrap();
+        let asked = parse(std::slice::from_ref(&good), "in.jsonl", 1).unwrap();
         assert_eq!(asked, [("Who?".to_owned(), "Mira 在.".to_owned())]);
         for bad in ["", "Who?", r#"{"question": "Who?"}"#, r#"{"question": 1, "context": ""}"#] {
             let error = parse(&[good.clone(), bad.to_owned()], "in.jsonl", 7).unwrap_err().to_string();

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::SchemeConfig;
 use super::facts::{Facts, Family};
-use super::scheme::{Form, LayerPass, Pass, Prepared, Scheme};
+use super::scheme::{LayerPass, Pass, Prepared, Scheme};
 use super::sums::sums_after;
 use super::{PositionProblem, PositionShape};
 

@@ -178,14 +178,7 @@ impl Subject {
         let (queries, keys) = (tokens.columns(&columns[start..]), tokens.columns(&columns));
         let pass =
             Pass { queries: &queries, keys: &keys, form: self.form, longest_seen: keys.seq, key: None };
-        let spec = MaskSpec {
-            batch: queries.batch,
-            q_len: queries.seq,
-            k_len: keys.seq,
-            causal: self.form == Form::Causal,
-            keep: Some(keys.keep.clone()),
-            visible: position.scheme().visible(&pass),
-        };
+        let spec = MaskSpec { visible: position.scheme().visible(&pass), ..pass.mask() };
         let scheme = position.scheme();
         let embedded = scheme.embed(x, &queries);
         let at = BlockPass {

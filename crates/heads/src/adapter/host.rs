@@ -7,6 +7,7 @@ use burn::tensor::{Tensor, backend::Backend};
 use locus_backend::init::Init;
 use locus_backend::params::ParamPath;
 use locus_backend::rng::Key;
+use locus_embedding::position::PositionScheme;
 use locus_encoder::{Change, Linear};
 
 use super::config::{AdapterConfig, LoraConfig, RankScaling, Target};
@@ -87,7 +88,7 @@ impl HostAdapter {
     ///
     /// # Errors
     /// Every name and number of a layer that the model does not have.
-    pub fn new<B: Backend, P: Module<B>>(
+    pub fn new<B: Backend, P: PositionScheme<B>>(
         config: &AdapterConfig,
         model: &TaskModel<B, P>,
         key: Key,
@@ -161,7 +162,7 @@ fn is_part(path: &str, name: &str) -> bool {
 }
 
 /// Whether the scores of a model are of labels, which nobody has trained before.
-fn has_new_head<B: Backend, P: Module<B>>(model: &TaskModel<B, P>) -> bool {
+fn has_new_head<B: Backend, P: PositionScheme<B>>(model: &TaskModel<B, P>) -> bool {
     use TaskModel::{QuestionAnswerer, SequenceClassifier, TokenClassifier};
     matches!(model, TokenClassifier(_) | SequenceClassifier(_) | QuestionAnswerer(_))
 }

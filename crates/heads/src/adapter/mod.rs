@@ -9,6 +9,7 @@ mod host;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use locus_backend::params::ParamPath;
+use locus_embedding::position::PositionScheme;
 use locus_encoder::{Adapter, AdapterError, Change, Linear, LowRank, Scale};
 
 use crate::{HostArray, TaskModel, Transform};
@@ -16,7 +17,7 @@ use crate::{HostArray, TaskModel, Transform};
 pub use config::{AdapterConfig, Ia3Config, LoraConfig, RankScaling, Target};
 pub use host::{HostAdapter, HostChange};
 
-impl<B: Backend, P: Module<B>> TaskModel<B, P> {
+impl<B: Backend, P: PositionScheme<B>> TaskModel<B, P> {
     /// All linear layers that can have adapters with their paths: those of blocks (`encoder.layers.0.attn.q_proj`), and of
     /// the head. The token table as output has none.
     pub fn named_projections(&mut self) -> Vec<(String, &mut Linear<B>)> {

@@ -111,7 +111,6 @@ fn write(body: &Body) -> Option<Map<String, Value>> {
         attention_dropout: stack.attention_dropout,
         seq_length: stack.max_seq_len,
         tie_word_embeddings: body.tied,
-        ..Config::default()
     })
 }
 

@@ -181,7 +181,7 @@ fn request_of_task(own: &Checkpoint, adapter: &Path) -> Result<Option<Request>, 
         HeadKind::CausalLm => Request::CausalLm,
         HeadKind::Seq2SeqLm => Request::Seq2SeqLm,
         HeadKind::MaskedLm => Request::MaskedLm,
-        HeadKind::Bare => Request::Bare,
+        _ => Request::Bare,
     };
     Ok(Some(request))
 }

@@ -142,11 +142,13 @@ pub(super) fn transposed(values: &[f32], [rows, columns]: [usize; 2]) -> Vec<f32
 pub(super) fn task_type(kind: HeadKind) -> Option<&'static str> {
     match kind {
         HeadKind::Bare => Some("FEATURE_EXTRACTION"),
-        HeadKind::MaskedLm => None,
         HeadKind::CausalLm => Some("CAUSAL_LM"),
         HeadKind::SequenceClassification => Some("SEQ_CLS"),
         HeadKind::TokenClassification => Some("TOKEN_CLS"),
         HeadKind::QuestionAnswering => Some("QUESTION_ANS"),
         HeadKind::Seq2SeqLm => Some("SEQ_2_SEQ_LM"),
+        HeadKind::MaskedLm | HeadKind::MultipleChoice | HeadKind::NextSentence | HeadKind::EncoderDecoder => {
+            None
+        }
     }
 }

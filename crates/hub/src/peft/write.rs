@@ -134,6 +134,13 @@ struct Made<'a> {
     scaling: f64,
 }
 
+/// A low-rank change with its alpha and how the rank divides it; none of another kind.
+fn made(change: Option<&HostChange>) -> Option<(Made<'_>, f64, RankScaling)> {
+    let whole = change?;
+    let HostChange::LowRank { a, b, magnitude, alpha, divisor } = whole else { return None };
+    Some((Made { a, b, magnitude: magnitude.as_ref(), scaling: whole.scaling() }, *alpha, *divisor))
+}
+
 fn product(layer: &Layer, parts: &[Option<&HostChange>], notes: &mut Vec<String>) -> Result<LowRank, String> {
     let all: Vec<Option<Made<'_>>> = parts.iter().map(|part| made(*part).map(|(made, _, _)| made)).collect();
     let Some((first, first_alpha, divisor)) = parts.iter().find_map(|part| made(*part)) else {

@@ -36,6 +36,7 @@ struct Row {
 }
 
 impl Table {
+    #[allow(clippy::print_stdout, reason = "the figures of each case, with --nocapture")]
     pub(crate) fn add(&mut self, case: &Case, figures: Figures) {
         let Figures { outputs, gradients } = figures;
         println!("{:<45} outputs {outputs:.1e} gradients {:.1e}", case.name, gradients.unwrap_or(f64::NAN));
