@@ -84,8 +84,11 @@ fn pack<B: Backend>(pipeline: &mut Pipeline<B>, args: &InferenceArgs) -> anyhow:
     })
 }
 
-/// The configuration of a folder of Locus or of a checkpoint.
+/// The configuration of a folder of Locus, of one of sentence-transformers or of a checkpoint.
 fn read_config(dir: &Path) -> anyhow::Result<ModelConfig> {
+    if locus_hub::is_sentence_folder(dir) {
+        return Ok(locus_hub::read_sentence(dir)?.config());
+    }
     if !locus_hub::is_checkpoint(dir) {
         return Ok(locus_model::load_config(dir)?);
     }
