@@ -237,4 +237,9 @@ fn a_sentence_embedder_is_trained_and_goes_out_and_in() {
     embed("out", &["--jsonl", "--input", "bad.jsonl"]).says(1, &["bad.jsonl:2", "\"text\""]);
     train("again", &["model.from=out"]);
     train("more", &["model.from=run/model"]);
+    // An adapter goes on a model folder, and on none of sentence-transformers.
+    train("lora", &["model.from=run/model", "train.adapter=lora"]);
+    let adapted = embed("run/model", &["--input", "text.txt", "--adapter", "lora/adapter"]);
+    assert_eq!(done(&adapted).lines().count(), 3);
+    embed("out", &["--text", "a", "--adapter", "lora/adapter"]).says(2, &["--adapter", "sentence-transformers"]);
 }
