@@ -241,5 +241,6 @@ fn a_sentence_embedder_is_trained_and_goes_out_and_in() {
     train("lora", &["model.from=run/model", "train.adapter=lora"]);
     let adapted = embed("run/model", &["--input", "text.txt", "--adapter", "lora/adapter"]);
     assert_eq!(done(&adapted).lines().count(), 3);
-    embed("out", &["--text", "a", "--adapter", "lora/adapter"]).says(2, &["--adapter", "sentence-transformers"]);
+    embed("out", &["--text", "a", "--adapter", "lora/adapter"])
+        .says(2, &["--adapter", "sentence-transformers"]);
 }
