@@ -75,7 +75,7 @@ pub enum PipelineError {
         task: &'static str,
     },
     /// A prompt that the model does not have.
-    #[error("the model has no prompt {asked:?}; it has {}", known(.known))]
+    #[error("the model has no prompt {asked:?}; it has {}", listed(.known))]
     UnknownPrompt {
         /// The name that was asked for.
         asked: String,
@@ -93,6 +93,6 @@ pub enum PipelineError {
     Options(Vec<String>),
 }
 
-fn known(names: &[String]) -> String {
+fn listed(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
