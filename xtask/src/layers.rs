@@ -30,6 +30,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
             "locus-encoder",
             "locus-heads",
             "locus-hub",
+            "locus-metrics",
             "locus-model",
             "locus-pipeline",
             "locus-train",
