@@ -122,7 +122,8 @@ fn only_adapters_have_gradients_and_checkpointing_changes_none<B: AutodiffBacken
             assert_eq!(moves, is_trained, "{path}");
         }
         let error = relative_error(&of(GradientCheckpointing::Block, 3), &want);
-        assert!(error <= 1e-6, "{}: {error:e}", config.name());
+        // Sums in another order: DoRA divides by norms of columns.
+        assert!(error <= 1e-5, "{}: {error:e}", config.name());
         let other = relative_error(&of(GradientCheckpointing::None, 4), &want);
         let drops = !matches!(config, AdapterConfig::Ia3(_));
         assert_eq!(other > 1e-3, drops, "{}: dropout of another key", config.name());

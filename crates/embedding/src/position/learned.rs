@@ -52,7 +52,7 @@ impl SchemeConfig for LearnedConfig {
     }
 
     fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
-        let rows = self.max_positions(shape) + self.offset;
+        let rows = self.max_positions(shape).saturating_add(self.offset);
         let n = self.max_positions(shape);
         let allowed = format!("at least max_seq_len = {}", shape.max_seq_len);
         PositionProblem::unless(n >= shape.max_seq_len, problems, "max_positions", n, &allowed);
@@ -78,7 +78,7 @@ impl SchemeConfig for LearnedConfig {
 
 impl LearnedConfig {
     pub(super) fn init<B: Backend>(&self, shape: &PositionShape, key: Key, device: &B::Device) -> Learned<B> {
-        let rows = self.max_positions(shape) + self.offset;
+        let rows = self.max_positions(shape).saturating_add(self.offset);
         Learned {
             table: Init::Normal { std: self.init_std }.param([rows, shape.d_model], key, device),
             offset: self.offset,
