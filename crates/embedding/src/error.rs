@@ -71,6 +71,29 @@ pub enum EmbeddingError {
         /// How many positions it knows.
         limit: usize,
     },
+    /// A prefix that is read in both directions, under a scheme whose queries may see no later keys.
+    #[error(
+        "the {scheme} scheme cannot read a prefix in both directions: {why}; choose another scheme or leave the prefix out"
+    )]
+    PrefixUnseen {
+        /// The scheme.
+        scheme: &'static str,
+        /// Why its queries may see no later keys.
+        why: &'static str,
+    },
+    /// Several documents in a row, of tokens that lie on several axes.
+    #[error(
+        "tokens on {axes} axes of position cannot be several documents a row, found {documents} in row {row}: only \
+         positions on one axis are counted anew from where a document starts; give each document a row of its own"
+    )]
+    PackedAxes {
+        /// Number of axes.
+        axes: usize,
+        /// The first row of several documents.
+        row: usize,
+        /// How many it has.
+        documents: usize,
+    },
 }
 
 /// What to do where the limit is not one of the length of texts alone.

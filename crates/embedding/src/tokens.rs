@@ -1,5 +1,7 @@
 //! Tokens on the host: ids, padding, segments and positions as plain vectors.
 
+use std::ops::Range;
+
 use crate::EmbeddingError;
 
 /// The tokens of one batch, `[batch, seq]` in row-major order, on the host.
@@ -54,10 +56,15 @@ impl Tokens {
     /// These tokens as several documents a row, each numbered from 0.
     ///
     /// # Errors
-    /// If `documents` is not `batch · seq` long.
+    /// If `documents` is not `batch · seq` long, or a row has several of them and tokens lie on several axes.
     pub fn with_documents(mut self, documents: Vec<u32>) -> Result<Self, EmbeddingError> {
         self.fits("documents", documents.len())?;
         self.documents = Some(documents);
+        let axes = self.axes.len() + 1;
+        let several = (0..self.batch).map(|row| (row, self.runs(row).len())).find(|(_, n)| *n > 1);
+        if let Some((row, documents)) = several.filter(|_| axes > 1) {
+            return Err(EmbeddingError::PackedAxes { axes, row, documents });
+        }
         self.number_from(&vec![0.0; self.batch]);
         Ok(self)
     }
@@ -88,21 +95,46 @@ impl Tokens {
         if self.documents.is_none() && (self.prefix.is_none() || !causal) {
             return None;
         }
-        let document = |cell: usize| self.documents.as_ref().map(|documents| documents[cell]);
         let mut spans = Vec::with_capacity(self.batch * q_len);
-        for row in (0..self.batch).map(|row| row * self.seq..(row + 1) * self.seq) {
+        for row in 0..self.batch {
             let mut of_row = Vec::with_capacity(self.seq);
-            let cells: Vec<usize> = row.clone().collect();
-            for own in cells.chunk_by(|&a, &b| document(a) == document(b)) {
-                let column = |cell: usize| (cell - row.start) as u32;
-                let (start, end) = (column(own[0]), column(own[0]) + own.len() as u32);
-                let of_prefix = |&&cell: &&usize| self.prefix.as_ref().is_some_and(|prefix| prefix[cell]);
-                let seen = own.iter().rfind(of_prefix).map_or(start, |&cell| column(cell) + 1);
+            let column = |cell: usize| (cell - row * self.seq) as u32;
+            for own in self.runs(row) {
+                let (start, end) = (column(own.start), column(own.end));
+                let of_prefix = |cell: &usize| self.prefix.as_ref().is_some_and(|prefix| prefix[*cell]);
+                let seen = own.rev().find(of_prefix).map_or(start, |cell| column(cell) + 1);
                 of_row.extend((start..end).map(|q| [start, if causal { seen.max(q + 1) } else { end }]));
             }
             spans.extend_from_slice(&of_row[self.seq - q_len..]);
         }
         Some(spans)
+    }
+
+    /// The cells of each document of a row, one after another; all of the row where it has one.
+    pub fn runs(&self, row: usize) -> Vec<Range<usize>> {
+        let mut runs: Vec<Range<usize>> = Vec::new();
+        for cell in row * self.seq..(row + 1) * self.seq {
+            match runs.last_mut() {
+                Some(run) if !self.changes_document(cell, None) => run.end = cell + 1,
+                _ => runs.push(cell..cell + 1),
+            }
+        }
+        runs
+    }
+
+    /// Whether the token of a cell is of another document than the one before it: of the row, or at the row's start the last
+    /// of `past`, cached tokens of the same rows. Tokens without documents go on in the one before them.
+    pub fn changes_document(&self, cell: usize, past: Option<&Self>) -> bool {
+        let Some(documents) = &self.documents else { return false };
+        let before = if cell.is_multiple_of(self.seq) {
+            past.and_then(|past| {
+                let end = (cell / self.seq + 1) * past.seq;
+                past.documents.as_ref()?.get(end.checked_sub(1)?)
+            })
+        } else {
+            documents.get(cell - 1)
+        };
+        before.is_some_and(|before| *before != documents[cell])
     }
 
     /// The number of real tokens of each row; of its longest document where it has several.
@@ -141,8 +173,7 @@ impl Tokens {
         for (row, start) in starts.iter().enumerate() {
             let (mut start, mut seen) = (*start, 0_usize);
             for cell in row * self.seq..(row + 1) * self.seq {
-                let documents = self.documents.as_ref().filter(|_| cell > row * self.seq);
-                if documents.is_some_and(|documents| documents[cell] != documents[cell - 1]) {
+                if self.changes_document(cell, None) {
                     (start, seen) = (0.0, 0);
                 }
                 seen += usize::from(self.keep[cell]);
@@ -151,16 +182,29 @@ impl Tokens {
         }
     }
 
+    /// As [`Self::number_from`], for tokens that follow `past`, cached tokens of the same rows: a row whose first document is
+    /// not the last one of `past` is numbered from 0.
+    ///
+    /// # Panics
+    /// If there is not one start per row.
+    pub fn number_after(&mut self, past: Option<&Self>, starts: &[f64]) {
+        let start = |(row, start): (usize, &f64)| {
+            if self.seq > 0 && self.changes_document(row * self.seq, past) { 0.0 } else { *start }
+        };
+        let starts: Vec<f64> = starts.iter().enumerate().map(start).collect();
+        self.number_from(&starts);
+    }
+
     /// The cell of a row's last real token.
     pub fn last_real(&self, row: usize) -> Option<usize> {
         (row * self.seq..(row + 1) * self.seq).rev().find(|cell| self.keep[*cell])
     }
 
-    /// The position of the token that follows each row's last real token, past it on every axis; a row without one
-    /// waits where it is.
+    /// The position of the token that follows each row's last real token in the row's last document, past it on every axis; a
+    /// document without one waits where it is.
     pub fn next_positions(&self) -> Vec<f64> {
         let next = |row: usize| {
-            let cells = row * self.seq..(row + 1) * self.seq;
+            let cells = self.runs(row).pop().unwrap_or_default();
             let real = cells.clone().filter(|cell| self.keep[*cell]);
             let past =
                 real.flat_map(|cell| (0..=self.axes.len()).map(move |axis| self.axis(axis)[cell] + 1.0));
@@ -169,7 +213,9 @@ impl Tokens {
         (0..self.batch).map(next).collect()
     }
 
-    /// These tokens followed, row by row, by `later`.
+    /// These tokens followed, row by row, by `later`. Where one side has no documents it is of the document that it meets on the
+    /// other side. A prefix is kept where it may still open something: where `later` has one too. Segments are kept where both
+    /// sides have them.
     ///
     /// # Panics
     /// If the numbers of rows differ.
@@ -186,8 +232,8 @@ impl Tokens {
             axes: (1..=self.axes.len().max(later.axes.len()))
                 .map(|axis| self.join(self.axis(axis), later, later.axis(axis)))
                 .collect(),
-            documents: self.join_both(&self.documents, later, &later.documents),
-            prefix: self.join_both(&self.prefix, later, &later.prefix),
+            documents: self.join_documents(later),
+            prefix: later.prefix.as_ref().map(|prefix| self.join(&self.in_prefix(), later, prefix)),
         }
     }
 
@@ -229,6 +275,25 @@ impl Tokens {
         }
     }
 
+    fn join_documents(&self, later: &Self) -> Option<Vec<u32>> {
+        let spread = |documents: &[u32], next_to: &dyn Fn(usize) -> usize, seq: usize| -> Vec<u32> {
+            let of_row = |row| documents.get(next_to(row)).copied().unwrap_or_default();
+            (0..self.batch).flat_map(|row| std::iter::repeat_n(of_row(row), seq)).collect()
+        };
+        let last = |row: usize| ((row + 1) * self.seq).saturating_sub(1);
+        let (a, b) = match (&self.documents, &later.documents) {
+            (None, None) => return None,
+            (Some(a), Some(b)) => (a.clone(), b.clone()),
+            (Some(a), None) => (a.clone(), spread(a, &last, later.seq)),
+            (None, Some(b)) => (spread(b, &|row| row * later.seq, self.seq), b.clone()),
+        };
+        Some(self.join(&a, later, &b))
+    }
+
+    fn in_prefix(&self) -> Vec<bool> {
+        self.prefix.clone().unwrap_or_else(|| vec![false; self.keep.len()])
+    }
+
     fn join_both<T: Copy>(&self, a: &Option<Vec<T>>, later: &Self, b: &Option<Vec<T>>) -> Option<Vec<T>> {
         Some(self.join(a.as_ref()?, later, b.as_ref()?))
     }
@@ -246,6 +311,7 @@ impl Tokens {
 #[cfg(test)]
 mod tests {
     use super::Tokens;
+    use crate::EmbeddingError;
 
     #[test]
     fn left_padding_does_not_shift_positions() {
@@ -284,6 +350,52 @@ mod tests {
         assert_eq!(causal, [[0, 1], [0, 2], [0, 3], [3, 4], [3, 5], [5, 6]]);
         let open = tokens.spans(2, false).expect("has documents");
         assert_eq!(open, [[3, 5], [5, 6]]);
+    }
+
+    fn packed(ids: &[u32], documents: &[u32]) -> Tokens {
+        let tokens = Tokens::new([1, ids.len()], ids.to_vec(), vec![true; ids.len()], None).expect("fits");
+        tokens.with_documents(documents.to_vec()).expect("fits")
+    }
+
+    #[test]
+    fn a_cache_ends_in_its_last_document() {
+        let past = packed(&[1; 5], &[0, 0, 0, 7, 7]);
+        assert_eq!(past.next_positions(), [2.0]);
+        for (documents, want) in [([7, 7, 8], [2.0, 3.0, 0.0]), ([8, 8, 7], [0.0, 1.0, 0.0])] {
+            let mut later = packed(&[1; 3], &documents);
+            later.number_after(Some(&past), &past.next_positions());
+            assert_eq!(later.positions, want);
+        }
+        let mut later = Tokens::new([1, 2], vec![1; 2], vec![true; 2], None).expect("fits");
+        later.number_after(Some(&past), &past.next_positions());
+        assert_eq!(later.positions, [2.0, 3.0]);
+    }
+
+    #[test]
+    fn a_side_without_documents_is_of_the_one_it_meets() {
+        let past = packed(&[1; 5], &[0, 0, 0, 7, 7]);
+        let plain = Tokens::new([1, 2], vec![1; 2], vec![true; 2], None).expect("fits");
+        let joined = past.followed_by(&plain);
+        assert_eq!(joined.documents, Some(vec![0, 0, 0, 7, 7, 7, 7]));
+        assert_eq!(joined.spans(2, true), Some(vec![[3, 6], [3, 7]]));
+        let joined = plain.followed_by(&packed(&[1; 3], &[5, 5, 6]));
+        assert_eq!(joined.documents, Some(vec![5, 5, 5, 5, 6]));
+        assert_eq!(joined.spans(3, true), Some(vec![[0, 3], [0, 4], [4, 5]]));
+        let prefix = plain.clone().with_prefix(vec![true; 2]).expect("fits");
+        assert_eq!(plain.followed_by(&prefix).spans(2, true), Some(vec![[0, 4], [0, 4]]));
+        // What follows a prefix sees it whole anyway.
+        assert_eq!(prefix.followed_by(&plain).spans(2, true), None);
+    }
+
+    #[test]
+    fn several_axes_are_not_packed() {
+        let mut tokens = Tokens::new([2, 2], vec![1; 4], vec![true; 4], None).expect("fits");
+        tokens.axes = vec![vec![0.0; 4]];
+        assert!(tokens.clone().with_documents(vec![0, 0, 1, 1]).is_ok());
+        let error = tokens.with_documents(vec![0, 0, 1, 2]).expect_err("two documents on two axes");
+        assert_eq!(error, EmbeddingError::PackedAxes { axes: 2, row: 1, documents: 2 });
+        let told = error.to_string();
+        assert!(["2 axes", "found 2 in row 1", "a row of its own"].iter().all(|part| told.contains(part)));
     }
 
     #[test]

@@ -305,15 +305,7 @@ impl StackConfig {
     }
 
     fn check_positions(&self, form: Form, problems: &mut Vec<ConfigProblem>) {
-        let listed =
-            self.layer_positions.iter().enumerate().map(|(idx, p)| (format!("layer_positions.{idx}"), p));
-        let single = std::iter::once(("position".to_owned(), &self.position));
-        let mut all: Vec<_> =
-            if self.layer_positions.is_empty() { single.collect() } else { listed.collect() };
-        all.extend(
-            self.embedding_position.iter().map(|position| ("embedding_position".to_owned(), position)),
-        );
-        for (key, position) in all {
+        for (key, position) in self.positions() {
             if key == "embedding_position" && !position.acts_on_embedding() {
                 problems.push(ConfigProblem {
                     key: key.clone(),
@@ -343,6 +335,25 @@ impl StackConfig {
         }
     }
 
+    /// The schemes that can read no prefix in both directions, as a prefix language model does.
+    pub fn check_prefix(&self) -> Vec<ConfigProblem> {
+        let problem = |(key, position): (String, &PositionConfig)| {
+            let allowed = format!("a scheme whose queries may see later keys: {}", position.only_earlier()?);
+            Some(ConfigProblem { key, found: position.name().to_owned(), allowed })
+        };
+        self.positions().into_iter().filter_map(problem).collect()
+    }
+
+    /// The schemes in use and where the configuration writes them.
+    fn positions(&self) -> Vec<(String, &PositionConfig)> {
+        let single = self.layer_positions.is_empty().then_some(("position".to_owned(), &self.position));
+        let listed = self.layer_positions.iter().enumerate();
+        let listed = listed.map(|(idx, position)| (format!("layer_positions.{idx}"), position));
+        let added =
+            self.embedding_position.iter().map(|position| ("embedding_position".to_owned(), position));
+        single.into_iter().chain(listed).chain(added).collect()
+    }
+
     /// Looks up the ids of tokens that the position schemes count by, where they are not set, and says what it does not find.
     /// `id` gives the id of a token as the vocabulary writes it.
     pub fn find_tokens(&mut self, id: &dyn Fn(&str) -> Option<u32>) -> Vec<ConfigProblem> {
@@ -354,7 +365,7 @@ impl StackConfig {
         problems
     }
 
-    /// The schemes in use and where the configuration writes them.
+    /// As [`Self::positions`], to complete them.
     fn positions_mut(&mut self) -> Vec<(String, &mut PositionConfig)> {
         let single = self.layer_positions.is_empty().then_some(("position".to_owned(), &mut self.position));
         let listed = self.layer_positions.iter_mut().enumerate();

@@ -201,7 +201,8 @@ impl<B: Backend, P: PositionScheme<B>> Stack<B, P> {
     /// - batch: `[batch, q]`; output: `[batch, q, d_model]`
     ///
     /// # Errors
-    /// If a position is past the limit of a scheme, or a segment id past the table.
+    /// If a position is past the limit of a scheme, a segment id past the table, or a prefix given to a scheme whose queries
+    /// may see no later keys.
     ///
     /// # Panics
     /// If a stack with cross-attention gets no memory or one without gets some, or the cache is of another stack or batch, or
@@ -264,6 +265,18 @@ impl<B: Backend, P: PositionScheme<B>> Stack<B, P> {
         assert_eq!(crosses, memory.is_some(), "cross-attention and memory go together");
     }
 
+    /// Refuses a prefix under a scheme whose queries may see no later keys.
+    fn check_prefix(&self, tokens: &Tokens) -> Result<(), EmbeddingError> {
+        if tokens.prefix.is_none() {
+            return Ok(());
+        }
+        let mut schemes = self.schemes.iter().map(PositionScheme::scheme);
+        match schemes.find_map(|scheme| Some((scheme.name(), scheme.only_earlier()?))) {
+            Some((scheme, why)) => Err(EmbeddingError::PrefixUnseen { scheme, why }),
+            None => Ok(()),
+        }
+    }
+
     /// Numbers the tokens, after those in the cache, and checks their positions.
     pub(crate) fn plan(
         &self,
@@ -271,12 +284,13 @@ impl<B: Backend, P: PositionScheme<B>> Stack<B, P> {
         cache: Option<&KvCache<B>>,
         key: Option<Key>,
     ) -> Result<Plan, EmbeddingError> {
+        self.check_prefix(tokens)?;
         let mut tokens = tokens.clone();
         let mut seen = vec![0; tokens.batch];
         if let Some(cache) = cache
             && !cache.next_positions.is_empty()
         {
-            tokens.number_from(&cache.next_positions);
+            tokens.number_after(cache.tokens.iter().flatten().next(), &cache.next_positions);
             seen.clone_from(&cache.seen);
         }
         seen.iter_mut().zip(tokens.lengths()).for_each(|(seen, length)| *seen += length);

@@ -53,6 +53,11 @@ impl RunFile {
                 None => problem(&key, left, allowed),
             }
         }
+        if matches!(objective, Some(Objective::PrefixLm(_))) {
+            for cannot in self.model.stack.check_prefix() {
+                problem(&format!("model.{}", cannot.key), &cannot.found, &cannot.allowed);
+            }
+        }
         if objective.is_some() && self.data.token_dropout > 0.0 {
             let allowed = "0: the objective decides which tokens are seen";
             problem("data.token_dropout", &self.data.token_dropout.to_string(), allowed);

@@ -112,6 +112,10 @@ fn objectives_are_checked_with_all_else() {
         .says(2, &["objective.mlm, for this task"]);
     check("mlm", &["data.corpus=x"])
         .says(2, &["data.train with this objective: whole words", "tokenizer.file"]);
+    check("prefix-lm", &["data.train=x", "model.position=fox", "train.epochs=0"]).says(
+        2,
+        &["model.position = fox", "may see later keys: gates add up along what came before", "train.epochs"],
+    );
     check("first-news", &["data.target_language=zh"]).says(2, &["data.target_language", "seq2seq"]);
     let explained =
         place.run(&["config", "explain", "span-corruption", "--set", "data.train=x"]).succeeds().stdout();

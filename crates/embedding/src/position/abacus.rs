@@ -5,10 +5,10 @@
 //! digits, `k` from `U{0, …, max_offset}`, so that rows of long numbers are trained by short ones. McLeish et al. 2024,
 //! arXiv:2405.17399; defaults of the authors' `abacus.py`. Differs: they draw `k` once for a batch, here for each text,
 //! and never so large that a number that fits the table would not.
-//! Convention: padding is passed over; a run goes on in the tokens that follow a cache. Where a vocabulary marks words (`▁`,
-//! `Ġ` or `##`), a digit that begins a word begins a number; where it does not, numbers that stand side by side are one. It says nothing of where a number
-//! stands in the text: name another scheme for most layers in `layer_positions` (an embedding acts once, on whichever layer it
-//! is named).
+//! Convention: padding is passed over; a run goes on in the tokens that follow a cache, and ends with its document. Where a
+//! vocabulary marks words (`▁`, `Ġ` or `##`), a digit that begins a word begins a number; where it does not, numbers that stand
+//! side by side are one. It says nothing of where a number stands in the text: name another scheme for most layers in
+//! `layer_positions` (an embedding acts once, on whichever layer it is named).
 //! Parameters: `max_positions · d_model`. Limit: an error for numbers of `max_positions` digits or more. Cache: the final key.
 
 use burn::module::{Module, Param};
@@ -149,13 +149,19 @@ impl<B: Backend> Abacus<B> {
         !self.first_digit_ids.contains(&id) && (inner(id) || !inner(before))
     }
 
-    /// The places of a row's tokens after a token at a place; runs that begin here begin at `first`.
-    fn places(&self, ids: &[u32], keep: &[bool], past: (u32, f64), first: f64) -> Vec<f64> {
-        let (mut before, mut place) = past;
-        let next = |(&id, keep): (&u32, &bool)| {
-            if !keep {
+    /// The places of a row's tokens, after those of `past`; runs that begin here begin at `first`.
+    fn places(&self, row: usize, tokens: &Tokens, past: Option<&Tokens>, first: f64) -> Vec<f64> {
+        let last =
+            past.and_then(|past| past.last_real(row).map(|cell| (past.ids[cell], past.positions[cell])));
+        let (mut before, mut place) = last.unwrap_or_default();
+        let next = |cell: usize| {
+            if tokens.changes_document(cell, past) {
+                place = 0.0;
+            }
+            if !tokens.keep[cell] {
                 return 0.0;
             }
+            let id = tokens.ids[cell];
             place = match self.digit_ids.contains(&id) {
                 false => 0.0,
                 true if place > 0.0 && self.goes_on(before, id) => place + 1.0,
@@ -164,7 +170,7 @@ impl<B: Backend> Abacus<B> {
             before = id;
             place
         };
-        ids.iter().zip(keep).map(next).collect()
+        (row * tokens.seq..(row + 1) * tokens.seq).map(next).collect()
     }
 }
 
@@ -178,18 +184,14 @@ impl<B: Backend> Scheme<B> for Abacus<B> {
     }
 
     fn number(&self, tokens: &mut Tokens, past: Option<&Tokens>, key: Option<Key>) {
-        let seq = tokens.seq.max(1);
         tokens.positions.clear();
-        for (row, (ids, keep)) in tokens.ids.chunks(seq).zip(tokens.keep.chunks(seq)).enumerate() {
-            let last =
-                past.and_then(|past| past.last_real(row).map(|cell| (past.ids[cell], past.positions[cell])));
-            let last = last.unwrap_or_default();
-            let mut places = self.places(ids, keep, last, 1.0);
+        for row in 0..tokens.batch {
+            let mut places = self.places(row, tokens, past, 1.0);
             if let Some(key) = key {
                 let longest = places.iter().copied().fold(0.0, f64::max) as usize;
                 let room = (self.rows() - 1).saturating_sub(longest).min(self.max_offset);
                 let offset = key.below(row as u64, room as u64 + 1) as f64;
-                places = self.places(ids, keep, last, 1.0 + offset);
+                places = self.places(row, tokens, past, 1.0 + offset);
             }
             tokens.positions.extend(places);
         }
@@ -291,6 +293,22 @@ mod tests {
         assert_eq!(places(pieces.clone(), [1, 3, 2, 4, 9]), [1.0, 2.0, 1.0, 2.0, 0.0]);
         // Without any mark nothing tells where one ends.
         assert_eq!(places(pieces, [1, 2, 1, 2, 9]), [1.0, 2.0, 3.0, 4.0, 0.0]);
+    }
+
+    #[test]
+    fn a_run_ends_with_its_document() {
+        let text = tokens(["..31.27", "9123321"]);
+        let documents = [vec![4, 4, 4, 4, 4, 6, 6], vec![4, 4, 4, 4, 6, 6, 6]].concat();
+        let text = text.with_documents(documents).expect("fits");
+        let want = numbered(&text, None, None);
+        assert_eq!(want.positions[..7], [0.0, 0.0, 1.0, 2.0, 0.0, 1.0, 0.0]);
+        assert_eq!(want.positions[7..], [0.0, 1.0, 2.0, 3.0, 1.0, 2.0, 3.0]);
+        for cut in 1..7 {
+            let columns: Vec<usize> = (0..7).collect();
+            let past = numbered(&text.columns(&columns[..cut]), None, None);
+            let rest = numbered(&text.columns(&columns[cut..]), Some(&past), None);
+            assert_eq!(past.followed_by(&rest).positions, want.positions, "cut at {cut}");
+        }
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! Formula: a token at place `n` of segment `s` gets `E[n]`, and attention sees it at position `s`, under rotary or ALiBi. He et
 //! al. 2024, arXiv:2401.16421. A separator ends its segment. As in the authors' code places from `max_positions` on share
 //! the last row, and ALiBi's slopes are `slope_factor = 96` times as large, for there are far fewer segments than tokens.
-//! Convention: `s` and `n` count from 0, padding is passed over, a segment goes on in the tokens that follow a cache; the
-//! pairing of [`Rotary`]. Differs: in an encoder ALiBi is symmetric; the authors have decoders.
+//! Convention: `s` and `n` count from 0, padding is passed over, a segment goes on in the tokens that follow a cache, and
+//! ends with its document; the pairing of [`Rotary`]. Differs: in an encoder ALiBi is symmetric; the authors have decoders.
 //! Parameters: `max_positions · d_model`. Limit: none. Cache: the final key.
 
 use burn::module::{Module, Param};
@@ -185,6 +185,9 @@ impl<B: Backend> Scheme<B> for BiPe<B> {
                 self.after(past.ids[cell], past.positions[cell], past.axis(PLACE)[cell])
             });
             for cell in row * tokens.seq..(row + 1) * tokens.seq {
+                if tokens.changes_document(cell, past) {
+                    (segment, place) = (0.0, 0.0);
+                }
                 segments.push(segment);
                 places.push(place);
                 if tokens.keep[cell] {
@@ -256,6 +259,23 @@ mod tests {
         };
         assert_eq!(real(&tokens.positions), [0.0, 0.0, 1.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0]);
         assert_eq!(real(tokens.axis(1)), [0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 2.0, 2.0, 2.0, 0.0, 1.0]);
+    }
+
+    #[test]
+    fn every_document_counts_anew() {
+        let documents = vec![3, 3, 3, 3, 5, 5, 5];
+        let text = Tokens::new([1, 7], vec![1, 9, 2, 9, 2, 1, 9], vec![true; 7], None).expect("fits");
+        let text = text.with_documents(documents).expect("fits");
+        let want = numbered(&text, None);
+        assert_eq!(want.positions, [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0]);
+        assert_eq!(want.axis(1), [0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 2.0]);
+        for cut in 1..7 {
+            let columns: Vec<usize> = (0..7).collect();
+            let past = numbered(&text.columns(&columns[..cut]), None);
+            let rest = numbered(&text.columns(&columns[cut..]), Some(&past));
+            let joined = past.followed_by(&rest);
+            assert_eq!((joined.positions, joined.axes), (want.positions.clone(), want.axes.clone()));
+        }
     }
 
     #[test]

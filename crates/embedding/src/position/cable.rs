@@ -22,6 +22,9 @@ use super::scheme::{LayerPass, Pass, Prepared, Scheme};
 use super::sums::{between, real};
 use super::{PositionProblem, PositionShape};
 
+/// Why a query may see no later keys.
+const ONLY_EARLIER: &str = "distances add up along what came before";
+
 /// Configuration of [`Cable`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -49,7 +52,11 @@ impl SchemeConfig for CableConfig {
 
     fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         PositionProblem::positive(self.init_std, problems, "init_std");
-        PositionProblem::causal(shape, "distances add up along what came before", problems);
+        PositionProblem::causal(shape, ONLY_EARLIER, problems);
+    }
+
+    fn only_earlier(&self) -> Option<&'static str> {
+        Some(ONLY_EARLIER)
     }
 }
 
@@ -75,6 +82,10 @@ pub struct Cable<B: Backend> {
 impl<B: Backend> Scheme<B> for Cable<B> {
     fn name(&self) -> &'static str {
         "cable"
+    }
+
+    fn only_earlier(&self) -> Option<&'static str> {
+        Some(ONLY_EARLIER)
     }
 
     fn is_relative(&self) -> bool {

@@ -111,6 +111,11 @@ pub(super) trait SchemeConfig {
         true
     }
 
+    /// Why a query may see no key after its own token, where that is so; [`PositionProblem::causal`] takes the same words.
+    fn only_earlier(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Looks up the ids of tokens that the configuration names.
     fn find_tokens(&mut self, _id: &dyn Fn(&str) -> Option<u32>, _problems: &mut Vec<PositionProblem>) {}
 }
@@ -174,6 +179,12 @@ impl PositionConfig {
     /// Whether an encoder that has nothing else can tell the order of tokens.
     pub fn tells_order(&self) -> bool {
         self.config().is_some_and(SchemeConfig::tells_order)
+    }
+
+    /// Why a query may see no key after its own token, where that is so: such a scheme can read no prefix in both
+    /// directions.
+    pub fn only_earlier(&self) -> Option<&'static str> {
+        self.config().and_then(SchemeConfig::only_earlier)
     }
 
     /// Looks up the ids of tokens that the scheme counts by, where they are not set, and says what it does not find. `id`

@@ -25,6 +25,9 @@ use super::scheme::{LayerPass, Pass, Prepared, Scheme};
 use super::sums::sums_after;
 use super::{PositionProblem, PositionShape};
 
+/// Why a query may see no later keys.
+const ONLY_EARLIER: &str = "a query counts back from itself";
+
 /// Configuration of [`CoPe`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -57,7 +60,11 @@ impl SchemeConfig for CoPeConfig {
         PositionProblem::unless(found > 0, problems, "n_positions", found, "at least 1");
         let fits = self.init_std.is_finite() && self.init_std >= 0.0;
         PositionProblem::unless(fits, problems, "init_std", self.init_std, "0 or a positive number");
-        PositionProblem::causal(shape, "a query counts back from itself", problems);
+        PositionProblem::causal(shape, ONLY_EARLIER, problems);
+    }
+
+    fn only_earlier(&self) -> Option<&'static str> {
+        Some(ONLY_EARLIER)
     }
 }
 
@@ -78,6 +85,10 @@ pub struct CoPe<B: Backend> {
 impl<B: Backend> Scheme<B> for CoPe<B> {
     fn name(&self) -> &'static str {
         "cope"
+    }
+
+    fn only_earlier(&self) -> Option<&'static str> {
+        Some(ONLY_EARLIER)
     }
 
     fn is_relative(&self) -> bool {

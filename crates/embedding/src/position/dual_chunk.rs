@@ -22,6 +22,9 @@ use super::turns::{Pairing, thetas};
 use super::views::{Way, Ways};
 use super::{PositionProblem, PositionShape};
 
+/// Why a query may see no later keys.
+const ONLY_EARLIER: &str = "the distance of later keys is not defined";
+
 /// Configuration of [`DualChunk`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -56,10 +59,14 @@ impl SchemeConfig for DualChunkConfig {
     fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         PositionProblem::base(self.base, problems);
         PositionProblem::even_head(shape, problems);
-        PositionProblem::causal(shape, "the distance of later keys is not defined", problems);
+        PositionProblem::causal(shape, ONLY_EARLIER, problems);
         let allowed = format!("1 or more and below chunk/2 = {}", self.chunk / 2);
         let fits = self.local > 0 && 2 * self.local < self.chunk;
         PositionProblem::unless(fits, problems, "local", self.local, &allowed);
+    }
+
+    fn only_earlier(&self) -> Option<&'static str> {
+        Some(ONLY_EARLIER)
     }
 }
 
@@ -80,6 +87,10 @@ pub struct DualChunk {
 impl<B: Backend> Scheme<B> for DualChunk {
     fn name(&self) -> &'static str {
         "dual_chunk"
+    }
+
+    fn only_earlier(&self) -> Option<&'static str> {
+        Some(ONLY_EARLIER)
     }
 
     fn cache(&self) -> CachePolicy {

@@ -22,6 +22,9 @@ use super::scheme::{LayerPass, Pass, Prepared, Scheme};
 use super::sums::{between, real};
 use super::{PositionProblem, PositionShape};
 
+/// Why a query may see no later keys.
+const ONLY_EARLIER: &str = "gates add up along what came before";
+
 /// Configuration of [`Fox`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -53,7 +56,11 @@ impl SchemeConfig for FoxConfig {
         let finite = self.init_bias.is_finite();
         PositionProblem::unless(finite, problems, "init_bias", self.init_bias, "a number");
         PositionProblem::positive(self.init_std, problems, "init_std");
-        PositionProblem::causal(shape, "gates add up along what came before", problems);
+        PositionProblem::causal(shape, ONLY_EARLIER, problems);
+    }
+
+    fn only_earlier(&self) -> Option<&'static str> {
+        Some(ONLY_EARLIER)
     }
 }
 
@@ -79,6 +86,10 @@ pub struct Fox<B: Backend> {
 impl<B: Backend> Scheme<B> for Fox<B> {
     fn name(&self) -> &'static str {
         "fox"
+    }
+
+    fn only_earlier(&self) -> Option<&'static str> {
+        Some(ONLY_EARLIER)
     }
 
     fn is_relative(&self) -> bool {

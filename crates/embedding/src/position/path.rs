@@ -31,6 +31,9 @@ use super::scheme::{CachePolicy, LayerPass, Pass, Prepared, Scheme};
 use super::sums::{Real, real, state_of};
 use super::{PositionProblem, PositionShape};
 
+/// Why a query may see no later keys.
+const ONLY_EARLIER: &str = "the path leads to what came before";
+
 /// Configuration of [`Path`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -61,7 +64,11 @@ impl SchemeConfig for PathConfig {
     fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         PositionProblem::unless(self.rank > 0, problems, "rank", self.rank, "at least 1");
         PositionProblem::unless(self.chunk > 0, problems, "chunk", self.chunk, "at least 1");
-        PositionProblem::causal(shape, "the path leads to what came before", problems);
+        PositionProblem::causal(shape, ONLY_EARLIER, problems);
+    }
+
+    fn only_earlier(&self) -> Option<&'static str> {
+        Some(ONLY_EARLIER)
     }
 }
 
@@ -101,6 +108,10 @@ const EPS: f64 = 1e-6;
 impl<B: Backend> Scheme<B> for Path<B> {
     fn name(&self) -> &'static str {
         "path"
+    }
+
+    fn only_earlier(&self) -> Option<&'static str> {
+        Some(ONLY_EARLIER)
     }
 
     fn is_relative(&self) -> bool {

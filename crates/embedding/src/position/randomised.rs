@@ -173,12 +173,17 @@ impl<B: Backend> Scheme<B> for Randomised<B> {
         let spread = || tokens.positions.iter().map(|p| p * self.stride as f64).collect();
         let Some(key) = key else { return spread() };
         let mut positions = Vec::with_capacity(tokens.positions.len());
-        for (row, keep) in tokens.keep.chunks(tokens.seq.max(1)).enumerate() {
+        let documents = (0..tokens.batch).flat_map(|row| {
+            let key = key.child(row as u64);
+            tokens.runs(row).into_iter().zip(0_u64..).map(move |(run, document)| (run, key.child(document)))
+        });
+        for (run, key) in documents {
+            let keep = &tokens.keep[run];
             let n = keep.iter().filter(|keep| **keep).count();
             if n > self.max {
                 return spread(); // past the limit, which the check of positions reports
             }
-            let drawn = self.draw(n, key.child(row as u64));
+            let drawn = self.draw(n, key);
             let mut seen = 0_usize;
             positions.extend(keep.iter().map(|keep| {
                 seen += usize::from(*keep);
@@ -262,6 +267,26 @@ mod tests {
         }
         // 2000 samples of 5 of 11: 909 each, with a standard deviation of 22.
         assert!(counts.iter().all(|n| n.abs_diff(909) < 100), "{counts:?}");
+    }
+
+    /// Each document has a sample of its own, which may begin anywhere.
+    #[test]
+    fn documents_are_samples_of_their_own() {
+        let config = RandomisedConfig { over: Over::Alibi, max: 5, continuous: false };
+        let scheme = config.init::<NdArray>(&SHAPE, Key::new(1), &Default::default());
+        let tokens = Tokens::new([1, 7], vec![0; 7], vec![true; 7], None).expect("fits");
+        let tokens = tokens.with_documents(vec![0, 0, 0, 1, 1, 1, 1]).expect("fits");
+        let mut falls = 0;
+        for seed in 0..100 {
+            let drawn = scheme.positions(&tokens, Some(Key::new(seed)));
+            for document in [&drawn[..3], &drawn[3..]] {
+                assert!(document.windows(2).all(|pair| pair[0] < pair[1]), "{drawn:?}");
+                assert!(document.iter().all(|p| (0.0..5.0).contains(p)), "{drawn:?}");
+            }
+            falls += usize::from(drawn[3] < drawn[2]);
+        }
+        // The first of 4 of 5 is 0 or 1, the last of 3 of 5 is 2 or more.
+        assert_eq!(falls, 100);
     }
 
     #[test]

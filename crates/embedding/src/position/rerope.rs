@@ -19,6 +19,9 @@ use super::turns::{Pairing, thetas};
 use super::views::{Way, Ways};
 use super::{PositionProblem, PositionShape};
 
+/// Why a query may see no later keys.
+const ONLY_EARLIER: &str = "the distance of later keys is not defined";
+
 /// Configuration of [`ReRope`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -56,12 +59,16 @@ impl SchemeConfig for ReRopeConfig {
     fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         PositionProblem::base(self.base, problems);
         PositionProblem::even_head(shape, problems);
-        PositionProblem::causal(shape, "the distance of later keys is not defined", problems);
+        PositionProblem::causal(shape, ONLY_EARLIER, problems);
         PositionProblem::unless(self.window > 0, problems, "window", self.window, "at least 1");
         let fits = (0.0..=1.0).contains(&self.leak);
         PositionProblem::unless(fits, problems, "leak", self.leak, "0 to 1");
         let length = self.log_length.unwrap_or(2);
         PositionProblem::unless(length > 1, problems, "log_length", length, "at least 2");
+    }
+
+    fn only_earlier(&self) -> Option<&'static str> {
+        Some(ONLY_EARLIER)
     }
 }
 
@@ -82,6 +89,10 @@ pub struct ReRope {
 impl<B: Backend> Scheme<B> for ReRope {
     fn name(&self) -> &'static str {
         "rerope"
+    }
+
+    fn only_earlier(&self) -> Option<&'static str> {
+        Some(ONLY_EARLIER)
     }
 
     fn is_relative(&self) -> bool {

@@ -7,6 +7,7 @@
 //! 2024, arXiv:2410.06205; "proportional" in Hugging Face).
 //! Convention: pairs as [`Pairing`] says, part of a checkpoint. Both are the same up to a permutation of the projections' rows.
 //! Longer texts: [`Scaling`], in `[model.position.rotary.scaling]`, for a model that was trained on shorter ones.
+//! Frequencies that follow the length follow that of each token's own document.
 //! Trained frequencies: with `train_frequencies`, `θ_n · exp(w_n)`, `w` starting at 0. Differs: others train `θ_n` itself, whose
 //! values lie orders of magnitude apart; here a step changes all by a similar share, and angles of `w = 0` are exact.
 //! With a `window` a query sees only keys less than so many positions away (Mistral, arXiv:2310.06825, §2; to both sides in an
@@ -15,6 +16,8 @@
 //! key, or the raw key under a scaling that follows the length of the text.
 
 mod scaling;
+
+use std::ops::Range;
 
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, TensorData, backend::Backend};
@@ -29,7 +32,7 @@ use super::facts::{Facts, Family};
 use super::numerics::exp_m1;
 use super::relative::Relative;
 use super::scheme::{CachePolicy, LayerPass, Pass, Prepared, Scheme, Views};
-use super::turns::{Pairing, Tables, Turn, Values, distinct_rows, spans};
+use super::turns::{Pairing, Tables, Turn, Values, distinct_rows, retained};
 use super::{PositionProblem, PositionShape};
 use crate::Tokens;
 
@@ -201,25 +204,40 @@ impl<B: Backend> Rotary<B> {
         self.config.scaling.as_ref().is_some_and(Scaling::follows_length)
     }
 
-    /// The tables of these tokens in rows of these lengths.
+    /// The length that each token's frequencies follow, that of its document, `[batch, seq]`; all alike where they follow none.
+    fn lengths(&self, tokens: &Tokens) -> Vec<f64> {
+        if !self.follows_length() {
+            return vec![1.0; tokens.positions.len()];
+        }
+        let of_document = |run: Range<usize>| {
+            let real = run.clone().filter(|&cell| tokens.keep[cell]).map(|cell| tokens.positions[cell]);
+            std::iter::repeat_n(real.reduce(f64::max).unwrap_or_default() + 1.0, run.len())
+        };
+        (0..tokens.batch).flat_map(|row| tokens.runs(row)).flat_map(of_document).collect()
+    }
+
+    /// The tables of these tokens in documents of these lengths, `[batch, seq]`.
     fn tables(&self, tokens: &Tokens, lengths: &[f64], device: &B::Device) -> Tables<B> {
-        let same_length = !self.follows_length() || lengths.windows(2).all(|pair| pair[0] == pair[1]);
+        let same_length = lengths.windows(2).all(|pair| pair[0] == pair[1]);
         let rows = if same_length { distinct_rows(tokens) } else { tokens.batch };
+        let places = tokens.positions.iter().copied().zip(lengths.iter().copied());
+        let places: Vec<(f64, f64)> = places.take(rows * tokens.seq).collect();
         let pairs = self.config.wheel(&self.shape).pairs;
         // PERF: frequencies that each length has anew are not worth a table of their own.
         let once = matches!(self.config.scaling, Some(Scaling::DynamicNtk(_)));
         let (mut values, mut angles) = (Values::default(), Vec::new());
-        for (positions, length) in tokens.positions.chunks(tokens.seq.max(1)).zip(lengths).take(rows) {
-            let Frequencies { thetas, magnitude } = self.config.frequencies(&self.shape, *length);
-            let of_row = || positions.iter().flat_map(|p| thetas.iter().map(move |theta| p * theta));
+        for alike in places.chunk_by(|(_, a), (_, b)| a == b) {
+            let Frequencies { thetas, magnitude } = self.config.frequencies(&self.shape, alike[0].1);
+            let positions: Vec<f64> = alike.iter().map(|(position, _)| *position).collect();
+            let of_all = || positions.iter().flat_map(|p| thetas.iter().map(move |theta| p * theta));
             if once {
-                let turns: Vec<Turn> = of_row().map(|angle| Turn { angle, magnitude }).collect();
+                let turns: Vec<Turn> = of_all().map(|angle| Turn { angle, magnitude }).collect();
                 values.turned(&turns);
             } else {
-                values.placed(positions, &thetas, magnitude);
+                values.placed(&positions, &thetas, magnitude);
             }
             if self.log_factors.is_some() {
-                angles.extend(of_row().map(|angle| angle as f32));
+                angles.extend(of_all().map(|angle| angle as f32));
             }
         }
         let tables = values.tables([rows, tokens.seq, pairs], device);
@@ -272,8 +290,12 @@ impl<B: Backend> Scheme<B> for Rotary<B> {
     }
 
     fn prepare(&self, pass: &Pass<'_>, device: &B::Device) -> Prepared {
-        let lengths: Vec<f64> = spans(pass.keys).into_iter().map(|(_, last)| last + 1.0).collect();
-        let q = self.tables(pass.queries, &lengths, device);
+        let lengths = self.lengths(pass.keys);
+        // The queries are the last of the keys.
+        let (n_q, n_k) = (pass.queries.seq, pass.keys.seq);
+        let of_queries: Vec<f64> =
+            lengths.chunks(n_k.max(1)).flat_map(|row| &row[n_k - n_q..]).copied().collect();
+        let q = self.tables(pass.queries, &of_queries, device);
         let k = if self.follows_length() { self.tables(pass.keys, &lengths, device) } else { q.clone() };
         Prepared::new(Turns { q, k, hidden: self.hidden(pass, device) })
     }
@@ -284,16 +306,8 @@ impl<B: Backend> Scheme<B> for Rotary<B> {
 
     fn retained(&self, cached: &Tokens) -> Option<Vec<usize>> {
         let window = self.config.window? as f64;
-        let spans = spans(cached);
         // A column stays where a later query of any row may see it.
-        let needed = |row: usize, column: usize| {
-            let cell = row * cached.seq + column;
-            cached.keep[cell] && spans[row].1 + 1.0 - cached.positions[cell] < window
-        };
-        let columns = (0..cached.seq).filter(|column| (0..cached.batch).any(|row| needed(row, *column)));
-        let columns: Vec<usize> = columns.collect();
-        // Tensors cannot be empty.
-        Some(if columns.is_empty() { vec![cached.seq.saturating_sub(1)] } else { columns })
+        Some(retained(cached, |_, last, position| last + 1.0 - position < window))
     }
 
     fn rotate(&self, q: Tensor<B, 4>, k: Tensor<B, 4>, at: &LayerPass<'_, B>) -> Views<B> {

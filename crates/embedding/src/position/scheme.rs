@@ -189,6 +189,12 @@ pub trait Scheme<B: Backend> {
         false
     }
 
+    /// Why a query may see no key after its own token, where that is so; `None` where it may, as in a prefix that is read
+    /// in both directions.
+    fn only_earlier(&self) -> Option<&'static str> {
+        None
+    }
+
     /// The positions of new tokens as this scheme counts them, `[batch, seq]`.
     fn positions(&self, tokens: &Tokens, _key: Option<Key>) -> Vec<f64> {
         tokens.positions.clone()

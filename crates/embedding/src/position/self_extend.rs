@@ -19,6 +19,9 @@ use super::turns::{Pairing, thetas};
 use super::views::{Way, Ways};
 use super::{PositionProblem, PositionShape};
 
+/// Why a query may see no later keys.
+const ONLY_EARLIER: &str = "the distance of later keys is not defined";
+
 /// Configuration of [`SelfExtend`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -53,10 +56,14 @@ impl SchemeConfig for SelfExtendConfig {
     fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         PositionProblem::base(self.base, problems);
         PositionProblem::even_head(shape, problems);
-        PositionProblem::causal(shape, "the distance of later keys is not defined", problems);
+        PositionProblem::causal(shape, ONLY_EARLIER, problems);
         PositionProblem::unless(self.group > 0, problems, "group", self.group, "at least 1");
         let allowed = format!("at least group = {}", self.group);
         PositionProblem::unless(self.window >= self.group, problems, "window", self.window, &allowed);
+    }
+
+    fn only_earlier(&self) -> Option<&'static str> {
+        Some(ONLY_EARLIER)
     }
 }
 
@@ -77,6 +84,10 @@ pub struct SelfExtend {
 impl<B: Backend> Scheme<B> for SelfExtend {
     fn name(&self) -> &'static str {
         "self_extend"
+    }
+
+    fn only_earlier(&self) -> Option<&'static str> {
+        Some(ONLY_EARLIER)
     }
 
     fn cache(&self) -> CachePolicy {

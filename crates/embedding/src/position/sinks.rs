@@ -21,10 +21,13 @@ use serde::{Deserialize, Serialize};
 use super::config::SchemeConfig;
 use super::facts::{Facts, Family};
 use super::scheme::{CachePolicy, LayerPass, Pass, Prepared, Scheme, Views};
-use super::turns::{Pairing, spans, thetas};
+use super::turns::{Pairing, retained, spans, thetas};
 use super::views::{Way, Ways, cells};
 use super::{PositionProblem, PositionShape};
 use crate::Tokens;
+
+/// Why a query may see no later keys.
+const ONLY_EARLIER: &str = "the window is of what came before";
 
 /// Configuration of attention sinks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -80,6 +83,10 @@ impl SchemeConfig for AttentionSinksConfig {
     fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         check(self.base, self.window, shape, problems);
     }
+
+    fn only_earlier(&self) -> Option<&'static str> {
+        Some(ONLY_EARLIER)
+    }
 }
 
 impl SchemeConfig for LambdaMaskConfig {
@@ -96,12 +103,16 @@ impl SchemeConfig for LambdaMaskConfig {
     fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         check(self.base, self.window, shape, problems);
     }
+
+    fn only_earlier(&self) -> Option<&'static str> {
+        Some(ONLY_EARLIER)
+    }
 }
 
 fn check(base: f64, window: usize, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
     PositionProblem::base(base, problems);
     PositionProblem::even_head(shape, problems);
-    PositionProblem::causal(shape, "the window is of what came before", problems);
+    PositionProblem::causal(shape, ONLY_EARLIER, problems);
     PositionProblem::unless(window > 0, problems, "window", window, "at least 1");
 }
 
@@ -155,6 +166,10 @@ impl<B: Backend> Scheme<B> for Sinks {
         }
     }
 
+    fn only_earlier(&self) -> Option<&'static str> {
+        Some(ONLY_EARLIER)
+    }
+
     fn is_relative(&self) -> bool {
         true
     }
@@ -194,16 +209,9 @@ impl<B: Backend> Scheme<B> for Sinks {
 
     fn retained(&self, cached: &Tokens) -> Option<Vec<usize>> {
         let (sinks, window) = (self.sinks as f64, self.window as f64);
-        let spans = spans(cached);
         // A column stays where any row still needs it; the others hide it.
-        let needed = |row: usize, column: usize| {
-            let ((first, last), cell) = (spans[row], row * cached.seq + column);
-            let position = cached.positions[cell];
-            cached.keep[cell] && (position - first < sinks || last + 1.0 - position < window)
-        };
-        let columns = (0..cached.seq).filter(|column| (0..cached.batch).any(|row| needed(row, *column)));
-        let columns: Vec<usize> = columns.collect();
-        // A cache of padding alone keeps a column of it, because tensors cannot be empty.
-        Some(if columns.is_empty() { vec![cached.seq.saturating_sub(1)] } else { columns })
+        Some(retained(cached, |first, last, position| {
+            position - first < sinks || last + 1.0 - position < window
+        }))
     }
 }

@@ -21,6 +21,9 @@ use super::scheme::{LayerPass, Pass, Prepared, Scheme};
 use super::sums::sums_after;
 use super::{PositionProblem, PositionShape};
 
+/// Why a query may see no later keys.
+const ONLY_EARLIER: &str = "a stick is broken from the query backwards";
+
 /// Configuration of [`StickBreaking`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -43,7 +46,11 @@ impl SchemeConfig for StickBreakingConfig {
     }
 
     fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
-        PositionProblem::causal(shape, "a stick is broken from the query backwards", problems);
+        PositionProblem::causal(shape, ONLY_EARLIER, problems);
+    }
+
+    fn only_earlier(&self) -> Option<&'static str> {
+        Some(ONLY_EARLIER)
     }
 }
 
@@ -71,6 +78,10 @@ impl StickBreaking {
 impl<B: Backend> Scheme<B> for StickBreaking {
     fn name(&self) -> &'static str {
         "stick_breaking"
+    }
+
+    fn only_earlier(&self) -> Option<&'static str> {
+        Some(ONLY_EARLIER)
     }
 
     fn is_relative(&self) -> bool {

@@ -136,6 +136,24 @@ pub(super) fn distinct_rows(tokens: &Tokens) -> usize {
     if same(&tokens.positions) && tokens.axes.iter().all(same) { 1 } else { tokens.batch }
 }
 
+/// The columns of a cache that stay: those of some row's last document where `needed(first, last, position)`, given the
+/// positions of the document's first and last real token and that of the column's. A query sees no earlier document.
+pub(super) fn retained(cached: &Tokens, needed: impl Fn(f64, f64, f64) -> bool) -> Vec<usize> {
+    let mut stays = vec![false; cached.seq];
+    for row in 0..cached.batch {
+        let real = cached.runs(row).pop().unwrap_or_default().filter(|&cell| cached.keep[cell]);
+        let cells: Vec<usize> = real.collect();
+        let positions = || cells.iter().map(|&cell| cached.positions[cell]);
+        let (first, last) = (positions().fold(f64::MAX, f64::min), positions().fold(f64::MIN, f64::max));
+        for &cell in &cells {
+            stays[cell - row * cached.seq] |= needed(first, last, cached.positions[cell]);
+        }
+    }
+    let columns: Vec<usize> = (0..cached.seq).filter(|&column| stays[column]).collect();
+    // A cache of padding alone keeps a column of it, because tensors cannot be empty.
+    if columns.is_empty() { vec![cached.seq.saturating_sub(1)] } else { columns }
+}
+
 /// The positions of each row's real tokens, from the first to the last; `(0, 0)` for a row without any.
 pub(super) fn spans(tokens: &Tokens) -> Vec<(f64, f64)> {
     let rows = tokens.keep.chunks(tokens.seq.max(1)).zip(tokens.positions.chunks(tokens.seq.max(1)));
@@ -144,4 +162,23 @@ pub(super) fn spans(tokens: &Tokens) -> Vec<(f64, f64)> {
         real.reduce(|(first, last), (p, _)| (first.min(p), last.max(p))).unwrap_or_default()
     });
     spans.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::retained;
+    use crate::Tokens;
+
+    #[test]
+    fn earlier_documents_do_not_stay_in_a_cache() {
+        let keep = [[true; 5], [true, true, true, false, false]].concat();
+        let tokens = Tokens::new([2, 5], vec![1; 10], keep, None).expect("fits");
+        let packed = tokens.with_documents(vec![0, 0, 0, 7, 7, 3, 3, 3, 3, 3]).expect("fits");
+        let last_two = |_, last: f64, position: f64| last - position < 2.0;
+        assert_eq!(retained(&packed, last_two), [1, 2, 3, 4]);
+        assert_eq!(retained(&packed.rows(&[0]), last_two), [3, 4]);
+        assert_eq!(retained(&packed.rows(&[0]), |first, _, position| position == first), [3]);
+        let padding = packed.rows(&[1]).columns(&[3, 4]);
+        assert_eq!(retained(&padding, last_two), [1]);
+    }
 }

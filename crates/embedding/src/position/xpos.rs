@@ -28,6 +28,9 @@ const GAMMA: f64 = 0.4;
 /// The largest exponent of e in a factor: the square of the factor is still a number in f32.
 const LARGEST_EXPONENT: f64 = 40.0;
 
+/// Why a query may see no later keys.
+const ONLY_EARLIER: &str = "keys after a query would grow with their distance";
+
 /// Configuration of [`XPos`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -60,11 +63,15 @@ impl SchemeConfig for XPosConfig {
     fn check(&self, shape: &PositionShape, problems: &mut Vec<PositionProblem>) {
         PositionProblem::base(self.base, problems);
         PositionProblem::even_head(shape, problems);
-        PositionProblem::causal(shape, "keys after a query would grow with their distance", problems);
+        PositionProblem::causal(shape, ONLY_EARLIER, problems);
         PositionProblem::positive(self.scale_base, problems, "scale_base");
         let allowed = format!("at least 1/63 of max_seq_len = {}, or factors leave f32", shape.max_seq_len);
         let fits = self.limit() >= shape.max_seq_len;
         PositionProblem::unless(fits, problems, "scale_base", self.scale_base, &allowed);
+    }
+
+    fn only_earlier(&self) -> Option<&'static str> {
+        Some(ONLY_EARLIER)
     }
 }
 
@@ -114,6 +121,10 @@ impl XPos {
 impl<B: Backend> Scheme<B> for XPos {
     fn name(&self) -> &'static str {
         "xpos"
+    }
+
+    fn only_earlier(&self) -> Option<&'static str> {
+        Some(ONLY_EARLIER)
     }
 
     fn is_relative(&self) -> bool {

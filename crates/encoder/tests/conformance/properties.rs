@@ -95,6 +95,50 @@ fn packed_documents_are_as_alone<B: AutodiffBackend>(device: &B::Device) {
     }
 }
 
+/// Documents that share a row are decoded as they are read, also where a pass or the cache ends with one.
+fn packed_documents_are_decoded_apart<B: AutodiffBackend>(device: &B::Device) {
+    for documents in [[4, 4, 4, 9, 9, 9, 9], [4, 4, 4, 4, 4, 9, 9]] {
+        let packed = text(&["#######"]).with_documents(documents.to_vec()).unwrap();
+        for row in decoders::<B>(device) {
+            let stack = stack::<B>(row, CAUSAL, 6, device);
+            let prefill = whole(&stack, &packed);
+            for chunks in [vec![1; 7], vec![3, 2, 2], vec![2, 5]] {
+                let decode = chunked(&stack, &packed, &chunks);
+                assert_same(&format!("{} {documents:?} in {chunks:?}", row.name), &prefill, &decode);
+            }
+        }
+    }
+}
+
+/// A prefix is read in both directions, or refused by schemes whose queries may see no later keys.
+fn a_prefix_is_read_whole_or_refused<B: AutodiffBackend>(device: &B::Device) {
+    let plain = text(&["#######"]);
+    let with = |n: usize| plain.clone().with_prefix((0..7).map(|cell| cell < n).collect()).unwrap();
+    for row in rows_on::<B>(device).filter(|row| row.forms.contains(&CAUSAL)) {
+        let (config, stack) = (row.config(), stack::<B>(row, CAUSAL, 6, device));
+        let (scheme, why) = (config.position.name(), config.position.only_earlier());
+        // An encoder with `temperature` alone cannot tell the order of tokens, which is another reason.
+        let decoders_only = !row.forms.contains(&BIDIRECTIONAL) && scheme != "temperature";
+        assert_eq!(why.is_some(), decoders_only, "{}", row.name);
+        assert_eq!(config.check_prefix().len(), usize::from(decoders_only), "{}", row.name);
+        if let Some(why) = why {
+            let error = try_pass(&stack, &with(3), None).unwrap_err();
+            assert_eq!(error, EmbeddingError::PrefixUnseen { scheme, why }, "{}", row.name);
+            let told = error.to_string();
+            assert!(told.contains(scheme) && told.contains(why), "{told}");
+            continue;
+        }
+        assert_same(row.name, &whole(&stack, &plain), &whole(&stack, &with(0)));
+        let three = whole(&stack, &with(3));
+        assert_different(row.name, &three, &whole(&stack, &plain));
+        if !row.follows_length {
+            let start = whole(&stack, &with(3).columns(&[0, 1, 2]));
+            assert_same(row.name, &start, &vec![three[0][..3].to_vec()]);
+            assert_same(row.name, &three, &chunked(&stack, &with(3), &[3, 1, 3]));
+        }
+    }
+}
+
 /// A row that is all prefix is an encoder's; what follows a prefix is a decoder's.
 fn a_prefix_sees_itself_whole<B: AutodiffBackend>(device: &B::Device) {
     let config = two_layers(StackConfig {
@@ -337,6 +381,8 @@ on_backends!(
     a_later_start_is_kept_by_the_cache,
     padding_changes_nothing,
     packed_documents_are_as_alone,
+    packed_documents_are_decoded_apart,
+    a_prefix_is_read_whole_or_refused,
     a_prefix_sees_itself_whole,
     shifting_all_positions,
     order_matters,

@@ -2,6 +2,7 @@
 
 use burn::tensor::backend::AutodiffBackend;
 use locus_backend::rng::Key;
+use locus_embedding::Tokens;
 use locus_embedding::position::{Form, Frequencies, PositionShape, RotaryConfig, Scaling};
 use locus_encoder::{Stack, StackConfig};
 use locus_testkit::{on_processors, worst};
@@ -195,6 +196,22 @@ fn cached_keys_are_turned_for_the_whole_text<B: AutodiffBackend>(device: &B::Dev
     assert_eq!(compared, 4, "rows that follow the length");
 }
 
+/// Documents that share a row have the frequencies of their own lengths, one below the original length and one above it.
+fn documents_are_turned_for_their_own_length<B: AutodiffBackend>(device: &B::Device) {
+    let apart = text(&["###.....", "########"]);
+    let ids = apart.ids.iter().zip(&apart.keep).filter(|(_, keep)| **keep).map(|(id, _)| *id).collect();
+    let packed = Tokens::new([1, 11], ids, vec![true; 11], None).unwrap();
+    let packed = packed.with_documents([vec![0; 3], vec![1; 8]].concat()).unwrap();
+    for row in rows().filter(|row| row.follows_length) {
+        for form in row.forms {
+            let stack = Stack::<B>::new(&two_layers(row.config()), shape(*form), Key::new(3), device);
+            let found = whole(&stack, &packed).concat();
+            let found = vec![found[..3].to_vec(), found[3..].to_vec()];
+            assert_same(&format!("{} {form:?}", row.name), &whole(&stack, &apart), &found);
+        }
+    }
+}
+
 /// Up to the original length nothing is rewritten.
 fn short_texts_are_decoded_as_they_are_read<B: AutodiffBackend>(device: &B::Device) {
     let tokens = text(&["..#####", "#######"]);
@@ -215,4 +232,8 @@ fn short_texts_are_decoded_as_they_are_read<B: AutodiffBackend>(device: &B::Devi
     }
 }
 
-on_processors!(cached_keys_are_turned_for_the_whole_text, short_texts_are_decoded_as_they_are_read);
+on_processors!(
+    cached_keys_are_turned_for_the_whole_text,
+    documents_are_turned_for_their_own_length,
+    short_texts_are_decoded_as_they_are_read
+);

@@ -7,7 +7,7 @@ use locus_encoder::{Stack, StackConfig};
 use locus_testkit::on_processors;
 
 use crate::CAUSAL;
-use crate::run::{assert_same, chunked_with, shape, try_pass, two_layers, whole};
+use crate::run::{assert_same, chunked, chunked_with, shape, try_pass, two_layers, whole};
 
 fn row(ids: &[u32]) -> Tokens {
     Tokens::new([1, ids.len()], ids.to_vec(), vec![true; ids.len()], None).unwrap()
@@ -53,13 +53,30 @@ fn a_number_goes_on_after_the_cache<B: AutodiffBackend>(device: &B::Device) {
     assert_same("abacus", &whole(&stack, &row(&[7, 1, 2, 1, 7, 1])), &all);
 }
 
-/// A beam that branches takes its numbers and segments along.
-fn branches_count_on<B: AutodiffBackend>(device: &B::Device) {
+/// BiPE whose segments end at 9.
+fn bipe<B: AutodiffBackend>(device: &B::Device) -> Stack<B> {
     let toml = "d_model = 12\n n_heads = 2\n
         position = { bipe = { separator_ids = [9], max_positions = 4, init_std = 0.5 } }";
-    let bipe = two_layers(toml::from_str(toml).unwrap());
-    let bipe = Stack::<B>::new(&bipe, shape(CAUSAL), Key::new(6), device);
-    for stack in [abacus::<B>(device), bipe] {
+    Stack::new(&two_layers(toml::from_str(toml).unwrap()), shape(CAUSAL), Key::new(6), device)
+}
+
+/// Two digits at the end of a document and two at the start of the next are no number of four, which the table could not
+/// hold.
+fn numbers_and_segments_end_with_their_document<B: AutodiffBackend>(device: &B::Device) {
+    let packed = row(&[9, 1, 2, 1, 2, 9, 1]).with_documents(vec![0, 0, 0, 1, 1, 1, 1]).unwrap();
+    for stack in [abacus::<B>(device), bipe::<B>(device)] {
+        let apart = [whole(&stack, &row(&[9, 1, 2])), whole(&stack, &row(&[1, 2, 9, 1]))];
+        let want = vec![apart.concat().concat()];
+        assert_same("packed", &want, &whole(&stack, &packed));
+        for chunks in [vec![1; 7], vec![3, 4], vec![2, 5]] {
+            assert_same("decoded", &want, &chunked(&stack, &packed, &chunks));
+        }
+    }
+}
+
+/// A beam that branches takes its numbers and segments along.
+fn branches_count_on<B: AutodiffBackend>(device: &B::Device) {
+    for stack in [abacus::<B>(device), bipe::<B>(device)] {
         let past = Tokens::new([2, 3], vec![7, 1, 2, 9, 1, 9], vec![true; 6], None).unwrap();
         let mut cache = stack.new_cache();
         chunked_with(&stack, &past, &[3], &mut cache);
@@ -77,5 +94,6 @@ on_processors!(
     texts_are_as_long_as_their_schemes_read,
     a_number_may_be_as_long_as_the_table,
     a_number_goes_on_after_the_cache,
+    numbers_and_segments_end_with_their_document,
     branches_count_on
 );
