@@ -302,7 +302,7 @@ impl Experiment {
             let config = load_config(from)?;
             let is_same = std::mem::discriminant(&config.head) == std::mem::discriminant(&head);
             let head = match config.head.clone() {
-                _ if !is_same => new_head(from, head, &config.head)?,
+                _ if !is_same => self.with_own_pooling(new_head(from, head, &config.head)?),
                 // Everything but the loss is the folder's.
                 HeadConfig::SentenceEmbedding(kept) => {
                     let loss = self.run.train.in_batch_negatives;
@@ -313,7 +313,7 @@ impl Experiment {
                 // Numbers keep the scale they were learned in.
                 kept if labels == config.labels => kept,
                 // A classifier of other labels keeps its encoder.
-                _ => head.with_layers_of(&config.head),
+                _ => self.with_own_pooling(head.with_layers_of(&config.head)),
             };
             let tokenizer = Tokenizer::from_file(from)?;
             let mut stack = config.stack;
@@ -413,6 +413,14 @@ impl Experiment {
             );
         }
         ModelConfig { stack, ..config }
+    }
+
+    /// A new head with the pooling that the run file asks for, if it does.
+    fn with_own_pooling(&self, head: HeadConfig) -> HeadConfig {
+        match self.run.model.pooling {
+            Some(pooling) => head.with_pooling(pooling),
+            None => head,
+        }
     }
 
     /// The head that this run puts on a checkpoint.
@@ -672,6 +680,10 @@ fn new_head(from: &Path, head: HeadConfig, other: &HeadConfig) -> Result<HeadCon
              the other from left to right, or it has two stacks"
         )));
     };
+    if new.pooling().is_some() && other.pooling().is_some() {
+        tell!("note: of model.from = {from} all is taken but the scores");
+        return Ok(new.with_layers_of(other));
+    }
     tell!("note: of model.from = {from} the stack is taken, with its embeddings; the head is new");
     Ok(new)
 }

@@ -84,6 +84,44 @@ fn a_checkpoint_is_trained_on_with_the_same_labels_or_others() {
     assert!(place.path("other/model/model.safetensors").exists());
 }
 
+/// Rows with labels, for a model with the words of [`TRAIN`].
+fn write_rows(place: &Place) {
+    place
+        .write("rows.tsv", "text\tlabel\nMira saw Lisbon\tgood\nBern sleeps\tbad\n")
+        .write("labels.tsv", "text\tlabels\nMira saw Lisbon\tgood,old\nBern sleeps\tbad\n")
+        .write("scores.tsv", "text\tscore\nMira saw Lisbon\t3\nBern sleeps\t1\n");
+}
+
+#[test]
+fn a_classifier_of_rows_keeps_its_layers_and_pooling_for_other_tasks() {
+    let place = place();
+    write_rows(&place);
+    let train = |recipe: &str, file: &str, out: &str, sets: &[&str]| {
+        let files = [format!("data.train={file}"), format!("data.dev={file}")];
+        let sets = files.iter().map(String::as_str).chain(sets.iter().copied());
+        let sets = sets.flat_map(|set| ["--set", set]);
+        let args: Vec<&str> = [recipe, "--out", out].into_iter().chain(sets).collect();
+        place.train(&args).succeeds();
+        let model = format!("{out}/model");
+        let config = common::json(&place.path(&format!("{model}/config.json")));
+        done(&place.run(&["eval", "--model", &model, "--data", file]));
+        config["head"].as_object().unwrap().values().next().unwrap().clone()
+    };
+    // BERT reads the first token, through a pooler.
+    let rows = train("classify", "rows.tsv", "rows", &["model.from=bert"]);
+    assert!(rows["pooling"] == "first" && rows["layers"]["transform"].is_object(), "{rows}");
+    let from = "model.from=rows/model";
+    place.write("others.tsv", "text\tlabel\nMira saw Lisbon\tnew\nBern sleeps\told\n");
+    for (recipe, file) in
+        [("regression", "scores.tsv"), ("multilabel", "labels.tsv"), ("classify", "others.tsv")]
+    {
+        let head = train(recipe, file, recipe, &[from]);
+        assert!(head["pooling"] == "first" && head["layers"] == rows["layers"], "{recipe}: {head}");
+    }
+    let head = train("regression", "scores.tsv", "mean", &[from, "model.pooling=mean"]);
+    assert!(head["pooling"] == "mean" && head["layers"] == rows["layers"], "{head}");
+}
+
 #[test]
 fn an_adapter_is_trained_put_on_and_merged() {
     let place = place();

@@ -211,8 +211,9 @@ pub(crate) struct ModelSection {
     pub(crate) from: Option<PathBuf>,
     /// How a tagger's scores of words become tags.
     pub(crate) decoding: TagDecoding,
-    /// How a classifier makes one vector of a row.
-    pub(crate) pooling: Pooling,
+    /// How a classifier makes one vector of a row: as in `from`, or else the mean, where it is not said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pooling: Option<Pooling>,
     /// How it is decided on dev from which probability on a label is given, where a text may have several.
     pub(crate) thresholds: Tuning,
     /// Whether a language model's token table serves as output too.
@@ -238,7 +239,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 struct ModelKeys {
     from: Option<PathBuf>,
     decoding: TagDecoding,
-    pooling: Pooling,
+    pooling: Option<Pooling>,
     thresholds: Tuning,
     tied: bool,
     init: InitSection,
@@ -250,7 +251,7 @@ impl Default for ModelKeys {
         Self {
             from: None,
             decoding: TagDecoding::default(),
-            pooling: Pooling::default(),
+            pooling: None,
             thresholds: Tuning::default(),
             tied: true,
             init: InitSection::default(),
@@ -578,10 +579,10 @@ impl RunFile {
         if self.task != Task::Ner && model.decoding != usual.decoding {
             keys.push(("model.decoding", shown(&model.decoding), "ner"));
         }
-        if !pools && model.pooling != usual.pooling {
+        if let Some(pooling) = model.pooling.filter(|pooling| !pools && *pooling != Pooling::default()) {
             keys.push((
                 "model.pooling",
-                shown(&model.pooling),
+                shown(&pooling),
                 "classify, multilabel, regression, sentence_order and embed",
             ));
         }
@@ -625,7 +626,7 @@ impl RunFile {
     /// The head for a number of labels.
     pub(crate) fn head(&self, n_labels: usize) -> locus_heads::HeadConfig {
         use locus_heads::{HeadActivation, HeadConfig, TransformConfig};
-        let pooling = self.model.pooling;
+        let pooling = self.model.pooling.unwrap_or_default();
         match self.task {
             Task::Ner => HeadConfig::TokenClassification {
                 n_labels,
