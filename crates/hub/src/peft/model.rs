@@ -59,11 +59,15 @@ pub fn read_adapted_config(dir: &Path, adapter: &Path) -> Result<Checkpoint, Hub
         return request.map_or(Ok(own), |request| read_config(dir, Some(&request)));
     };
     let mut checkpoint = read_config(dir, Some(&Request::of(&adapted)))?;
-    let config = &mut checkpoint.config;
-    check_vocabulary(&adapted, config, dir, adapter)?;
-    (config.head, config.labels) = (adapted.head, adapted.labels);
-    (config.thresholds, config.n_spare_tokens) = (adapted.thresholds, adapted.n_spare_tokens);
+    check_vocabulary(&adapted, &checkpoint.config, dir, adapter)?;
+    checkpoint.config = on_stack_of(adapted, checkpoint.config);
     Ok(checkpoint)
+}
+
+/// The configuration under which an adapter was trained, with all that its task takes, on the stack and the tokens of its base.
+fn on_stack_of(adapted: ModelConfig, base: ModelConfig) -> ModelConfig {
+    let ModelConfig { stack, vocab_size, token_ids, generation, .. } = base;
+    ModelConfig { stack, vocab_size, token_ids, generation, ..adapted }
 }
 
 /// A model of Locus with the head that an adapter was trained under, as our file in its folder says, and the parameters of that
@@ -73,18 +77,17 @@ pub fn read_adapted_config(dir: &Path, adapter: &Path) -> Result<Checkpoint, Hub
 /// If the adapter's file is damaged, or it is of a model with another vocabulary.
 pub fn with_adapted_head<B: Backend>(
     dir: &Path,
-    (mut config, model): (ModelConfig, TaskModel<B>),
+    (config, model): (ModelConfig, TaskModel<B>),
     adapter: &Path,
     device: &B::Device,
 ) -> Result<(ModelConfig, TaskModel<B>, Vec<String>), HubError> {
     let Some(adapted) = read_model_file(adapter)? else { return Ok((config, model, Vec::new())) };
     check_vocabulary(&adapted, &config, dir, adapter)?;
     let has_head = adapted.head == config.head && adapted.labels == config.labels;
-    config.thresholds = adapted.thresholds;
+    let config = on_stack_of(adapted, config);
     if has_head {
         return Ok((config, model, Vec::new()));
     }
-    (config.head, config.labels) = (adapted.head, adapted.labels);
     let mut new = TaskModel::<B>::new(&config.head, &config.stack, config.vocab_size, Key::new(0), device);
     let shapes = parameters(&new);
     let mut kept = values(&model);
@@ -202,4 +205,34 @@ fn n_labels(own: &Checkpoint, kind: HeadKind, adapter: &Path) -> Result<Option<u
     });
     // No head has more: far above any.
     Ok(found.filter(|n| (1..=1 << 20).contains(n)))
+}
+
+#[cfg(test)]
+mod tests {
+    use locus_encoder::StackConfig;
+    use locus_heads::HeadConfig;
+    use locus_model::{ModelConfig, Packing};
+
+    use super::on_stack_of;
+
+    #[test]
+    fn all_but_stack_and_tokens_is_as_the_adapter_was_trained() {
+        let config = |d_model, head| {
+            let stack = StackConfig { d_model, ..StackConfig::default() };
+            ModelConfig::new(head, Vec::new(), 11, stack)
+        };
+        let base = config(12, HeadConfig::Bare { form: Default::default(), pooler: None });
+        let head = HeadConfig::QuestionAnswering { layers: Default::default() };
+        let mut adapted = config(20, head);
+        adapted.questions.no_answer_threshold = Some(0.25);
+        adapted.questions.max_query_tokens = Some(5);
+        adapted.objective = Some(serde_json::json!("mlm"));
+        adapted.out_of_scope = Some("none".to_owned());
+        adapted.target_language = Some("de".to_owned());
+        adapted.packing = Packing::Documents;
+        adapted.thresholds = vec![0.3];
+        adapted.n_spare_tokens = 2;
+        let want = ModelConfig { stack: base.stack.clone(), ..adapted.clone() };
+        assert_eq!(on_stack_of(adapted, base), want);
+    }
 }
