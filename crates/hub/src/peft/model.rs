@@ -1,13 +1,15 @@
 //! The head that an adapter was trained under, where the base has another or none.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, backend::Backend};
+use locus_backend::init::deferred;
 use locus_backend::params::ParamPath;
 use locus_backend::rng::Key;
-use locus_heads::{HeadConfig, HostAdapter, HostArray, TagDecoding, TaskModel};
+use locus_heads::{HeadConfig, TagDecoding, TaskModel};
 use locus_model::ModelConfig;
 use serde_json::Value;
 
@@ -15,7 +17,7 @@ use super::names::task_type;
 use super::read::PREFIX;
 use super::{CONFIG_FILE, WEIGHTS_FILE};
 use crate::config::HeadKind;
-use crate::load::{family_of, parameters};
+use crate::load::family_of;
 use crate::{Checkpoint, HubError, Request, Weights, read_config};
 
 /// The file in which we keep the configuration of the adapted model; `peft` passes over it.
@@ -88,34 +90,62 @@ pub fn with_adapted_head<B: Backend>(
     if has_head {
         return Ok((config, model, Vec::new()));
     }
-    let mut new = TaskModel::<B>::new(&config.head, &config.stack, config.vocab_size, Key::new(0), device);
-    let shapes = parameters(&new);
-    let mut kept = values(&model);
-    kept.retain(|path, array| shapes.get(path) == Some(&array.shape) && !path.starts_with("classifier."));
-    let lacking = shapes.keys().filter(|path| !kept.contains_key(*path)).cloned().collect();
-    let kept = HostAdapter { saved: kept, ..HostAdapter::default() };
-    let path = adapter.to_owned();
-    new.add_adapter("kept", &kept).map_err(|problems| HubError::Adapter { path, problems })?;
-    Ok((config, new, lacking))
+    let mut kept = Kept { path: ParamPath::default(), tensors: BTreeMap::new(), lacking: Vec::new() };
+    model.visit(&mut kept);
+    drop(model);
+    // What the model has is moved to its place; only the rest is drawn.
+    let draw = || TaskModel::<B>::new(&config.head, &config.stack, config.vocab_size, Key::new(0), device);
+    let new = deferred(draw).map(&mut kept);
+    Ok((config, new, kept.lacking))
 }
 
-/// The values of all parameters.
-fn values<B: Backend>(model: &TaskModel<B>) -> BTreeMap<String, HostArray> {
-    struct Values(ParamPath, BTreeMap<String, HostArray>);
-    impl<B: Backend> ModuleVisitor<B> for Values {
-        fn enter_module(&mut self, name: &str, container: &str) {
-            self.0.enter(name, container);
-        }
-        fn exit_module(&mut self, _: &str, container: &str) {
-            self.0.leave(container);
-        }
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-            self.1.insert(self.0.name(), param.val().into());
+/// Moves the tensors of a model to a model with another head.
+struct Kept {
+    path: ParamPath,
+    /// Each a `Tensor<B, D>`.
+    tensors: BTreeMap<String, Box<dyn Any>>,
+    /// Parameters that the first model does not have.
+    lacking: Vec<String>,
+}
+
+impl<B: Backend> ModuleVisitor<B> for Kept {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.path.leave(container);
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        let path = self.path.name();
+        // Scores of other labels are of no use.
+        if !path.starts_with("classifier.") {
+            self.tensors.insert(path, Box::new(param.val()));
         }
     }
-    let mut values = Values(ParamPath::default(), BTreeMap::new());
-    model.visit(&mut values);
-    values.1
+}
+
+impl<B: Backend> ModuleMapper<B> for Kept {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.path.leave(container);
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        let (path, dims) = (self.path.name(), param.lazy_shape().dims::<D>());
+        let own = self.tensors.remove(&path).and_then(|tensor| tensor.downcast::<Tensor<B, D>>().ok());
+        match own.filter(|tensor| tensor.dims() == dims) {
+            Some(tensor) => Param::initialized(param.id, *tensor),
+            None => {
+                self.lacking.push(path);
+                Param::map(param, |drawn| drawn)
+            }
+        }
+    }
 }
 
 fn read_model_file(adapter: &Path) -> Result<Option<ModelConfig>, HubError> {
