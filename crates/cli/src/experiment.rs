@@ -113,12 +113,12 @@ impl Experiment {
         }
         let codec = Arc::new(codec);
         let set = self.training_set(&codec, train, corpus)?;
-        let model = self.model::<B>(&config, device)?;
+        let (model, new) = self.model::<B>(&config, device)?;
         let model = model.with_loss(self.losses(&codec, train)?).with_products(products);
         let section = &self.run.model.init;
         let (model, init) =
             fill_tables(model, section, config.stack.init_std, &codec.tokenizer, set.token_ids())?;
-        let (model, begun) = self.adapt(model, &config)?;
+        let (model, begun) = self.adapt(model, &config, &new)?;
         let n_params = model.num_params();
         self.announce(&splits, &set, &config, n_params);
         tell!("tokenizer  {}", codec.tokenizer.summary());
@@ -451,7 +451,7 @@ impl Experiment {
         config: &ModelConfig,
         key: Key,
         device: &B::Device,
-    ) -> anyhow::Result<TaskModel<B>> {
+    ) -> anyhow::Result<(TaskModel<B>, Vec<String>)> {
         let request = self.request(config.labels.clone(), &config.head);
         let mut checkpoint = read_config(from, Some(&request))?;
         checkpoint.config = config.clone();
@@ -461,7 +461,7 @@ impl Experiment {
                 tell!("checkpoint {what}: {}", names.join(", "));
             }
         }
-        Ok(loaded.model)
+        Ok((loaded.model, loaded.new))
     }
 
     /// What identifies model, tokenizer, data and what is done to them, so that a run is not resumed with others. What the
@@ -524,32 +524,36 @@ impl Experiment {
         Ok(LossOptions { label_smoothing, focal_gamma, class_weights })
     }
 
+    /// The model, and the paths of the parameters that come from no folder but were drawn.
     fn model<B: AutodiffBackend>(
         &self,
         config: &ModelConfig,
         device: &B::Device,
-    ) -> anyhow::Result<TaskModel<B>> {
+    ) -> anyhow::Result<(TaskModel<B>, Vec<String>)> {
         let key = Key::new(self.run.train.fit.seed).named("weights");
         if let (Some(from), HeadConfig::SentenceEmbedding(head)) = (self.sentence_source(), &config.head) {
             let mut sentence = read_sentence(from)?;
             sentence.checkpoint.config.stack = config.stack.clone();
             sentence.head = head.clone();
-            return Ok(sentence.load(key, device)?.model);
+            let loaded = sentence.load(key, device)?;
+            return Ok((loaded.model, loaded.new));
         }
         if let Some(from) = self.run.model.from.as_ref().filter(|from| is_checkpoint(from)) {
             return self.checkpoint_model(from, config, key, device);
         }
         let new = TaskModel::<B>::new(&config.head, &config.stack, config.vocab_size, key, device);
-        let Some(from) = &self.run.model.from else { return Ok(new) };
+        // All of it is new, and nothing of it is frozen.
+        let Some(from) = &self.run.model.from else { return Ok((new, Vec::new())) };
         let (loaded_config, loaded) = load::<B>(from, device)?;
         Ok(take_over(new, loaded, loaded_config.labels == config.labels))
     }
 
-    /// The model with a new adapter, if the run trains one, and with everything else frozen.
+    /// The model with a new adapter, if the run trains one, and with everything else frozen but the head and what is `new`.
     fn adapt<B: AutodiffBackend>(
         &self,
         mut model: TaskModel<B>,
         config: &ModelConfig,
+        new: &[String],
     ) -> anyhow::Result<(TaskModel<B>, Option<HostAdapter>)> {
         let checkpoint = self.adapted_checkpoint(config)?;
         let Some(config) = &self.run.train.adapter else { return Ok((model, None)) };
@@ -557,7 +561,7 @@ impl Experiment {
             UsageError(format!("train.adapter.{}:\n  - {}", config.name(), problems.join("\n  - ")))
         };
         let key = Key::new(self.run.train.fit.seed).named(ADAPTER);
-        let adapter = HostAdapter::new(config, &model, key).map_err(wrong)?;
+        let adapter = HostAdapter::new(&config.clone().also_training(new), &model, key).map_err(wrong)?;
         let base = checkpoint.as_ref().map_or(AdapterBase::Locus, AdapterBase::Checkpoint);
         check_adapter(&self.out.join(ADAPTER), base, &model, &adapter)
             .map_err(|error| UsageError(error.to_string()))?;

@@ -191,6 +191,48 @@ fn an_adapter_is_trained_put_on_and_merged() {
 }
 
 #[test]
+fn an_adapter_brings_all_that_is_new() {
+    let place = Place::new();
+    let text = "Mira saw Lisbon and Bern\nBern sleeps while Mira sees it\n".repeat(9);
+    place.write("book.txt", text).write("train.conll", TRAIN);
+    let train = |recipe: &str, out: &str, sets: &[&str]| {
+        let sets = sets.iter().flat_map(|set| ["--set", *set]);
+        let args: Vec<&str> = [recipe, "--out", out].into_iter().chain(sets).collect();
+        place.train(&args).succeeds();
+    };
+    let of_text = [
+        "data.train=book.txt",
+        "data.dev=book.txt",
+        "data.test=book.txt",
+        "tokenizer.kind=word",
+        "model.max_seq_len=32",
+        "train.eval_batch_size=16",
+    ];
+    let as_bert =
+        ["model.position=learned", "model.residual=post", "model.embedding_norm=true", "model.n_segments=2"];
+    train("mlm", "mlm", &[&of_text[..], &as_bert].concat());
+    // A tagger of the same tokens: the head of an adapter for hidden words is new there.
+    train("ner", "tags", &["data.train=train.conll", "data.dev=train.conll", "model.from=mlm/model"]);
+    done(&place.run(&["hub", "export", "--model", "tags/model", "--out", "bert"]));
+    for (from, out, bias) in
+        [("tags/model", "ours", "output_bias"), ("bert", "theirs", "cls.predictions.bias")]
+    {
+        let of_base = format!("model.from={from}");
+        train("mlm", out, &[&of_text[..], &[&of_base, "train.adapter=lora"]].concat());
+        let adapter = format!("{out}/adapter");
+        let bytes = std::fs::read(place.path(&format!("{adapter}/adapter_model.safetensors"))).unwrap();
+        for part in ["transform.dense.weight", bias] {
+            assert!(String::from_utf8_lossy(&bytes).contains(part), "{part} is not in the adapter of {from}");
+        }
+        // The objective comes with the adapter too.
+        let args = ["eval", "--model", from, "--adapter", &adapter, "--data", "book.txt", "--json"];
+        let found: serde_json::Value = serde_json::from_str(&done(&place.run(&args))).unwrap();
+        let report = common::json(&place.path(&format!("{out}/report.json")));
+        assert_eq!(found["metrics"], report["metrics"], "{from}");
+    }
+}
+
+#[test]
 fn what_cannot_be_done_is_said() {
     let place = place();
     place.write("ids.json", "[[1, 2], [3]]");
