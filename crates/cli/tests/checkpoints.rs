@@ -317,10 +317,28 @@ fn a_sentence_embedder_is_trained_and_goes_out_and_in() {
     embed("out", &["--jsonl", "--input", "bad.jsonl"]).says(1, &["bad.jsonl:2", "\"text\""]);
     train("again", &["model.from=out"]);
     train("more", &["model.from=run/model"]);
-    // An adapter goes on a model folder, and on none of sentence-transformers.
+    // An adapter of vectors goes on a model folder, and on none of sentence-transformers.
     train("lora", &["model.from=run/model", "train.adapter=lora"]);
     let adapted = embed("run/model", &["--input", "text.txt", "--adapter", "lora/adapter"]);
     assert_eq!(done(&adapted).lines().count(), 3);
     embed("out", &["--text", "a", "--adapter", "lora/adapter"])
         .says(2, &["--adapter", "sentence-transformers"]);
+    let merge = |adapter: &str| {
+        place.run(&["model", "merge", "--model", "out", "--adapter", adapter, "--out", "merged"])
+    };
+    merge("lora/adapter").says(2, &["lora/adapter", "sentence-transformers"]);
+    assert!(!place.path("merged").exists());
+    // One of another task goes on the checkpoint in it.
+    place.write("tags.conll", "where O\nis O\nparcel B-THING\n\na O\nperson B-WHO\n\n");
+    let sets = ["data.train=tags.conll", "data.dev=tags.conll", "model.from=out", "train.adapter=lora"];
+    let sets = sets.iter().flat_map(|set| ["--set", *set]);
+    place.train(&["ner", "--out", "tags"].into_iter().chain(sets).collect::<Vec<_>>()).succeeds();
+    let tags = |args: &[&str]| {
+        done(&place.run(&[&["predict", "--json", "--input", "text.txt", "--model"], args].concat()))
+    };
+    let of_run = tags(&["tags/model"]);
+    assert_eq!(of_run, tags(&["out", "--adapter", "tags/adapter"]));
+    merge("tags/adapter").succeeds();
+    assert_eq!(of_run, tags(&["merged"]));
+    embed("out", &["--text", "a", "--adapter", "tags/adapter"]).says(2, &["expected a sentence embedder"]);
 }

@@ -8,9 +8,10 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use locus_backend::device::{Job, run_on};
 use locus_backend::rng::Key;
 use locus_data::Tokenizer;
-use locus_heads::TaskModel;
+use locus_heads::{HeadConfig, TaskModel};
 use locus_hub::{
-    AdapterBase, is_checkpoint, load_checkpoint, read_adapted_config, read_adapter, with_adapted_head,
+    AdapterBase, is_checkpoint, is_sentence_folder, load_checkpoint, read_adapted_config, read_adapter,
+    with_adapted_head,
 };
 use locus_model::{ModelConfig, load, save};
 
@@ -38,6 +39,24 @@ pub(super) fn load_adapted<B: Backend>(
     let saved = put_on(&mut model, AdapterBase::Checkpoint(&checkpoint), adapters)?;
     refuse_untrained(dir, &loaded.new, &saved)?;
     Ok((checkpoint.config, model))
+}
+
+/// Vectors of texts of a folder of sentence-transformers, which has layers that a model with adapters would lose. An adapter of
+/// another task takes only the checkpoint in it.
+pub(super) fn refuse_lost_modules(dir: &Path, adapters: &[PathBuf]) -> anyhow::Result<()> {
+    let Some(first) = adapters.first().filter(|_| is_sentence_folder(dir)) else { return Ok(()) };
+    let embeds =
+        |head: &HeadConfig| matches!(head, HeadConfig::SentenceEmbedding(_) | HeadConfig::Bare { .. });
+    if is_checkpoint(dir) && !embeds(&read_adapted_config(dir, first)?.config.head) {
+        return Ok(());
+    }
+    let problem = format!(
+        "--adapter {}: {} is a folder of sentence-transformers, whose modules do not go together with adapters of vectors; \
+         put the adapter on a checkpoint without a list of modules, or on a model folder of Locus",
+        first.display(),
+        dir.display()
+    );
+    Err(UsageError(problem).into())
 }
 
 /// Parameters of a new head that no adapter brings.
@@ -79,6 +98,7 @@ fn put_on<B: Backend>(
 }
 
 pub(super) fn merge(args: &MergeArgs) -> anyhow::Result<()> {
+    refuse_lost_modules(&args.model, &args.adapters)?;
     if args.out.exists() {
         let out = args.out.display();
         let message = format!("--out {out}: expected a folder that does not exist yet; choose another name");

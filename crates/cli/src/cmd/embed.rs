@@ -57,9 +57,9 @@ impl Job for Embed<'_> {
 /// Folders of Locus have a head of their own; any other is read as `sentence-transformers` reads it.
 fn load_embedder<B: Backend>(args: &EmbedArgs, device: &B::Device) -> anyhow::Result<Pipeline<B>> {
     let dir = &args.model;
-    let is_plain = locus_hub::is_checkpoint(dir) && args.inference.adapters.is_empty();
-    if locus_hub::is_sentence_folder(dir) || is_plain {
-        let mut pipeline = load_sentence(dir, &args.inference.adapters, device)?;
+    let is_theirs = locus_hub::is_sentence_folder(dir) || locus_hub::is_checkpoint(dir);
+    if is_theirs && args.inference.adapters.is_empty() {
+        let mut pipeline = load_sentence(dir, device)?;
         pack(&mut pipeline, &args.inference)?;
         return Ok(pipeline);
     }
