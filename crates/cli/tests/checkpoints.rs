@@ -341,4 +341,19 @@ fn a_sentence_embedder_is_trained_and_goes_out_and_in() {
     merge("tags/adapter").succeeds();
     assert_eq!(of_run, tags(&["merged"]));
     embed("out", &["--text", "a", "--adapter", "tags/adapter"]).says(2, &["expected a sentence embedder"]);
+    // Without a list of modules, and with an adapter of peft, which says nothing of pooling: the mean.
+    std::fs::remove_file(place.path("out/modules.json")).unwrap();
+    train("vectors", &["model.from=out", "train.adapter=lora"]);
+    std::fs::remove_file(place.path("vectors/adapter/locus_model.json")).unwrap();
+    let vector = |run: &Run| {
+        let line: serde_json::Value = serde_json::from_str(done(run).lines().next().unwrap()).unwrap();
+        line["embedding"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect::<Vec<f64>>()
+    };
+    let args = ["--text", "where is my parcel"];
+    let of_run = vector(&embed("vectors/model", &args));
+    let found = vector(&embed("out", &[&args[..], &["--adapter", "vectors/adapter"]].concat()));
+    let length = found.iter().map(|x| x * x).sum::<f64>().sqrt();
+    assert!((length - 1.0).abs() > 1e-3, "as long as it is: {length}");
+    assert!(found.len() == of_run.len());
+    assert!(found.iter().zip(&of_run).all(|(x, y)| (x / length - y).abs() < 1e-5), "{found:?}, {of_run:?}");
 }

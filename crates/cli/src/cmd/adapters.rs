@@ -10,8 +10,8 @@ use locus_backend::rng::Key;
 use locus_data::Tokenizer;
 use locus_heads::{HeadConfig, TaskModel};
 use locus_hub::{
-    AdapterBase, is_checkpoint, is_sentence_folder, load_checkpoint, read_adapted_config, read_adapter,
-    with_adapted_head,
+    AdapterBase, Checkpoint, is_checkpoint, is_sentence_folder, load_checkpoint, read_adapted_config,
+    read_adapter, read_sentence, with_adapted_head,
 };
 use locus_model::{ModelConfig, load, save};
 
@@ -32,8 +32,31 @@ pub(super) fn load_adapted<B: Backend>(
         refuse_untrained(dir, &new, &saved)?;
         return Ok((config, model));
     }
+    load_on(dir, read_adapted_config(dir, first)?, adapters, device)
+}
+
+/// The same for vectors of texts: a checkpoint that has no head with its adapters is read as sentence-transformers reads it.
+pub(super) fn load_adapted_embedder<B: Backend>(
+    dir: &Path,
+    adapters: &[PathBuf],
+    device: &B::Device,
+) -> anyhow::Result<(ModelConfig, TaskModel<B>)> {
+    let first = adapters.first().filter(|_| is_checkpoint(dir));
+    let Some(first) = first else { return load_adapted(dir, adapters, device) };
+    let mut checkpoint = read_adapted_config(dir, first)?;
+    if matches!(checkpoint.config.head, HeadConfig::Bare { .. }) {
+        checkpoint.config.head = HeadConfig::SentenceEmbedding(read_sentence(dir)?.head);
+    }
+    load_on(dir, checkpoint, adapters, device)
+}
+
+fn load_on<B: Backend>(
+    dir: &Path,
+    checkpoint: Checkpoint,
+    adapters: &[PathBuf],
+    device: &B::Device,
+) -> anyhow::Result<(ModelConfig, TaskModel<B>)> {
     // Seed 0: a new head is the adapter's, so nothing that is drawn stays.
-    let checkpoint = read_adapted_config(dir, first)?;
     let loaded = load_checkpoint::<B>(dir, checkpoint, Key::new(0), device)?;
     let (checkpoint, mut model) = (loaded.checkpoint, loaded.model);
     let saved = put_on(&mut model, AdapterBase::Checkpoint(&checkpoint), adapters)?;
