@@ -294,7 +294,11 @@ impl Experiment {
         if let Some(from) = self.run.model.from.as_ref().filter(|from| is_checkpoint(from)) {
             let checkpoint = read_config(from, Some(&self.request(labels, &head)))?;
             let tokenizer = Tokenizer::from_file(from)?;
-            let mut config = self.with_own_dropout(checkpoint.config);
+            let mut config = checkpoint.config;
+            if checkpoint.other_head {
+                config.head = self.with_own_pooling(config.head);
+            }
+            let mut config = self.with_own_dropout(config);
             config.n_spare_tokens = config.vocab_size.saturating_sub(tokenizer.vocab_size());
             return Ok((config, tokenizer));
         }
@@ -303,10 +307,13 @@ impl Experiment {
             let is_same = std::mem::discriminant(&config.head) == std::mem::discriminant(&head);
             let head = match config.head.clone() {
                 _ if !is_same => self.with_own_pooling(new_head(from, head, &config.head)?),
-                // Everything but the loss is the folder's.
+                // Everything but the loss is the folder's, and texts may be cut shorter.
                 HeadConfig::SentenceEmbedding(kept) => {
-                    let loss = self.run.train.in_batch_negatives;
-                    HeadConfig::SentenceEmbedding(SentenceEmbeddingConfig { loss, ..kept })
+                    let (loss, own_len) =
+                        (self.run.train.in_batch_negatives, self.run.model.stack.max_seq_len);
+                    let len = kept.max_seq_len.unwrap_or(config.stack.max_seq_len);
+                    let max_seq_len = if own_len < len { Some(own_len) } else { kept.max_seq_len };
+                    HeadConfig::SentenceEmbedding(SentenceEmbeddingConfig { loss, max_seq_len, ..kept })
                 }
                 // How tags are decoded is a matter of this run.
                 HeadConfig::TokenClassification { .. } => head.with_layers_of(&config.head),
@@ -411,6 +418,9 @@ impl Experiment {
             tell!(
                 "note: sizes, position scheme and tokenizer are those of model.from; the keys of this run give way"
             );
+        }
+        for key in self.run.model.unheeded(&config.head) {
+            tell!("note: model.{key} is that of model.from; the key of this run gives way");
         }
         ModelConfig { stack, ..config }
     }

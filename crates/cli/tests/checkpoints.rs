@@ -120,6 +120,13 @@ fn a_classifier_of_rows_keeps_its_layers_and_pooling_for_other_tasks() {
     }
     let head = train("regression", "scores.tsv", "mean", &[from, "model.pooling=mean"]);
     assert!(head["pooling"] == "mean" && head["layers"] == rows["layers"], "{head}");
+    let head = train("classify", "rows.tsv", "last", &["model.from=bert", "model.pooling=last"]);
+    assert_eq!(head["pooling"], "last");
+    // A head that stays pools as it did, and that is said.
+    let sets = ["data.train=rows.tsv", "data.dev=rows.tsv", from, "model.pooling=mean"];
+    let sets = sets.iter().flat_map(|set| ["--set", *set]);
+    let args: Vec<&str> = ["classify", "--out", "same"].into_iter().chain(sets).collect();
+    place.train(&args).says(0, &["model.pooling is that of model.from"]);
 }
 
 #[test]
@@ -316,7 +323,9 @@ fn a_sentence_embedder_is_trained_and_goes_out_and_in() {
     place.write("bad.jsonl", "{\"text\": \"a\"}\n{\"txet\": \"b\"}\n");
     embed("out", &["--jsonl", "--input", "bad.jsonl"]).says(1, &["bad.jsonl:2", "\"text\""]);
     train("again", &["model.from=out"]);
-    train("more", &["model.from=run/model"]);
+    train("more", &["model.from=run/model", "model.max_seq_len=5"]);
+    let config = common::json(&place.path("more/model/config.json"));
+    assert_eq!(config["head"]["sentence_embedding"]["max_seq_len"], 5);
     // An adapter of vectors goes on a model folder, and on none of sentence-transformers.
     train("lora", &["model.from=run/model", "train.adapter=lora"]);
     let adapted = embed("run/model", &["--input", "text.txt", "--adapter", "lora/adapter"]);

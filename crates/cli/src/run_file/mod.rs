@@ -14,8 +14,8 @@ use locus_backend::ops::Products;
 use locus_data::{ReadOptions, TokenizerConfig};
 use locus_encoder::StackConfig;
 use locus_heads::{
-    AdapterConfig, EmbeddingLayer, InBatchNegatives, Pooling, SentenceEmbeddingConfig, TagDecoding,
-    TokenPooling,
+    AdapterConfig, EmbeddingLayer, HeadConfig, InBatchNegatives, Pooling, SentenceEmbeddingConfig,
+    TagDecoding, TokenPooling,
 };
 use locus_model::QuestionConfig;
 use locus_pipeline::{Objective, Packing, Tuning};
@@ -264,6 +264,36 @@ impl ModelSection {
     fn new(own: ModelKeys, stack: StackConfig) -> Self {
         let ModelKeys { from, decoding, pooling, thresholds, tied, init, questions } = own;
         Self { from, decoding, pooling, thresholds, tied, stack, init, questions }
+    }
+
+    /// The keys that are set otherwise than they are in this head.
+    pub(crate) fn unheeded(&self, head: &HeadConfig) -> Vec<&'static str> {
+        let mut keys = Vec::new();
+        let pools_otherwise = |pooling| match head {
+            HeadConfig::SentenceEmbedding(config) => config.pooling != [of_tokens(pooling)],
+            head => head.pooling().is_some_and(|own| own != pooling),
+        };
+        if self.pooling.is_some_and(pools_otherwise) {
+            keys.push("pooling");
+        }
+        // As it usually is, it may not have been set.
+        if let HeadConfig::MaskedLm { tied: true, .. }
+        | HeadConfig::CausalLm { tied: true, .. }
+        | HeadConfig::Seq2Seq { tied: true, .. } = head
+            && !self.tied
+        {
+            keys.push("tied");
+        }
+        keys
+    }
+}
+
+/// The same pooling in a sentence embedder.
+fn of_tokens(pooling: Pooling) -> TokenPooling {
+    match pooling {
+        Pooling::Mean => TokenPooling::Mean,
+        Pooling::First => TokenPooling::Cls,
+        Pooling::Last => TokenPooling::Last,
     }
 }
 
@@ -619,13 +649,13 @@ impl RunFile {
     }
 
     /// The head, before the number of labels is known.
-    pub(crate) fn placeholder_head(&self) -> locus_heads::HeadConfig {
+    pub(crate) fn placeholder_head(&self) -> HeadConfig {
         self.head(1)
     }
 
     /// The head for a number of labels.
-    pub(crate) fn head(&self, n_labels: usize) -> locus_heads::HeadConfig {
-        use locus_heads::{HeadActivation, HeadConfig, TransformConfig};
+    pub(crate) fn head(&self, n_labels: usize) -> HeadConfig {
+        use locus_heads::{HeadActivation, TransformConfig};
         let pooling = self.model.pooling.unwrap_or_default();
         match self.task {
             Task::Ner => HeadConfig::TokenClassification {
@@ -643,11 +673,7 @@ impl RunFile {
                 HeadConfig::Regression { pooling, mean: 0.0, std: 1.0, layers: Default::default() }
             }
             Task::Embed => HeadConfig::SentenceEmbedding(SentenceEmbeddingConfig {
-                pooling: vec![match pooling {
-                    Pooling::Mean => TokenPooling::Mean,
-                    Pooling::First => TokenPooling::Cls,
-                    Pooling::Last => TokenPooling::Last,
-                }],
+                pooling: vec![of_tokens(pooling)],
                 layers: vec![EmbeddingLayer::Normalize],
                 loss: self.train.in_batch_negatives,
                 ..SentenceEmbeddingConfig::default()
