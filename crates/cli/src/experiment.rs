@@ -555,7 +555,8 @@ impl Experiment {
         // All of it is new, and nothing of it is frozen.
         let Some(from) = &self.run.model.from else { return Ok((new, Vec::new())) };
         let (loaded_config, loaded) = load::<B>(from, device)?;
-        Ok(take_over(new, loaded, loaded_config.labels == config.labels))
+        let is_same = std::mem::discriminant(&loaded_config.head) == std::mem::discriminant(&config.head);
+        Ok(take_over(new, loaded, is_same && loaded_config.labels == config.labels))
     }
 
     /// The model with a new adapter, if the run trains one, and with everything else frozen but the head and what is `new`.
