@@ -363,7 +363,7 @@ impl Experiment {
     fn plan_of_sentences(&self, from: &Path, head: HeadConfig) -> anyhow::Result<(ModelConfig, Tokenizer)> {
         if is_sentence_folder(from) && self.run.train.adapter.is_some() {
             let problem = format!(
-                "train.adapter: {} is a folder of sentence-transformers, on which no adapter is trained; take out train.adapter, \
+                "train.adapter: {} is a folder of sentence-transformers, on which no adapter of vectors is trained; take out train.adapter, \
                  or start from a checkpoint or a model folder of Locus",
                 from.display()
             );
