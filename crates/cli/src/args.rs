@@ -66,8 +66,8 @@ pub(crate) struct InferenceArgs {
     /// too): faster on a CPU, with answers that may differ a little. bf16 and int8 need backend ndarray or flex.
     #[arg(long, value_enum, default_value_t = Weights::F32)]
     pub(crate) weights: Weights,
-    /// Put an adapter on the model: a folder as peft writes it, or `adapter` of a run. Can be given many times; what several
-    /// add is added up.
+    /// Put an adapter on the model: a folder as peft writes it, or `adapter` of a run. Can be given many times: what several
+    /// add is added up, their factors are multiplied.
     #[arg(long = "adapter", value_name = "DIR")]
     pub(crate) adapters: Vec<PathBuf>,
     #[command(flatten)]
@@ -409,7 +409,8 @@ pub(crate) struct MergeArgs {
     /// A model folder of Locus or a checkpoint.
     #[arg(long)]
     pub(crate) model: PathBuf,
-    /// An adapter: a folder as peft writes it, or `adapter` of a run. Can be given many times; what several add is added up.
+    /// An adapter: a folder as peft writes it, or `adapter` of a run. Can be given many times: what several add is
+    /// added up, their factors are multiplied.
     #[arg(long = "adapter", value_name = "DIR", required = true)]
     pub(crate) adapters: Vec<PathBuf>,
     /// The new model folder, which must not exist.
@@ -507,8 +508,8 @@ pub(crate) struct ForwardArgs {
     /// token_type_ids and decoder_input_ids. Rows are of one length.
     #[arg(long)]
     pub(crate) ids: PathBuf,
-    /// Put an adapter on the model: a folder as peft writes it, or `adapter` of a run. Can be given many times; what several
-    /// add is added up.
+    /// Put an adapter on the model: a folder as peft writes it, or `adapter` of a run. Can be given many times: what several
+    /// add is added up, their factors are multiplied.
     #[arg(long = "adapter", value_name = "DIR")]
     pub(crate) adapters: Vec<PathBuf>,
     /// Write the vectors of tokens after the last layer too, as last_hidden_state.

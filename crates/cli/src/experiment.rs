@@ -113,12 +113,12 @@ impl Experiment {
         }
         let codec = Arc::new(codec);
         let set = self.training_set(&codec, train, corpus)?;
-        let model = self.model::<B>(&config, device)?;
+        let (model, new) = self.model::<B>(&config, device)?;
         let model = model.with_loss(self.losses(&codec, train)?).with_products(products);
         let section = &self.run.model.init;
         let (model, init) =
             fill_tables(model, section, config.stack.init_std, &codec.tokenizer, set.token_ids())?;
-        let (model, begun) = self.adapt(model, &config)?;
+        let (model, begun) = self.adapt(model, &config, &new)?;
         let n_params = model.num_params();
         self.announce(&splits, &set, &config, n_params);
         tell!("tokenizer  {}", codec.tokenizer.summary());
@@ -294,7 +294,11 @@ impl Experiment {
         if let Some(from) = self.run.model.from.as_ref().filter(|from| is_checkpoint(from)) {
             let checkpoint = read_config(from, Some(&self.request(labels, &head)))?;
             let tokenizer = Tokenizer::from_file(from)?;
-            let mut config = self.with_own_dropout(checkpoint.config);
+            let mut config = checkpoint.config;
+            if checkpoint.other_head {
+                config.head = self.with_own_pooling(config.head);
+            }
+            let mut config = self.with_own_dropout(config);
             config.n_spare_tokens = config.vocab_size.saturating_sub(tokenizer.vocab_size());
             return Ok((config, tokenizer));
         }
@@ -302,18 +306,21 @@ impl Experiment {
             let config = load_config(from)?;
             let is_same = std::mem::discriminant(&config.head) == std::mem::discriminant(&head);
             let head = match config.head.clone() {
-                _ if !is_same => new_head(from, head, &config.head)?,
-                // Everything but the loss is the folder's.
+                _ if !is_same => self.with_own_pooling(new_head(from, head, &config.head)?),
+                // Everything but the loss is the folder's, and texts may be cut shorter.
                 HeadConfig::SentenceEmbedding(kept) => {
-                    let loss = self.run.train.in_batch_negatives;
-                    HeadConfig::SentenceEmbedding(SentenceEmbeddingConfig { loss, ..kept })
+                    let (loss, own_len) =
+                        (self.run.train.in_batch_negatives, self.run.model.stack.max_seq_len);
+                    let len = kept.max_seq_len.unwrap_or(config.stack.max_seq_len);
+                    let max_seq_len = if own_len < len { Some(own_len) } else { kept.max_seq_len };
+                    HeadConfig::SentenceEmbedding(SentenceEmbeddingConfig { loss, max_seq_len, ..kept })
                 }
                 // How tags are decoded is a matter of this run.
                 HeadConfig::TokenClassification { .. } => head.with_layers_of(&config.head),
                 // Numbers keep the scale they were learned in.
                 kept if labels == config.labels => kept,
                 // A classifier of other labels keeps its encoder.
-                _ => head.with_layers_of(&config.head),
+                _ => self.with_own_pooling(head.with_layers_of(&config.head)),
             };
             let tokenizer = Tokenizer::from_file(from)?;
             let mut stack = config.stack;
@@ -356,7 +363,7 @@ impl Experiment {
     fn plan_of_sentences(&self, from: &Path, head: HeadConfig) -> anyhow::Result<(ModelConfig, Tokenizer)> {
         if is_sentence_folder(from) && self.run.train.adapter.is_some() {
             let problem = format!(
-                "train.adapter: {} is a folder of sentence-transformers, on which no adapter is trained; take out train.adapter, \
+                "train.adapter: {} is a folder of sentence-transformers, on which no adapter of vectors is trained; take out train.adapter, \
                  or start from a checkpoint or a model folder of Locus",
                 from.display()
             );
@@ -412,7 +419,18 @@ impl Experiment {
                 "note: sizes, position scheme and tokenizer are those of model.from; the keys of this run give way"
             );
         }
+        for key in self.run.model.unheeded(&config.head) {
+            tell!("note: model.{key} is that of model.from; the key of this run gives way");
+        }
         ModelConfig { stack, ..config }
+    }
+
+    /// A new head with the pooling that the run file asks for, if it does.
+    fn with_own_pooling(&self, head: HeadConfig) -> HeadConfig {
+        match self.run.model.pooling {
+            Some(pooling) => head.with_pooling(pooling),
+            None => head,
+        }
     }
 
     /// The head that this run puts on a checkpoint.
@@ -443,7 +461,7 @@ impl Experiment {
         config: &ModelConfig,
         key: Key,
         device: &B::Device,
-    ) -> anyhow::Result<TaskModel<B>> {
+    ) -> anyhow::Result<(TaskModel<B>, Vec<String>)> {
         let request = self.request(config.labels.clone(), &config.head);
         let mut checkpoint = read_config(from, Some(&request))?;
         checkpoint.config = config.clone();
@@ -453,7 +471,7 @@ impl Experiment {
                 tell!("checkpoint {what}: {}", names.join(", "));
             }
         }
-        Ok(loaded.model)
+        Ok((loaded.model, loaded.new))
     }
 
     /// What identifies model, tokenizer, data and what is done to them, so that a run is not resumed with others. What the
@@ -516,32 +534,37 @@ impl Experiment {
         Ok(LossOptions { label_smoothing, focal_gamma, class_weights })
     }
 
+    /// The model, and the paths of the parameters that come from no folder but were drawn.
     fn model<B: AutodiffBackend>(
         &self,
         config: &ModelConfig,
         device: &B::Device,
-    ) -> anyhow::Result<TaskModel<B>> {
+    ) -> anyhow::Result<(TaskModel<B>, Vec<String>)> {
         let key = Key::new(self.run.train.fit.seed).named("weights");
         if let (Some(from), HeadConfig::SentenceEmbedding(head)) = (self.sentence_source(), &config.head) {
             let mut sentence = read_sentence(from)?;
             sentence.checkpoint.config.stack = config.stack.clone();
             sentence.head = head.clone();
-            return Ok(sentence.load(key, device)?.model);
+            let loaded = sentence.load(key, device)?;
+            return Ok((loaded.model, loaded.new));
         }
         if let Some(from) = self.run.model.from.as_ref().filter(|from| is_checkpoint(from)) {
             return self.checkpoint_model(from, config, key, device);
         }
         let new = TaskModel::<B>::new(&config.head, &config.stack, config.vocab_size, key, device);
-        let Some(from) = &self.run.model.from else { return Ok(new) };
+        // All of it is new, and nothing of it is frozen.
+        let Some(from) = &self.run.model.from else { return Ok((new, Vec::new())) };
         let (loaded_config, loaded) = load::<B>(from, device)?;
-        Ok(take_over(new, loaded, loaded_config.labels == config.labels))
+        let is_same = std::mem::discriminant(&loaded_config.head) == std::mem::discriminant(&config.head);
+        Ok(take_over(new, loaded, is_same && loaded_config.labels == config.labels))
     }
 
-    /// The model with a new adapter, if the run trains one, and with everything else frozen.
+    /// The model with a new adapter, if the run trains one, and with everything else frozen but the head and what is `new`.
     fn adapt<B: AutodiffBackend>(
         &self,
         mut model: TaskModel<B>,
         config: &ModelConfig,
+        new: &[String],
     ) -> anyhow::Result<(TaskModel<B>, Option<HostAdapter>)> {
         let checkpoint = self.adapted_checkpoint(config)?;
         let Some(config) = &self.run.train.adapter else { return Ok((model, None)) };
@@ -549,7 +572,7 @@ impl Experiment {
             UsageError(format!("train.adapter.{}:\n  - {}", config.name(), problems.join("\n  - ")))
         };
         let key = Key::new(self.run.train.fit.seed).named(ADAPTER);
-        let adapter = HostAdapter::new(config, &model, key).map_err(wrong)?;
+        let adapter = HostAdapter::new(&config.clone().also_training(new), &model, key).map_err(wrong)?;
         let base = checkpoint.as_ref().map_or(AdapterBase::Locus, AdapterBase::Checkpoint);
         check_adapter(&self.out.join(ADAPTER), base, &model, &adapter)
             .map_err(|error| UsageError(error.to_string()))?;
@@ -672,6 +695,10 @@ fn new_head(from: &Path, head: HeadConfig, other: &HeadConfig) -> Result<HeadCon
              the other from left to right, or it has two stacks"
         )));
     };
+    if new.pooling().is_some() && other.pooling().is_some() {
+        tell!("note: of model.from = {from} all is taken but the scores");
+        return Ok(new.with_layers_of(other));
+    }
     tell!("note: of model.from = {from} the stack is taken, with its embeddings; the head is new");
     Ok(new)
 }

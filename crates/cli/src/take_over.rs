@@ -1,7 +1,10 @@
 //! What a new model takes over from another one of Locus.
 
-use burn::module::Module;
-use burn::tensor::backend::Backend;
+use std::collections::BTreeSet;
+
+use burn::module::{Module, ModuleVisitor, Param, ParamId};
+use burn::tensor::{Tensor, backend::Backend};
+use locus_backend::params::ParamPath;
 use locus_embedding::position::Form;
 use locus_encoder::Stack;
 use locus_heads::{HeadConfig, TaskModel};
@@ -29,12 +32,41 @@ fn set_form(head: &mut HeadConfig, form: Form) {
 }
 
 /// The new model with the weights of `loaded`: all of them where both have the same head and labels, else those of the
-/// stack, and of the layer below the scores where both are classifiers of one kind. Dropout stays that of the new model.
+/// stack, and of the layer below the scores where both are classifiers of one kind. Dropout stays that of the new model. With
+/// the paths of the parameters that are still those of the new one.
 pub(crate) fn take_over<B: Backend>(
     new: TaskModel<B>,
     loaded: TaskModel<B>,
     keeps_labels: bool,
-) -> TaskModel<B> {
+) -> (TaskModel<B>, Vec<String>) {
+    // What is taken keeps its id.
+    let taken = params(&loaded).into_iter().map(|(_, id)| id).collect::<BTreeSet<_>>();
+    let model = filled(new, loaded, keeps_labels);
+    let own = params(&model).into_iter().filter(|(_, id)| !taken.contains(id));
+    let own = own.map(|(path, _)| path).collect();
+    (model, own)
+}
+
+/// The paths and ids of all parameters.
+fn params<B: Backend>(model: &TaskModel<B>) -> Vec<(String, ParamId)> {
+    struct Params(ParamPath, Vec<(String, ParamId)>);
+    impl<B: Backend> ModuleVisitor<B> for Params {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.0.enter(name, container);
+        }
+        fn exit_module(&mut self, _: &str, container: &str) {
+            self.0.leave(container);
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+            self.1.push((self.0.name(), param.id));
+        }
+    }
+    let mut params = Params(ParamPath::default(), Vec::new());
+    model.visit(&mut params);
+    params.1
+}
+
+fn filled<B: Backend>(new: TaskModel<B>, loaded: TaskModel<B>, keeps_labels: bool) -> TaskModel<B> {
     match (new, loaded) {
         (TaskModel::TokenClassifier(mut new), TaskModel::TokenClassifier(loaded)) => {
             new.encoder = adopted::<B, _>(new.encoder, loaded.encoder);

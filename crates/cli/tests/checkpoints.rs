@@ -84,6 +84,51 @@ fn a_checkpoint_is_trained_on_with_the_same_labels_or_others() {
     assert!(place.path("other/model/model.safetensors").exists());
 }
 
+/// Rows with labels, for a model with the words of [`TRAIN`].
+fn write_rows(place: &Place) {
+    place
+        .write("rows.tsv", "text\tlabel\nMira saw Lisbon\tgood\nBern sleeps\tbad\n")
+        .write("labels.tsv", "text\tlabels\nMira saw Lisbon\tgood,old\nBern sleeps\tbad\n")
+        .write("scores.tsv", "text\tscore\nMira saw Lisbon\t3\nBern sleeps\t1\n");
+}
+
+#[test]
+fn a_classifier_of_rows_keeps_its_layers_and_pooling_for_other_tasks() {
+    let place = place();
+    write_rows(&place);
+    let train = |recipe: &str, file: &str, out: &str, sets: &[&str]| {
+        let files = [format!("data.train={file}"), format!("data.dev={file}")];
+        let sets = files.iter().map(String::as_str).chain(sets.iter().copied());
+        let sets = sets.flat_map(|set| ["--set", set]);
+        let args: Vec<&str> = [recipe, "--out", out].into_iter().chain(sets).collect();
+        place.train(&args).succeeds();
+        let model = format!("{out}/model");
+        let config = common::json(&place.path(&format!("{model}/config.json")));
+        done(&place.run(&["eval", "--model", &model, "--data", file]));
+        config["head"].as_object().unwrap().values().next().unwrap().clone()
+    };
+    // BERT reads the first token, through a pooler.
+    let rows = train("classify", "rows.tsv", "rows", &["model.from=bert"]);
+    assert!(rows["pooling"] == "first" && rows["layers"]["transform"].is_object(), "{rows}");
+    let from = "model.from=rows/model";
+    place.write("others.tsv", "text\tlabel\nMira saw Lisbon\tnew\nBern sleeps\told\n");
+    for (recipe, file) in
+        [("regression", "scores.tsv"), ("multilabel", "labels.tsv"), ("classify", "others.tsv")]
+    {
+        let head = train(recipe, file, recipe, &[from]);
+        assert!(head["pooling"] == "first" && head["layers"] == rows["layers"], "{recipe}: {head}");
+    }
+    let head = train("regression", "scores.tsv", "mean", &[from, "model.pooling=mean"]);
+    assert!(head["pooling"] == "mean" && head["layers"] == rows["layers"], "{head}");
+    let head = train("classify", "rows.tsv", "last", &["model.from=bert", "model.pooling=last"]);
+    assert_eq!(head["pooling"], "last");
+    // A head that stays pools as it did, and that is said.
+    let sets = ["data.train=rows.tsv", "data.dev=rows.tsv", from, "model.pooling=mean"];
+    let sets = sets.iter().flat_map(|set| ["--set", *set]);
+    let args: Vec<&str> = ["classify", "--out", "same"].into_iter().chain(sets).collect();
+    place.train(&args).says(0, &["model.pooling is that of model.from"]);
+}
+
 #[test]
 fn an_adapter_is_trained_put_on_and_merged() {
     let place = place();
@@ -150,6 +195,48 @@ fn an_adapter_is_trained_put_on_and_merged() {
     let run = place.run(&new);
     assert_eq!(run.code(), Some(2), "{}", run.stderr());
     assert!(run.stderr().contains("model.from"), "{}", run.stderr());
+}
+
+#[test]
+fn an_adapter_brings_all_that_is_new() {
+    let place = Place::new();
+    let text = "Mira saw Lisbon and Bern\nBern sleeps while Mira sees it\n".repeat(9);
+    place.write("book.txt", text).write("train.conll", TRAIN);
+    let train = |recipe: &str, out: &str, sets: &[&str]| {
+        let sets = sets.iter().flat_map(|set| ["--set", *set]);
+        let args: Vec<&str> = [recipe, "--out", out].into_iter().chain(sets).collect();
+        place.train(&args).succeeds();
+    };
+    let of_text = [
+        "data.train=book.txt",
+        "data.dev=book.txt",
+        "data.test=book.txt",
+        "tokenizer.kind=word",
+        "model.max_seq_len=32",
+        "train.eval_batch_size=16",
+    ];
+    let as_bert =
+        ["model.position=learned", "model.residual=post", "model.embedding_norm=true", "model.n_segments=2"];
+    train("mlm", "mlm", &[&of_text[..], &as_bert].concat());
+    // A tagger of the same tokens: the head of an adapter for hidden words is new there.
+    train("ner", "tags", &["data.train=train.conll", "data.dev=train.conll", "model.from=mlm/model"]);
+    done(&place.run(&["hub", "export", "--model", "tags/model", "--out", "bert"]));
+    for (from, out, bias) in
+        [("tags/model", "ours", "output_bias"), ("bert", "theirs", "cls.predictions.bias")]
+    {
+        let of_base = format!("model.from={from}");
+        train("mlm", out, &[&of_text[..], &[&of_base, "train.adapter=lora"]].concat());
+        let adapter = format!("{out}/adapter");
+        let bytes = std::fs::read(place.path(&format!("{adapter}/adapter_model.safetensors"))).unwrap();
+        for part in ["transform.dense.weight", bias] {
+            assert!(String::from_utf8_lossy(&bytes).contains(part), "{part} is not in the adapter of {from}");
+        }
+        // The objective comes with the adapter too.
+        let args = ["eval", "--model", from, "--adapter", &adapter, "--data", "book.txt", "--json"];
+        let found: serde_json::Value = serde_json::from_str(&done(&place.run(&args))).unwrap();
+        let report = common::json(&place.path(&format!("{out}/report.json")));
+        assert_eq!(found["metrics"], report["metrics"], "{from}");
+    }
 }
 
 #[test]
@@ -236,11 +323,46 @@ fn a_sentence_embedder_is_trained_and_goes_out_and_in() {
     place.write("bad.jsonl", "{\"text\": \"a\"}\n{\"txet\": \"b\"}\n");
     embed("out", &["--jsonl", "--input", "bad.jsonl"]).says(1, &["bad.jsonl:2", "\"text\""]);
     train("again", &["model.from=out"]);
-    train("more", &["model.from=run/model"]);
-    // An adapter goes on a model folder, and on none of sentence-transformers.
+    train("more", &["model.from=run/model", "model.max_seq_len=5"]);
+    let config = common::json(&place.path("more/model/config.json"));
+    assert_eq!(config["head"]["sentence_embedding"]["max_seq_len"], 5);
+    // An adapter of vectors goes on a model folder, and on none of sentence-transformers.
     train("lora", &["model.from=run/model", "train.adapter=lora"]);
     let adapted = embed("run/model", &["--input", "text.txt", "--adapter", "lora/adapter"]);
     assert_eq!(done(&adapted).lines().count(), 3);
     embed("out", &["--text", "a", "--adapter", "lora/adapter"])
         .says(2, &["--adapter", "sentence-transformers"]);
+    let merge = |adapter: &str| {
+        place.run(&["model", "merge", "--model", "out", "--adapter", adapter, "--out", "merged"])
+    };
+    merge("lora/adapter").says(2, &["lora/adapter", "sentence-transformers"]);
+    assert!(!place.path("merged").exists());
+    // One of another task goes on the checkpoint in it.
+    place.write("tags.conll", "where O\nis O\nparcel B-THING\n\na O\nperson B-WHO\n\n");
+    let sets = ["data.train=tags.conll", "data.dev=tags.conll", "model.from=out", "train.adapter=lora"];
+    let sets = sets.iter().flat_map(|set| ["--set", *set]);
+    place.train(&["ner", "--out", "tags"].into_iter().chain(sets).collect::<Vec<_>>()).succeeds();
+    let tags = |args: &[&str]| {
+        done(&place.run(&[&["predict", "--json", "--input", "text.txt", "--model"], args].concat()))
+    };
+    let of_run = tags(&["tags/model"]);
+    assert_eq!(of_run, tags(&["out", "--adapter", "tags/adapter"]));
+    merge("tags/adapter").succeeds();
+    assert_eq!(of_run, tags(&["merged"]));
+    embed("out", &["--text", "a", "--adapter", "tags/adapter"]).says(2, &["expected a sentence embedder"]);
+    // Without a list of modules, and with an adapter of peft, which says nothing of pooling: the mean.
+    std::fs::remove_file(place.path("out/modules.json")).unwrap();
+    train("vectors", &["model.from=out", "train.adapter=lora"]);
+    std::fs::remove_file(place.path("vectors/adapter/locus_model.json")).unwrap();
+    let vector = |run: &Run| {
+        let line: serde_json::Value = serde_json::from_str(done(run).lines().next().unwrap()).unwrap();
+        line["embedding"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect::<Vec<f64>>()
+    };
+    let args = ["--text", "where is my parcel"];
+    let of_run = vector(&embed("vectors/model", &args));
+    let found = vector(&embed("out", &[&args[..], &["--adapter", "vectors/adapter"]].concat()));
+    let length = found.iter().map(|x| x * x).sum::<f64>().sqrt();
+    assert!((length - 1.0).abs() > 1e-3, "as long as it is: {length}");
+    assert!(found.len() == of_run.len());
+    assert!(found.iter().zip(&of_run).all(|(x, y)| (x / length - y).abs() < 1e-5), "{found:?}, {of_run:?}");
 }

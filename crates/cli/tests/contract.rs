@@ -593,7 +593,24 @@ fn a_run_starts_from_a_model() {
 #[cfg(unix)]
 #[test]
 fn ctrl_c_saves_and_resume_ends_as_if_nothing_had_been() {
+    resumed_is_whole(&Place::new(), &[], &["model/model.safetensors"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_adapter_that_is_resumed_ends_as_if_nothing_had_been() {
     let place = Place::new();
+    place.train(&["first-news", "--out", "base"]).succeeds();
+    let adapter = "train.adapter={ lora = { dropout = 0.2 } }";
+    let files = ["model/model.safetensors", "adapter/adapter_model.safetensors"];
+    // Small batches, so that there are many steps to be interrupted at.
+    let sets = ["--set", "model.from=base/model", "--set", adapter, "--set", "train.batch_size=4"];
+    resumed_is_whole(&place, &sets, &files);
+}
+
+/// A run that is interrupted and resumed writes the same files as one that is not.
+#[cfg(unix)]
+fn resumed_is_whole(place: &Place, more: &[&'static str], files: &[&str]) {
     let args = |out| {
         let mut args = vec![
             "train",
@@ -606,6 +623,7 @@ fn ctrl_c_saves_and_resume_ends_as_if_nothing_had_been() {
             "train.log_every_steps=1",
         ];
         args.extend(["--set", "model.d_model=16", "--set", "model.n_heads=2"]);
+        args.extend(more);
         args
     };
     place.run(&args("whole")).succeeds();
@@ -622,6 +640,8 @@ fn ctrl_c_saves_and_resume_ends_as_if_nothing_had_been() {
     assert_eq!(child.wait().unwrap().code(), Some(1));
     assert!(!place.path("cut/report.json").exists() && place.path("cut/checkpoints").exists());
     place.run(&[&args("cut")[..], &["--resume", "auto"]].concat()).succeeds();
-    let model = |run: &str| std::fs::read(place.path(run).join("model/model.safetensors")).unwrap();
-    assert!(model("whole") == model("cut"), "the resumed run ends with other weights");
+    for file in files {
+        let of = |run: &str| std::fs::read(place.path(run).join(file)).unwrap();
+        assert!(of("whole") == of("cut"), "the resumed run ends with another {file}");
+    }
 }

@@ -161,7 +161,30 @@ impl HeadConfig {
         }
     }
 
-    /// This head with what stands below the scores in another one of the same kind.
+    /// How the vectors of a row become one; none where scores are not of rows.
+    pub fn pooling(&self) -> Option<Pooling> {
+        match *self {
+            Self::SequenceClassification { pooling, .. }
+            | Self::MultiLabelClassification { pooling, .. }
+            | Self::Regression { pooling, .. } => Some(pooling),
+            _ => None,
+        }
+    }
+
+    /// This head with another pooling, where it has one.
+    #[must_use]
+    pub fn with_pooling(mut self, new: Pooling) -> Self {
+        if let Self::SequenceClassification { pooling, .. }
+        | Self::MultiLabelClassification { pooling, .. }
+        | Self::Regression { pooling, .. } = &mut self
+        {
+            *pooling = new;
+        }
+        self
+    }
+
+    /// This head with what stands below the scores in another one of the same kind: its layers, and its pooling where both have
+    /// one.
     #[must_use]
     pub fn with_layers_of(mut self, other: &Self) -> Self {
         let of_other = match other {
@@ -180,7 +203,10 @@ impl HeadConfig {
         {
             layers.clone_from(of_other);
         }
-        self
+        match other.pooling() {
+            Some(pooling) => self.with_pooling(pooling),
+            None => self,
+        }
     }
 
     /// The number of labels that have names; none where labels are tokens or numbers.

@@ -8,9 +8,10 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use locus_backend::device::{Job, run_on};
 use locus_backend::rng::Key;
 use locus_data::Tokenizer;
-use locus_heads::TaskModel;
+use locus_heads::{HeadConfig, TaskModel};
 use locus_hub::{
-    AdapterBase, is_checkpoint, load_checkpoint, read_adapted_config, read_adapter, with_adapted_head,
+    AdapterBase, Checkpoint, is_checkpoint, is_sentence_folder, load_checkpoint, read_adapted_config,
+    read_adapter, read_sentence, with_adapted_head,
 };
 use locus_model::{ModelConfig, load, save};
 
@@ -31,13 +32,54 @@ pub(super) fn load_adapted<B: Backend>(
         refuse_untrained(dir, &new, &saved)?;
         return Ok((config, model));
     }
+    load_on(dir, read_adapted_config(dir, first)?, adapters, device)
+}
+
+/// The same for vectors of texts: a checkpoint that has no head with its adapters is read as sentence-transformers reads it.
+pub(super) fn load_adapted_embedder<B: Backend>(
+    dir: &Path,
+    adapters: &[PathBuf],
+    device: &B::Device,
+) -> anyhow::Result<(ModelConfig, TaskModel<B>)> {
+    let first = adapters.first().filter(|_| is_checkpoint(dir));
+    let Some(first) = first else { return load_adapted(dir, adapters, device) };
+    let mut checkpoint = read_adapted_config(dir, first)?;
+    if matches!(checkpoint.config.head, HeadConfig::Bare { .. }) {
+        checkpoint.config.head = HeadConfig::SentenceEmbedding(read_sentence(dir)?.head);
+    }
+    load_on(dir, checkpoint, adapters, device)
+}
+
+fn load_on<B: Backend>(
+    dir: &Path,
+    checkpoint: Checkpoint,
+    adapters: &[PathBuf],
+    device: &B::Device,
+) -> anyhow::Result<(ModelConfig, TaskModel<B>)> {
     // Seed 0: a new head is the adapter's, so nothing that is drawn stays.
-    let checkpoint = read_adapted_config(dir, first)?;
     let loaded = load_checkpoint::<B>(dir, checkpoint, Key::new(0), device)?;
     let (checkpoint, mut model) = (loaded.checkpoint, loaded.model);
     let saved = put_on(&mut model, AdapterBase::Checkpoint(&checkpoint), adapters)?;
     refuse_untrained(dir, &loaded.new, &saved)?;
     Ok((checkpoint.config, model))
+}
+
+/// Vectors of texts of a folder of sentence-transformers, which has layers that a model with adapters would lose. An adapter of
+/// another task takes only the checkpoint in it.
+pub(super) fn refuse_lost_modules(dir: &Path, adapters: &[PathBuf]) -> anyhow::Result<()> {
+    let Some(first) = adapters.first().filter(|_| is_sentence_folder(dir)) else { return Ok(()) };
+    let embeds =
+        |head: &HeadConfig| matches!(head, HeadConfig::SentenceEmbedding(_) | HeadConfig::Bare { .. });
+    if is_checkpoint(dir) && !embeds(&read_adapted_config(dir, first)?.config.head) {
+        return Ok(());
+    }
+    let problem = format!(
+        "--adapter {}: {} is a folder of sentence-transformers, whose modules do not go together with adapters of vectors; \
+         put the adapter on a checkpoint without a list of modules, or on a model folder of Locus",
+        first.display(),
+        dir.display()
+    );
+    Err(UsageError(problem).into())
 }
 
 /// Parameters of a new head that no adapter brings.
@@ -79,6 +121,7 @@ fn put_on<B: Backend>(
 }
 
 pub(super) fn merge(args: &MergeArgs) -> anyhow::Result<()> {
+    refuse_lost_modules(&args.model, &args.adapters)?;
     if args.out.exists() {
         let out = args.out.display();
         let message = format!("--out {out}: expected a folder that does not exist yet; choose another name");

@@ -22,7 +22,7 @@ pub(crate) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
 }
 
 /// The keys without a default.
-const OPTIONAL: [&str; 22] = [
+const OPTIONAL: [&str; 23] = [
     "data.set",
     "data.dir",
     "data.train",
@@ -34,6 +34,7 @@ const OPTIONAL: [&str; 22] = [
     "data.header",
     "tokenizer.file",
     "model.from",
+    "model.pooling",
     "model.n_kv_heads",
     "model.d_head",
     "model.d_ff",

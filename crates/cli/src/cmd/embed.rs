@@ -10,8 +10,9 @@ use locus_pipeline::{Embeddings, Pipeline, PipelineError};
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 
+use super::adapters::{load_adapted_embedder, refuse_lost_modules};
 use super::lines::Lines;
-use super::{load, load_sentence, pack, say};
+use super::{load, load_sentence, pack, say, with_tokenizer};
 use crate::UsageError;
 use crate::args::EmbedArgs;
 
@@ -56,14 +57,21 @@ impl Job for Embed<'_> {
 
 /// Folders of Locus have a head of their own; any other is read as `sentence-transformers` reads it.
 fn load_embedder<B: Backend>(args: &EmbedArgs, device: &B::Device) -> anyhow::Result<Pipeline<B>> {
-    let dir = &args.model;
-    let is_plain = locus_hub::is_checkpoint(dir) && args.inference.adapters.is_empty();
-    if locus_hub::is_sentence_folder(dir) || is_plain {
-        let mut pipeline = load_sentence(dir, &args.inference.adapters, device)?;
+    let (dir, adapters) = (&args.model, &args.inference.adapters);
+    let is_theirs = locus_hub::is_sentence_folder(dir) || locus_hub::is_checkpoint(dir);
+    let pipeline = if is_theirs {
+        let mut pipeline = if adapters.is_empty() {
+            load_sentence::<B>(dir, device)?
+        } else {
+            refuse_lost_modules(dir, adapters)?;
+            let (config, model) = load_adapted_embedder::<B>(dir, adapters, device)?;
+            with_tokenizer(dir, config, model)?
+        };
         pack(&mut pipeline, &args.inference)?;
-        return Ok(pipeline);
-    }
-    let pipeline = load::<B>(dir, &args.inference, device)?;
+        pipeline
+    } else {
+        load::<B>(dir, &args.inference, device)?
+    };
     if matches!(pipeline.config.head, HeadConfig::SentenceEmbedding(_)) {
         return Ok(pipeline);
     }

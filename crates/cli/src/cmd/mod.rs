@@ -35,13 +35,12 @@ use crate::args::{InferenceArgs, Weights};
 
 /// A model folder, with the weights held as asked for.
 fn load<B: Backend>(dir: &Path, args: &InferenceArgs, device: &B::Device) -> anyhow::Result<Pipeline<B>> {
-    let mut pipeline = if locus_hub::is_sentence_folder(dir) {
-        load_sentence(dir, &args.adapters, device)?
+    let mut pipeline = if locus_hub::is_sentence_folder(dir) && args.adapters.is_empty() {
+        load_sentence(dir, device)?
     } else if locus_hub::is_checkpoint(dir) || !args.adapters.is_empty() {
-        let (mut config, model) = load_model(dir, &args.adapters, device)?;
-        let tokenizer = locus_data::Tokenizer::from_file(dir)?;
-        config.n_spare_tokens = config.vocab_size.saturating_sub(tokenizer.vocab_size());
-        Pipeline::new(config, model, tokenizer)?
+        adapters::refuse_lost_modules(dir, &args.adapters)?;
+        let (config, model) = load_model(dir, &args.adapters, device)?;
+        with_tokenizer(dir, config, model)?
     } else {
         Pipeline::from_dir(dir, device)?
     };
@@ -50,25 +49,22 @@ fn load<B: Backend>(dir: &Path, args: &InferenceArgs, device: &B::Device) -> any
 }
 
 /// A sentence embedder of a folder of sentence-transformers, or of a checkpoint as they read it.
-fn load_sentence<B: Backend>(
-    dir: &Path,
-    adapters: &[PathBuf],
-    device: &B::Device,
-) -> anyhow::Result<Pipeline<B>> {
-    if !adapters.is_empty() {
-        let problem = format!(
-            "--adapter: {} is read as sentence-transformers reads it; adapters are put on sentence embedders in model folders \
-             of Locus only",
-            dir.display()
-        );
-        return Err(UsageError(problem).into());
-    }
+fn load_sentence<B: Backend>(dir: &Path, device: &B::Device) -> anyhow::Result<Pipeline<B>> {
     let sentence = locus_hub::read_sentence(dir)?;
-    let tokenizer = locus_data::Tokenizer::from_file(&sentence.transformer)?;
+    let transformer = sentence.transformer.clone();
     let loaded = sentence.load(Key::new(0), device)?;
-    let mut config = loaded.checkpoint.config;
+    with_tokenizer(&transformer, loaded.checkpoint.config, loaded.model)
+}
+
+/// A model with the tokenizer of its folder.
+fn with_tokenizer<B: Backend>(
+    dir: &Path,
+    mut config: ModelConfig,
+    model: TaskModel<B>,
+) -> anyhow::Result<Pipeline<B>> {
+    let tokenizer = locus_data::Tokenizer::from_file(dir)?;
     config.n_spare_tokens = config.vocab_size.saturating_sub(tokenizer.vocab_size());
-    Ok(Pipeline::new(config, loaded.model, tokenizer)?)
+    Ok(Pipeline::new(config, model, tokenizer)?)
 }
 
 /// Holds the weights as asked for.

@@ -14,8 +14,8 @@ use locus_backend::ops::Products;
 use locus_data::{ReadOptions, TokenizerConfig};
 use locus_encoder::StackConfig;
 use locus_heads::{
-    AdapterConfig, EmbeddingLayer, InBatchNegatives, Pooling, SentenceEmbeddingConfig, TagDecoding,
-    TokenPooling,
+    AdapterConfig, EmbeddingLayer, HeadConfig, InBatchNegatives, Pooling, SentenceEmbeddingConfig,
+    TagDecoding, TokenPooling,
 };
 use locus_model::QuestionConfig;
 use locus_pipeline::{Objective, Packing, Tuning};
@@ -211,8 +211,9 @@ pub(crate) struct ModelSection {
     pub(crate) from: Option<PathBuf>,
     /// How a tagger's scores of words become tags.
     pub(crate) decoding: TagDecoding,
-    /// How a classifier makes one vector of a row.
-    pub(crate) pooling: Pooling,
+    /// How a classifier makes one vector of a row: as in `from`, or else the mean, where it is not said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pooling: Option<Pooling>,
     /// How it is decided on dev from which probability on a label is given, where a text may have several.
     pub(crate) thresholds: Tuning,
     /// Whether a language model's token table serves as output too.
@@ -238,7 +239,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 struct ModelKeys {
     from: Option<PathBuf>,
     decoding: TagDecoding,
-    pooling: Pooling,
+    pooling: Option<Pooling>,
     thresholds: Tuning,
     tied: bool,
     init: InitSection,
@@ -250,7 +251,7 @@ impl Default for ModelKeys {
         Self {
             from: None,
             decoding: TagDecoding::default(),
-            pooling: Pooling::default(),
+            pooling: None,
             thresholds: Tuning::default(),
             tied: true,
             init: InitSection::default(),
@@ -263,6 +264,36 @@ impl ModelSection {
     fn new(own: ModelKeys, stack: StackConfig) -> Self {
         let ModelKeys { from, decoding, pooling, thresholds, tied, init, questions } = own;
         Self { from, decoding, pooling, thresholds, tied, stack, init, questions }
+    }
+
+    /// The keys that are set otherwise than they are in this head.
+    pub(crate) fn unheeded(&self, head: &HeadConfig) -> Vec<&'static str> {
+        let mut keys = Vec::new();
+        let pools_otherwise = |pooling| match head {
+            HeadConfig::SentenceEmbedding(config) => config.pooling != [of_tokens(pooling)],
+            head => head.pooling().is_some_and(|own| own != pooling),
+        };
+        if self.pooling.is_some_and(pools_otherwise) {
+            keys.push("pooling");
+        }
+        // As it usually is, it may not have been set.
+        if let HeadConfig::MaskedLm { tied: true, .. }
+        | HeadConfig::CausalLm { tied: true, .. }
+        | HeadConfig::Seq2Seq { tied: true, .. } = head
+            && !self.tied
+        {
+            keys.push("tied");
+        }
+        keys
+    }
+}
+
+/// The same pooling in a sentence embedder.
+fn of_tokens(pooling: Pooling) -> TokenPooling {
+    match pooling {
+        Pooling::Mean => TokenPooling::Mean,
+        Pooling::First => TokenPooling::Cls,
+        Pooling::Last => TokenPooling::Last,
     }
 }
 
@@ -578,10 +609,10 @@ impl RunFile {
         if self.task != Task::Ner && model.decoding != usual.decoding {
             keys.push(("model.decoding", shown(&model.decoding), "ner"));
         }
-        if !pools && model.pooling != usual.pooling {
+        if let Some(pooling) = model.pooling.filter(|pooling| !pools && *pooling != Pooling::default()) {
             keys.push((
                 "model.pooling",
-                shown(&model.pooling),
+                shown(&pooling),
                 "classify, multilabel, regression, sentence_order and embed",
             ));
         }
@@ -618,14 +649,14 @@ impl RunFile {
     }
 
     /// The head, before the number of labels is known.
-    pub(crate) fn placeholder_head(&self) -> locus_heads::HeadConfig {
+    pub(crate) fn placeholder_head(&self) -> HeadConfig {
         self.head(1)
     }
 
     /// The head for a number of labels.
-    pub(crate) fn head(&self, n_labels: usize) -> locus_heads::HeadConfig {
-        use locus_heads::{HeadActivation, HeadConfig, TransformConfig};
-        let pooling = self.model.pooling;
+    pub(crate) fn head(&self, n_labels: usize) -> HeadConfig {
+        use locus_heads::{HeadActivation, TransformConfig};
+        let pooling = self.model.pooling.unwrap_or_default();
         match self.task {
             Task::Ner => HeadConfig::TokenClassification {
                 n_labels,
@@ -642,11 +673,7 @@ impl RunFile {
                 HeadConfig::Regression { pooling, mean: 0.0, std: 1.0, layers: Default::default() }
             }
             Task::Embed => HeadConfig::SentenceEmbedding(SentenceEmbeddingConfig {
-                pooling: vec![match pooling {
-                    Pooling::Mean => TokenPooling::Mean,
-                    Pooling::First => TokenPooling::Cls,
-                    Pooling::Last => TokenPooling::Last,
-                }],
+                pooling: vec![of_tokens(pooling)],
                 layers: vec![EmbeddingLayer::Normalize],
                 loss: self.train.in_batch_negatives,
                 ..SentenceEmbeddingConfig::default()

@@ -171,6 +171,17 @@ impl AdapterConfig {
         }
     }
 
+    /// The same kind with these parameters trained whole besides.
+    #[must_use]
+    pub fn also_training(mut self, paths: &[String]) -> Self {
+        let names = match &mut self {
+            Self::Lora(config) | Self::Dora(config) => &mut config.also_train,
+            Self::Ia3(config) => &mut config.also_train,
+        };
+        names.extend_from_slice(paths);
+        self
+    }
+
     pub(super) fn dropout(&self) -> f64 {
         match self {
             Self::Lora(config) | Self::Dora(config) => config.dropout,

@@ -84,7 +84,8 @@ impl HostAdapter {
     /// A new adapter that changes nothing yet: B is zero, vectors are one, magnitudes are the lengths of the columns. A is
     /// drawn as `peft` draws it, uniformly within `1/√d_in` (Kaiming's rule with a = √5).
     ///
-    /// The parameters of a new head are trained besides: classifier, CRF, and the layer below the classifier.
+    /// The parameters of a head of labels, numbers or answers are trained besides: classifier, CRF, and the layer below the
+    /// classifier. Name others that are new by [`AdapterConfig::also_training`].
     ///
     /// # Errors
     /// Every name and number of a layer that the model does not have.

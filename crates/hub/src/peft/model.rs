@@ -1,13 +1,15 @@
 //! The head that an adapter was trained under, where the base has another or none.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, backend::Backend};
+use locus_backend::init::deferred;
 use locus_backend::params::ParamPath;
 use locus_backend::rng::Key;
-use locus_heads::{HeadConfig, HostAdapter, HostArray, TagDecoding, TaskModel};
+use locus_heads::{HeadConfig, TagDecoding, TaskModel};
 use locus_model::ModelConfig;
 use serde_json::Value;
 
@@ -15,7 +17,7 @@ use super::names::task_type;
 use super::read::PREFIX;
 use super::{CONFIG_FILE, WEIGHTS_FILE};
 use crate::config::HeadKind;
-use crate::load::{family_of, parameters};
+use crate::load::family_of;
 use crate::{Checkpoint, HubError, Request, Weights, read_config};
 
 /// The file in which we keep the configuration of the adapted model; `peft` passes over it.
@@ -59,11 +61,15 @@ pub fn read_adapted_config(dir: &Path, adapter: &Path) -> Result<Checkpoint, Hub
         return request.map_or(Ok(own), |request| read_config(dir, Some(&request)));
     };
     let mut checkpoint = read_config(dir, Some(&Request::of(&adapted)))?;
-    let config = &mut checkpoint.config;
-    check_vocabulary(&adapted, config, dir, adapter)?;
-    (config.head, config.labels) = (adapted.head, adapted.labels);
-    (config.thresholds, config.n_spare_tokens) = (adapted.thresholds, adapted.n_spare_tokens);
+    check_vocabulary(&adapted, &checkpoint.config, dir, adapter)?;
+    checkpoint.config = on_stack_of(adapted, checkpoint.config);
     Ok(checkpoint)
+}
+
+/// The configuration under which an adapter was trained, with all that its task takes, on the stack and the tokens of its base.
+fn on_stack_of(adapted: ModelConfig, base: ModelConfig) -> ModelConfig {
+    let ModelConfig { stack, vocab_size, token_ids, generation, .. } = base;
+    ModelConfig { stack, vocab_size, token_ids, generation, ..adapted }
 }
 
 /// A model of Locus with the head that an adapter was trained under, as our file in its folder says, and the parameters of that
@@ -73,46 +79,73 @@ pub fn read_adapted_config(dir: &Path, adapter: &Path) -> Result<Checkpoint, Hub
 /// If the adapter's file is damaged, or it is of a model with another vocabulary.
 pub fn with_adapted_head<B: Backend>(
     dir: &Path,
-    (mut config, model): (ModelConfig, TaskModel<B>),
+    (config, model): (ModelConfig, TaskModel<B>),
     adapter: &Path,
     device: &B::Device,
 ) -> Result<(ModelConfig, TaskModel<B>, Vec<String>), HubError> {
     let Some(adapted) = read_model_file(adapter)? else { return Ok((config, model, Vec::new())) };
     check_vocabulary(&adapted, &config, dir, adapter)?;
     let has_head = adapted.head == config.head && adapted.labels == config.labels;
-    config.thresholds = adapted.thresholds;
+    let config = on_stack_of(adapted, config);
     if has_head {
         return Ok((config, model, Vec::new()));
     }
-    (config.head, config.labels) = (adapted.head, adapted.labels);
-    let mut new = TaskModel::<B>::new(&config.head, &config.stack, config.vocab_size, Key::new(0), device);
-    let shapes = parameters(&new);
-    let mut kept = values(&model);
-    kept.retain(|path, array| shapes.get(path) == Some(&array.shape) && !path.starts_with("classifier."));
-    let lacking = shapes.keys().filter(|path| !kept.contains_key(*path)).cloned().collect();
-    let kept = HostAdapter { saved: kept, ..HostAdapter::default() };
-    let path = adapter.to_owned();
-    new.add_adapter("kept", &kept).map_err(|problems| HubError::Adapter { path, problems })?;
-    Ok((config, new, lacking))
+    let mut kept = Kept { path: ParamPath::default(), tensors: BTreeMap::new(), lacking: Vec::new() };
+    model.visit(&mut kept);
+    drop(model);
+    // What the model has is moved to its place; only the rest is drawn.
+    let draw = || TaskModel::<B>::new(&config.head, &config.stack, config.vocab_size, Key::new(0), device);
+    let new = deferred(draw).map(&mut kept);
+    Ok((config, new, kept.lacking))
 }
 
-/// The values of all parameters.
-fn values<B: Backend>(model: &TaskModel<B>) -> BTreeMap<String, HostArray> {
-    struct Values(ParamPath, BTreeMap<String, HostArray>);
-    impl<B: Backend> ModuleVisitor<B> for Values {
-        fn enter_module(&mut self, name: &str, container: &str) {
-            self.0.enter(name, container);
-        }
-        fn exit_module(&mut self, _: &str, container: &str) {
-            self.0.leave(container);
-        }
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-            self.1.insert(self.0.name(), param.val().into());
+/// Moves the tensors of a model to a model with another head.
+struct Kept {
+    path: ParamPath,
+    /// Each a `Tensor<B, D>`.
+    tensors: BTreeMap<String, Box<dyn Any>>,
+    /// Parameters that the first model does not have.
+    lacking: Vec<String>,
+}
+
+impl<B: Backend> ModuleVisitor<B> for Kept {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.path.leave(container);
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        let path = self.path.name();
+        // Scores of other labels are of no use.
+        if !path.starts_with("classifier.") {
+            self.tensors.insert(path, Box::new(param.val()));
         }
     }
-    let mut values = Values(ParamPath::default(), BTreeMap::new());
-    model.visit(&mut values);
-    values.1
+}
+
+impl<B: Backend> ModuleMapper<B> for Kept {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.path.leave(container);
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        let (path, dims) = (self.path.name(), param.lazy_shape().dims::<D>());
+        let own = self.tensors.remove(&path).and_then(|tensor| tensor.downcast::<Tensor<B, D>>().ok());
+        match own.filter(|tensor| tensor.dims() == dims) {
+            Some(tensor) => Param::initialized(param.id, *tensor),
+            None => {
+                self.lacking.push(path);
+                Param::map(param, |drawn| drawn)
+            }
+        }
+    }
 }
 
 fn read_model_file(adapter: &Path) -> Result<Option<ModelConfig>, HubError> {
@@ -202,4 +235,34 @@ fn n_labels(own: &Checkpoint, kind: HeadKind, adapter: &Path) -> Result<Option<u
     });
     // No head has more: far above any.
     Ok(found.filter(|n| (1..=1 << 20).contains(n)))
+}
+
+#[cfg(test)]
+mod tests {
+    use locus_encoder::StackConfig;
+    use locus_heads::HeadConfig;
+    use locus_model::{ModelConfig, Packing};
+
+    use super::on_stack_of;
+
+    #[test]
+    fn all_but_stack_and_tokens_is_as_the_adapter_was_trained() {
+        let config = |d_model, head| {
+            let stack = StackConfig { d_model, ..StackConfig::default() };
+            ModelConfig::new(head, Vec::new(), 11, stack)
+        };
+        let base = config(12, HeadConfig::Bare { form: Default::default(), pooler: None });
+        let head = HeadConfig::QuestionAnswering { layers: Default::default() };
+        let mut adapted = config(20, head);
+        adapted.questions.no_answer_threshold = Some(0.25);
+        adapted.questions.max_query_tokens = Some(5);
+        adapted.objective = Some(serde_json::json!("mlm"));
+        adapted.out_of_scope = Some("none".to_owned());
+        adapted.target_language = Some("de".to_owned());
+        adapted.packing = Packing::Documents;
+        adapted.thresholds = vec![0.3];
+        adapted.n_spare_tokens = 2;
+        let want = ModelConfig { stack: base.stack.clone(), ..adapted.clone() };
+        assert_eq!(on_stack_of(adapted, base), want);
+    }
 }

@@ -103,7 +103,9 @@ impl Reading<'_> {
     /// The parameters that were trained whole.
     fn saved(&mut self, names: &Names, adapter: &mut HostAdapter) {
         for link in &names.links {
-            let (module, last) = link.theirs.rsplit_once('.').unwrap_or(("", link.theirs.as_str()));
+            // A parameter that stands in no module goes by its own name.
+            let theirs = link.theirs.as_str();
+            let (module, last) = theirs.rsplit_once('.').unwrap_or((theirs, theirs));
             let plain = format!("{PREFIX}{}", link.theirs);
             let wrapped = format!("{PREFIX}{module}.base_layer.{last}");
             let is_saved =

@@ -235,6 +235,9 @@ fn saved(
             modules.push(module.to_owned());
         }
     }
+    // A module brings those inside it.
+    let all = modules.clone();
+    modules.retain(|module| !all.iter().any(|other| module.starts_with(&format!("{other}."))));
     modules
 }
 
