@@ -32,6 +32,9 @@ struct Run {
     score_name: String,
     part: String,
     n_examples: usize,
+    /// Reports of older versions have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    examples_hash: Option<String>,
     score: f64,
     interval: Option<[f64; 2]>,
     dev_score: Option<f64>,
@@ -123,7 +126,8 @@ fn add(dir: &Path, run_dir: &Path, variant: Option<&str>, against: Option<&Path>
 fn difference(run: &Run, run_dir: &Path, other_dir: &Path) -> Result<Difference, String> {
     let other: Run = parse(&other_dir.join("report.json"))?;
     let on = |run: &Run| (run.data_set.clone(), run.part.clone(), run.n_examples, run.score_name.clone());
-    if on(run) != on(&other) {
+    let hashes = run.examples_hash.as_ref().zip(other.examples_hash.as_ref());
+    if on(run) != on(&other) || hashes.is_some_and(|(own, other)| own != other) {
         return Err(format!(
             "the runs are scored on different examples: {:?} in {} and {:?} in {}",
             on(run),
@@ -307,6 +311,7 @@ mod tests {
             score_name: "macro_f1".into(),
             part: "test".into(),
             n_examples: 7,
+            examples_hash: None,
             score,
             interval: Some([0.5, 0.75]),
             dev_score: None,
@@ -390,6 +395,13 @@ mod tests {
             add(&results, &ours, None, Some(&theirs))
                 .is_err_and(|error| error.contains("different examples"))
         );
+        let hashed = |hash: &str, run: Run| Run { examples_hash: Some(hash.to_owned()), ..run };
+        let refused = |own: &str, other: &str| {
+            report("ours", &hashed(own, run(3, 0.75)), [[1, 1]; 3]);
+            report("theirs", &hashed(other, run(3, 0.5)), [[1, 1], [0, 1], [0, 1]]);
+            add(&results, &ours, None, Some(&theirs)).is_err()
+        };
+        assert!(refused("a1", "b2") && !refused("a1", "a1"), "other texts");
         fs::remove_dir_all(&dir).expect("removes");
     }
 }

@@ -54,6 +54,8 @@ struct Score {
     /// 95 %, by the bootstrap over examples.
     interval: Option<[f64; 2]>,
     n_examples: usize,
+    /// Of the texts and labels that it was computed from.
+    examples_hash: String,
     dev_score: Option<f64>,
 }
 
@@ -113,6 +115,7 @@ impl Report {
                 score: last.value(),
                 interval: last.interval.map(Into::into),
                 n_examples: last.n_examples,
+                examples_hash: last.examples_hash.clone(),
                 dev_score,
             }),
             seed: run.train.fit.seed,

@@ -78,6 +78,15 @@ fn classification_reports_by_class_and_runs_compare() {
     let itself = place.run(&["compare", "out", "out"]).succeeds().stdout();
     assert!(itself.contains("p = 1.0000 by paired randomisation"), "{itself}");
     place.run(&["compare", "out", "nowhere"]).says(1, &["nowhere/report.json", "locus train"]);
+    // As many other texts, and a report that does not say which.
+    let mut other = json(&place.path("other/report.json"));
+    assert_eq!(other["examples_hash"], json(&place.path("out/report.json"))["examples_hash"]);
+    other["examples_hash"] = "0123456789abcdef".into();
+    place.write("other/report.json", other.to_string());
+    place.run(&["compare", "out", "other"]).says(2, &["texts or labels", "0123456789abcdef in B"]);
+    other.as_object_mut().unwrap().remove("examples_hash");
+    place.write("other/report.json", other.to_string());
+    place.run(&["compare", "out", "other"]).says(0, &["is not checked"]);
     place.train(&["first-news", "--out", "ner"]).succeeds();
     place.run(&["compare", "out", "ner"]).says(2, &["entity_f1 in B", "data set: first-reviews in A"]);
     let report = json(&place.path("out/report.json"));
@@ -120,6 +129,11 @@ fn questions_are_answered_as_they_are_scored() {
         })
         .map(|(context, question)| serde_json::json!({"context": context, "question": question}))
         .collect();
+    let long = "Where is the mill? ".repeat(10);
+    let one = ["--question", long.as_str(), "--context", "The mill is at Low Weir."];
+    place
+        .run(&[&["predict", "--model", "out/model"], &one[..]].concat())
+        .says(0, &["1 of 1 texts were longer"]);
     place.write("asked.jsonl", asked.iter().map(|line| format!("{line}\n")).collect::<String>());
     let predict = ["predict", "--model", "out/model", "--json"];
     let lines = place.run(&[&predict[..], &["--input", "asked.jsonl"]].concat()).succeeds().stdout();

@@ -212,6 +212,6 @@ pub(crate) fn regression_loss<B: Backend>(
     Ok(LossSum { sum: ops::squared_error(predictions, values), weight: rows as f64 })
 }
 
-fn check_count(expected: usize, found: usize) -> Result<(), HeadError> {
+pub(crate) fn check_count(expected: usize, found: usize) -> Result<(), HeadError> {
     if expected == found { Ok(()) } else { Err(HeadError::WrongLabelCount { expected, found }) }
 }

@@ -11,7 +11,7 @@ use locus_embedding::{TokenBatch, Tokens};
 use locus_encoder::{Linear, Stack};
 
 use crate::backward::through_stack;
-use crate::batch::classification_loss;
+use crate::batch::{check_count, classification_loss};
 use crate::tag::count_tokens;
 use crate::transform::Transform;
 use crate::{GradientCheckpointing, HeadError, Labels, LossOptions, LossSum, TaskBatch, Trainable};
@@ -74,21 +74,36 @@ impl<B: Backend, P: PositionScheme<B>> QuestionAnswerer<B, P> {
         self.classifier.forward(x)
     }
 
-    /// The mean of the losses of starts and ends, each over the places of its row.
-    fn loss_of(&self, x: Tensor<B, 3>, labels: &Labels, key: Option<Key>) -> Result<LossSum<B>, HeadError> {
+    /// The mean of the losses of starts and ends, each over the tokens of its row.
+    ///
+    /// Padding is no place for an answer, so that the loss of a row does not depend on what it is batched with. Differs from
+    /// `transformers`, which counts padded columns among the places.
+    fn loss_of(
+        &self,
+        x: Tensor<B, 3>,
+        TaskBatch { tokens, labels }: &TaskBatch,
+        key: Option<Key>,
+    ) -> Result<LossSum<B>, HeadError> {
         let Labels::Spans(spans) = labels else {
             let (expected, found) = (Labels::Spans(Vec::new()).kind(), labels.kind());
             return Err(HeadError::WrongLabels { head: "question answering", expected, found });
         };
         let [batch, seq, _] = x.dims();
+        check_count(batch, spans.len())?;
         let logits = self.classify(x);
-        let side = |side: usize| {
-            let scores = ops::reshape(logits.clone().narrow(2, side, 1), [batch, seq]);
-            let labels: Vec<i32> = spans.iter().map(|span| span[side]).collect();
-            classification_loss(scores, &labels, self.loss.with(key))
-        };
-        let (start, end) = (side(0)?, side(1)?);
-        Ok(LossSum { sum: (start.sum + end.sum) * 0.5, weight: (start.weight + end.weight) * 0.5 })
+        let mut total = LossSum { sum: Tensor::zeros([1], &logits.device()), weight: 0.0 };
+        for (row, span) in spans.iter().enumerate() {
+            // Rows are padded on the right.
+            let keep = &tokens.keep[row * seq..(row + 1) * seq];
+            let len = keep.iter().rposition(|&keep| keep).map_or(seq, |last| last + 1);
+            let own = logits.clone().narrow(0, row, 1).narrow(1, 0, len); // [1, len, 2]
+            for (side, &label) in span.iter().enumerate() {
+                let scores = ops::reshape(own.clone().narrow(2, side, 1), [1, len]);
+                let loss = classification_loss(scores, &[label], self.loss.with(key))?;
+                total = LossSum { sum: total.sum + loss.sum, weight: total.weight + loss.weight };
+            }
+        }
+        Ok(LossSum { sum: total.sum * 0.5, weight: total.weight * 0.5 })
     }
 }
 
@@ -97,7 +112,7 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for QuestionAnswerer<B, P> {
 
     fn loss(&self, batch: &TaskBatch, key: Option<Key>) -> Result<LossSum<B>, HeadError> {
         let x = self.encoder.forward(&self.batch(&batch.tokens)?, None, None, key)?;
-        self.loss_of(x, &batch.labels, key)
+        self.loss_of(x, batch, key)
     }
 
     fn backward(
@@ -111,7 +126,7 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for QuestionAnswerer<B, P> {
         B: AutodiffBackend,
     {
         let tokens = self.batch(&batch.tokens)?;
-        let loss_of = |x| self.loss_of(x, &batch.labels, key);
+        let loss_of = |x| self.loss_of(x, batch, key);
         through_stack(self, &self.encoder, &tokens, key, checkpointing, sums, loss_of)
     }
 

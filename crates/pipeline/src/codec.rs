@@ -348,16 +348,21 @@ impl Codec {
 
     /// Documents one after another in rows, each between the tokens for start and end of text where the tokenizer has them.
     fn packed(&self, documents: &[String]) -> Result<Vec<Item>, PipelineError> {
-        let specials = self.tokenizer.specials();
-        let mut packer = Packer::new(self.max_seq_len, specials.eos)?;
+        let mut packer = Packer::new(self.max_seq_len, self.tokenizer.specials().eos)?;
         let mut items = Vec::new();
         for document in documents {
-            let mut ids: Vec<u32> = specials.bos.into_iter().collect();
+            let mut ids: Vec<u32> = self.document_start().into_iter().collect();
             ids.extend(self.tokenizer.encode_ids(document)?);
             items.extend(packer.push(&ids));
         }
         items.extend(packer.finish());
         Ok(items)
+    }
+
+    /// The token ahead of each document, and of each prompt, of a language model whose documents are kept apart.
+    pub(crate) fn document_start(&self) -> Option<u32> {
+        let is_apart = self.packing == Packing::Documents && self.objective.is_none();
+        self.tokenizer.specials().bos.filter(|_| is_apart)
     }
 
     /// The objective with the tokens that it needs, where there is one.

@@ -1,5 +1,6 @@
 //! Scores of a model on examples, with the metrics of its task.
 
+mod examples;
 mod pretraining;
 mod questions;
 mod rows;
@@ -25,7 +26,7 @@ use crate::classify::outputs;
 use crate::retrieval::{METRICS, SCORE, search};
 use crate::tagging::{TaggedWord, best, tag};
 use crate::units::Units;
-use crate::{Codec, Encoded, PipelineError};
+use crate::{Codec, Encoded, Packing, PipelineError};
 
 /// Bins of the expected calibration error, as in Guo et al. 2017 (arXiv:1706.04599).
 const CALIBRATION_BINS: usize = 15;
@@ -39,6 +40,8 @@ pub struct Evaluation {
     pub score_name: &'static str,
     /// How many examples it was computed from: sentences, texts or pairs; of a language model, windows of tokens.
     pub n_examples: usize,
+    /// What tells these examples from others: a hash of their texts and labels in their order.
+    pub examples_hash: String,
     /// Its 95 % interval, where [`with_interval`](Self::with_interval) computed one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval: Option<Interval>,
@@ -76,6 +79,7 @@ impl Evaluation {
             metrics: BTreeMap::new(),
             score_name,
             n_examples: 0,
+            examples_hash: String::new(),
             interval: None,
             samples: None,
             n_truncated: 0,
@@ -150,7 +154,8 @@ pub fn evaluate<B: Backend, P: PositionScheme<B>>(
     batch_size: usize,
 ) -> Result<Evaluation, PipelineError> {
     if let (TaskModel::QuestionAnswerer(model), Examples::Qa(questions)) = (model, examples) {
-        return questions::answers(model, codec, questions, batch_size);
+        let evaluation = questions::answers(model, codec, questions, batch_size)?;
+        return Ok(Evaluation { examples_hash: examples::fingerprint(examples), ..evaluation });
     }
     // Also says so where examples and model do not fit.
     let Encoded { items, n_truncated } = codec.encode(examples)?;
@@ -192,7 +197,8 @@ pub fn evaluate<B: Backend, P: PositionScheme<B>>(
         (_, n) if n > 0 => n,
         _ => examples.len(),
     };
-    Ok(Evaluation { n_truncated, n_examples, ..evaluation })
+    let examples_hash = examples::fingerprint(examples);
+    Ok(Evaluation { n_truncated, n_examples, examples_hash, ..evaluation })
 }
 
 fn tags<B: Backend, P: PositionScheme<B>>(
@@ -288,8 +294,11 @@ fn language<B: Backend, P: PositionScheme<B>>(
     let mut evaluation = Evaluation::new("loss");
     evaluation.set("loss", report.nats_per_token);
     evaluation.set("perplexity", report.perplexity);
+    // Of documents that are kept apart without a token ahead of them, the first token of each is not predicted: the loss is
+    // not that of the whole text.
+    let is_whole = codec.packing == Packing::Stream || codec.document_start().is_some();
     for (name, bits) in [("bits_per_byte", report.bits_per_byte), ("bits_per_char", report.bits_per_char)] {
-        if let Some(bits) = bits {
+        if let Some(bits) = bits.filter(|_| is_whole) {
             evaluation.set(name, bits);
         }
     }

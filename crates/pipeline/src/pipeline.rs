@@ -94,6 +94,9 @@ pub enum Prediction {
         end: usize,
         /// Its share of the probability of the best candidates.
         score: f64,
+        /// Whether the question was longer than the model reads, so that its end was cut.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        cut: bool,
     },
     /// The tokens behind the masks of a text.
     Masks {
@@ -339,7 +342,9 @@ impl<B: Backend> Pipeline<B> {
     fn given_ids(&self, text: &str) -> Result<(Vec<u32>, bool), PipelineError> {
         match &self.model {
             TaskModel::CausalLm(_) => {
-                let ids = self.codec.tokenizer.encode(text)?.ids;
+                // As in training, where documents are kept apart.
+                let mut ids: Vec<u32> = self.codec.document_start().into_iter().collect();
+                ids.extend(self.codec.tokenizer.encode(text)?.ids);
                 // An empty prompt starts as a new text does.
                 Ok((if ids.is_empty() { vec![self.codec.start_id()?] } else { ids }, false))
             }

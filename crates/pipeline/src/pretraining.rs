@@ -90,10 +90,11 @@ impl Pretraining {
             Learner::Masked(..) => codec.room(false),
             // The last token is a label only.
             Learner::Prefix(_) => longest + 1,
-            Learner::Corruption(config, _) => {
-                let fit = |source: usize| config.text_len(source).filter(|(_, target)| *target <= longest);
-                let fitting = (1..=longest).rev().find_map(fit).map(|(text, _)| text);
-                fitting.ok_or(PipelineError::TooShort { max_seq_len: longest, frame: 2 })?
+            Learner::Corruption(config, vocab) => {
+                let fitting = config.text_len(longest, longest, vocab.sentinels.len());
+                fitting
+                    .map(|(text, _)| text)
+                    .ok_or(PipelineError::TooShort { max_seq_len: longest, frame: 2 })?
             }
             // The decoder reads a start token ahead of the text.
             Learner::Denoising(..) => codec.room(false).min(longest.saturating_sub(1)),
@@ -194,8 +195,10 @@ impl Pretraining {
             Learner::Corruption(config, vocab) => config.apply(&piece.ids, vocab, key)?,
             Learner::Denoising(config, vocab) => {
                 let mut item = config.apply(&piece.ids, &piece.sentences, vocab, key)?;
-                // Masks that stand for nothing may make it longer than it was.
-                item.ids.truncate(codec.max_seq_len);
+                // Masks that stand for nothing may make it longer than it was: its end is cut, the frame stays.
+                let text_end = item.ids.len() - vocab.after.len();
+                let end = codec.max_seq_len.saturating_sub(vocab.after.len()).max(vocab.before.len());
+                item.ids.drain(end.min(text_end)..text_end);
                 item.labels = whole(codec, &piece.ids)?;
                 item
             }

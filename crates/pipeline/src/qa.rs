@@ -31,6 +31,9 @@ pub struct Answer {
     pub end: usize,
     /// Its share of the probability of the `n_best` candidates.
     pub score: f64,
+    /// Whether the question was longer than the model reads, so that its end was cut.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
 }
 
 /// What a model says of a question.
@@ -89,7 +92,8 @@ impl Reading {
         let start = context[..bytes.start].chars().count()
             + (found.chars().count() - found.trim_start().chars().count());
         let end = start + text.chars().count();
-        (Answer { text: text.to_owned(), start, end, score: best.probability }, best.margin)
+        let (text, score, cut) = (text.to_owned(), best.probability, self.is_cut);
+        (Answer { text, start, end, score, cut }, best.margin)
     }
 
     /// The loss of each window in nats: the mean of those of start and end, over the tokens of the window.

@@ -10,7 +10,7 @@ use locus_data::{BatchLimits, BatchPlan, Item, lm_blocks};
 use locus_heads::TaskBatch;
 
 use crate::pretraining::{Piece, Pretraining};
-use crate::{Codec, Packing, PipelineError};
+use crate::{Codec, Objective, Packing, PipelineError};
 
 /// Training examples and their order.
 #[derive(Debug)]
@@ -53,16 +53,31 @@ impl OfCorpus {
 
     fn item(&self, codec: &Codec, key: ExampleKey) -> Result<Item, PipelineError> {
         let (corpus, start) = (self.rows.corpus(), key.example * self.seq as u64);
-        let tokens = |n: usize| corpus.tokens(start..(start + n as u64).min(corpus.n_tokens()));
+        let range = |n: usize| start..(start + n as u64).min(corpus.n_tokens());
+        let tokens = |n: usize| corpus.tokens(range(n));
         match &self.pretraining {
             Some(pretraining) => {
-                let piece = pretraining.piece_of(codec, &tokens(self.seq + pretraining.overlap())?, None);
+                let n_tokens = self.seq + pretraining.overlap();
+                let mut ids = tokens(n_tokens)?;
+                if matches!(pretraining.objective(), Objective::PrefixLm(_)) {
+                    ids = longest_part(&ids, &corpus.document_ends(range(n_tokens))).to_vec();
+                }
+                let piece = pretraining.piece_of(codec, &ids, None);
                 pretraining.item(codec, &piece, key)
             }
             None if codec.packing == Packing::Documents => Ok(self.rows.row(key.example)?),
             None => Ok(lm_blocks(&tokens(self.seq + 1)?, self.seq).swap_remove(0)),
         }
     }
+}
+
+/// The longest part of a row that lies in one document, the first of those. A part of one token, which has nothing to
+/// predict, is taken with its neighbours.
+fn longest_part<'a>(ids: &'a [u32], ends: &[usize]) -> &'a [u32] {
+    let starts = [0].into_iter().chain(ends.iter().copied());
+    let parts = starts.zip(ends.iter().copied().chain([ids.len()])).map(|(start, end)| &ids[start..end]);
+    let longest = parts.min_by_key(|part| std::cmp::Reverse(part.len()));
+    longest.filter(|part| part.len() > 1).unwrap_or(ids)
 }
 
 /// Rows of similar length share a batch.
@@ -155,7 +170,9 @@ impl TrainingSet {
             }
             None => codec.max_seq_len,
         };
-        let rows = CorpusRows::new(corpus, seq, seed)?;
+        // The files have no token ahead of documents; they get the one that other text gets.
+        let start = codec.document_start().filter(|_| pretraining.is_none());
+        let rows = CorpusRows::new(corpus, seq, seed)?.with_start(start);
         let of_corpus = OfCorpus { rows, seq, batch_size, pretraining };
         Ok(Self::of(codec, Rows::Corpus(of_corpus), 0.0, seed))
     }
@@ -254,5 +271,20 @@ impl TrainingSet {
                 *id = unk;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::longest_part;
+
+    #[test]
+    fn a_part_lies_in_one_document() {
+        let ids = [10, 11, 12, 13, 14, 15, 16];
+        assert_eq!(longest_part(&ids, &[]), ids);
+        assert_eq!(longest_part(&ids, &[7]), ids);
+        assert_eq!(longest_part(&ids, &[2, 5]), [12, 13, 14]);
+        assert_eq!(longest_part(&ids, &[3, 4]), [10, 11, 12], "of two that are as long the first");
+        assert_eq!(longest_part(&ids[..2], &[1, 2]), [10, 11], "nothing to predict in one token");
     }
 }

@@ -741,13 +741,28 @@ fn an_answer_for_every_question<B: AutodiffBackend>(device: &B::Device) {
         assert!((alone.score - answer.score).abs() < 1e-4);
     }
 
-    // The loss is that of training, where no window is padded.
+    let n_tokens = |text: &str| pipeline.codec.tokenizer.encode(text.trim_start()).unwrap().ids.len();
+    assert!(answers.iter().zip(&asked).all(|(answer, (question, _))| answer.cut == (n_tokens(question) > 2)));
+    assert!(answers.iter().any(|answer| answer.cut) && !answers.iter().all(|answer| answer.cut));
+
+    // The loss is that of training, whatever windows share a batch.
     let loss = |item: &Item| {
         let loss = pipeline.model.loss(&pipeline.codec.batch(&[item]).unwrap(), None).unwrap();
         assert_eq!(loss.weight, 1.0);
         loss.sum.into_data().iter::<f64>().sum::<f64>()
     };
     let mean = items.iter().map(loss).sum::<f64>() / items.len() as f64;
+    let short = Examples::Qa(vec![question("Who?", "Mira", Some("Mira"))]);
+    let mut together = pipeline.codec.encode(&short).unwrap().items;
+    together.extend(items.iter().cloned());
+    assert!(together[0].ids.len() < items[0].ids.len(), "its window is padded");
+    let alone: f64 = together.iter().map(loss).sum();
+    let batch = pipeline.codec.batch(&together.iter().collect::<Vec<_>>()).unwrap();
+    let batched = pipeline.model.loss(&batch, None).unwrap();
+    assert_eq!(batched.weight, together.len() as f64);
+    let batched = batched.sum.into_data().iter::<f64>().sum::<f64>();
+    let n = together.len() as f64;
+    assert!(((alone - batched) / n).abs() < 1e-5, "{alone} alone, {batched} together");
     let evaluation = pipeline.evaluate(&examples).unwrap();
     assert!((mean - evaluation.metrics["loss"]).abs() < 1e-5, "{mean} and {evaluation}");
     assert_eq!((evaluation.n_examples, evaluation.score_name), (4, "f1"));

@@ -22,6 +22,12 @@ pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<()> {
         ))
         .into());
     }
+    if a.examples_hash.is_none() || b.examples_hash.is_none() {
+        tell!(
+            "note: a report is of an older version and does not say which texts were scored: that they are the same is \
+             not checked"
+        );
+    }
     let of = |dir: &Path| read::<Samples>(&dir.join("samples.json"));
     let comparison = PairedTest::default()
         .compare(&of(&args.run_a)?, &of(&args.run_b)?)
@@ -37,6 +43,8 @@ struct Run {
     part: String,
     n_examples: usize,
     data_set: Option<String>,
+    /// Reports of older versions have none.
+    examples_hash: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -67,7 +75,15 @@ impl Run {
         };
         let pairs = facts(self).into_iter().zip(facts(other));
         let differ = pairs.filter(|(a, b)| a != b);
-        differ.map(|((name, a), (_, b))| format!("{name}: {a} in A, {b} in B")).collect()
+        let mut differences: Vec<String> =
+            differ.map(|((name, a), (_, b))| format!("{name}: {a} in A, {b} in B")).collect();
+        if let (Some(a), Some(b)) = (&self.examples_hash, &other.examples_hash)
+            && differences.is_empty()
+            && a != b
+        {
+            differences.push(format!("texts or labels of the examples: hash {a} in A, {b} in B"));
+        }
+        differences
     }
 }
 

@@ -87,7 +87,12 @@ impl Predict<'_> {
 
     fn print(&self, predictions: Vec<Prediction>) -> anyhow::Result<()> {
         let is_cut = |prediction: &&Prediction| {
-            matches!(prediction, Prediction::Text { cut: true, .. } | Prediction::Masks { cut: true, .. })
+            matches!(
+                prediction,
+                Prediction::Text { cut: true, .. }
+                    | Prediction::Masks { cut: true, .. }
+                    | Prediction::Answer { cut: true, .. }
+            )
         };
         let n_texts = predictions.len();
         match predictions.iter().filter(is_cut).count() {
@@ -163,6 +168,7 @@ mod tests {
             start: 3,
             end: 3 + answer.chars().count(),
             score: 0.87,
+            cut: false,
         };
         assert_eq!(shown(&answer("Mira\nTolland")), "Mira Tolland 0.87\tWho?");
         assert_eq!(shown(&answer("")), "- 0.87\tWho?");

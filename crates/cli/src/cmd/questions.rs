@@ -35,6 +35,7 @@ pub(super) fn answer<B: Backend>(
         start: answer.start,
         end: answer.end,
         score: answer.score,
+        cut: answer.cut,
     });
     Ok(predictions.collect())
 }

@@ -3,6 +3,7 @@
 //! While one chunk is tokenised on all threads, this thread reads the next. No more than two chunks of text and the tokens of
 //! one are held, however large the files are. The bytes that are written do not depend on the number of threads.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,7 @@ use rayon::prelude::*;
 use super::files::check_shard;
 use super::layout::{
     INDEX, INDEX_MAGIC, Index, Position, Reading, Settings, ShardFacts, ShardRecord, SourceFile, read_json,
-    shard_files, write_json,
+    shard_files, shard_name, shard_of, write_json,
 };
 use super::pieces::pieces;
 use super::reader::Corpus;
@@ -133,8 +134,8 @@ impl<'a> CorpusBuilder<'a> {
             Index { magic: INDEX_MAGIC.to_owned(), settings: run.settings, sources, shards: run.shards };
         if before.as_ref() != Some(&index) {
             write_json(&self.dir.join(INDEX), &index)?;
-            remove_others(&self.dir, before, &index);
         }
+        remove_others(&self.dir, &index);
         Ok(Built { corpus: Corpus::open(&self.dir)?, n_kept, n_made, stale })
     }
 }
@@ -159,7 +160,7 @@ impl Run<'_> {
         source: &SourceFile,
         progress: &mut dyn FnMut(&Progress),
     ) -> Result<(), DataError> {
-        let name = |part: usize| format!("{number:05}-{part:05}");
+        let name = |part: usize| shard_name(number, part);
         let (mut at, mut part) = (Position::default(), 0);
         // The source where the next shard starts, and that shard's first chunk.
         let mut open: Option<(Records, Vec<Record>)> = None;
@@ -328,12 +329,16 @@ fn changes(before: &Index, settings: &Settings, sources: &[SourceFile]) -> Vec<S
     changes
 }
 
-/// Removes the shards that only the corpus before had.
-fn remove_others(dir: &Path, before: Option<Index>, index: &Index) {
-    let is_left = |shard: &ShardFacts| !index.shards.iter().any(|kept| kept.name == shard.name);
-    for shard in before.into_iter().flat_map(|before| before.shards).filter(is_left) {
-        // What stays is not read by anyone.
-        shard_files(dir, &shard.name).iter().for_each(|path| drop(fs::remove_file(path)));
+/// Removes shards that are not in the index, and what a break left half written.
+fn remove_others(dir: &Path, index: &Index) {
+    let kept: HashSet<&str> = index.shards.iter().map(|shard| shard.name.as_str()).collect();
+    // What cannot be listed or removed stays, and is not read by anyone.
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let file = entry.file_name();
+        let shard = file.to_str().and_then(shard_of);
+        if shard.is_some_and(|(name, is_whole)| !is_whole || !kept.contains(name)) {
+            drop(fs::remove_file(entry.path()));
+        }
     }
 }
 

@@ -20,7 +20,11 @@ pub(super) fn check_shard(dir: &Path, facts: &ShardFacts, token_bytes: usize) ->
     let mut problems = Vec::new();
     for (path, magic, width, len) in files {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let expected = HEADER as u64 + width as u64 * len;
+        let bytes = (width as u64).checked_mul(len).and_then(|bytes| bytes.checked_add(HEADER as u64));
+        let Some(expected) = bytes else {
+            problems.push(format!("{name} has {len} numbers by its record, more than a file can hold"));
+            continue;
+        };
         match read_header(&path) {
             Err(error) => problems.push(format!("{name} cannot be read ({error})")),
             Ok((_, found)) if found != expected => {

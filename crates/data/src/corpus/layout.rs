@@ -171,9 +171,36 @@ pub(super) struct Index {
 
 pub(super) const INDEX_MAGIC: &str = "locus-corpus";
 
+/// The endings of a shard's files: tokens, documents, record.
+const ENDINGS: [&str; 3] = ["tokens", "documents", "json"];
+
+/// The name of a shard: the numbers of its source and of its part.
+pub(super) fn shard_name(source: usize, part: usize) -> String {
+    format!("{source:05}-{part:05}")
+}
+
+/// Whether it is one that [`shard_name`] gives: what a record says is a part of paths.
+pub(super) fn is_shard_name(name: &str) -> bool {
+    let is_number = |digits: &str| digits.len() >= 5 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    name.split_once('-').is_some_and(|(source, part)| is_number(source) && is_number(part))
+}
+
 /// The files of a shard: tokens, documents, record.
 pub(super) fn shard_files(dir: &Path, name: &str) -> [PathBuf; 3] {
-    ["tokens", "documents", "json"].map(|ending| dir.join(format!("{name}.{ending}")))
+    ENDINGS.map(|ending| dir.join(format!("{name}.{ending}")))
+}
+
+/// The shard that a file belongs to, by its name, and whether it is whole: half-written files end in a number and `tmp`.
+pub(super) fn shard_of(file: &str) -> Option<(&str, bool)> {
+    let (name, ending) = file.split_once('.')?;
+    let (ending, beside) =
+        ending.split_once('.').map_or((ending, None), |(ending, rest)| (ending, Some(rest)));
+    let is_beside = |rest: &str| {
+        let number = rest.strip_suffix(".tmp");
+        number.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let is_ours = is_shard_name(name) && ENDINGS.contains(&ending) && beside.is_none_or(is_beside);
+    is_ours.then_some((name, beside.is_none()))
 }
 
 pub(super) fn header(magic: &[u8; 8], width: usize, len: u64) -> [u8; HEADER] {

@@ -9,7 +9,10 @@ use memmap2::Mmap;
 use sha2::{Digest, Sha256};
 
 use super::files::{cells, check_shard, end_at, forget, map, partition};
-use super::layout::{HEADER, INDEX, INDEX_MAGIC, Index, SourceFile, VERSION, fingerprint, hex, shard_files};
+use super::layout::{
+    HEADER, INDEX, INDEX_MAGIC, Index, ShardFacts, SourceFile, VERSION, fingerprint, hex, is_shard_name,
+    shard_files,
+};
 use crate::error::io;
 use crate::{DataError, Tokenizer};
 
@@ -67,8 +70,14 @@ impl Corpus {
             )));
         }
         let width = index.settings.token_bytes();
-        let problems: Vec<String> =
-            index.shards.iter().flat_map(|shard| check_shard(dir, shard, width)).collect();
+        let check = |shard: &ShardFacts| {
+            if is_shard_name(&shard.name) {
+                check_shard(dir, shard, width)
+            } else {
+                vec![format!("expected a shard named like 00000-00000, found `{}`", shard.name)]
+            }
+        };
+        let problems: Vec<String> = index.shards.iter().flat_map(check).collect();
         if !problems.is_empty() {
             return Err(wrong(format!("{}; make it again with `locus data pack`", problems.join("; "))));
         }
@@ -130,15 +139,21 @@ impl Corpus {
     /// If it was not.
     pub fn check_tokenizer(&self, tokenizer: &Tokenizer) -> Result<(), DataError> {
         let found = fingerprint(tokenizer)?;
-        if found == self.index.settings.tokenizer {
+        let (made, end) = (&self.index.settings.tokenizer, tokenizer.specials().eos);
+        let difference = if found != *made {
+            format!("another tokenizer (sha256 {made:.12}…, the one given has {found:.12}…)")
+        } else if end != self.index.settings.end {
+            // Which token ends a text may stand beside the tokenizer's own file.
+            let token = |id: Option<u32>| id.map_or_else(|| "none".to_owned(), |id| format!("token {id}"));
+            let (made, found) = (token(self.index.settings.end), token(end));
+            format!("another end of documents ({made}, the tokenizer given has {found})")
+        } else {
             return Ok(());
-        }
-        let made = &self.index.settings.tokenizer;
+        };
         Err(DataError::Format {
             path: self.dir.clone(),
             message: format!(
-                "was made with another tokenizer (sha256 {made:.12}…, the one given has {found:.12}…); make it again with \
-                 `locus data pack --tokenizer`, or give that tokenizer"
+                "was made with {difference}; make it again with `locus data pack --tokenizer`, or give that tokenizer"
             ),
         })
     }
@@ -245,11 +260,16 @@ impl Corpus {
             let n = self.n_documents;
             return Err(DataError::Argument(format!("document {number} of a corpus of {n}")));
         }
-        let start = number.checked_sub(1).map_or(0, |before| self.document_end(before));
-        self.tokens(start..self.document_end(number))
+        self.tokens(self.document_start(number)..self.document_end(number))
     }
 
-    fn document_end(&self, number: u64) -> u64 {
+    /// Where a document starts; past the last one, where that ends.
+    pub(super) fn document_start(&self, number: u64) -> u64 {
+        number.checked_sub(1).map_or(0, |before| self.document_end(before))
+    }
+
+    /// Where a document ends, by its number.
+    pub(super) fn document_end(&self, number: u64) -> u64 {
         let shard = self.shards.partition_point(|shard| shard.first_document <= number).saturating_sub(1);
         // Of shards without documents the last is found, which is the one that has it.
         let shard = &self.shards[shard];

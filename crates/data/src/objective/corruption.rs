@@ -9,7 +9,7 @@
 //! Reference: Raffel et al., "Exploring the limits of transfer learning", JMLR 2020, section 3.1.4, and
 //! `random_spans_noise_mask` of their program: the number of hidden tokens and of spans is exact, lengths of spans and of
 //! what lies between are random compositions, a text starts with shown tokens and ends with hidden ones.
-//! *Differs*: no more spans than shown tokens, where a density near 1 would ask for them.
+//! *Differs*: no more spans than shown tokens, where a high density would ask for them; a density of at most 0.9.
 
 use std::ops::Range;
 
@@ -73,8 +73,8 @@ impl SpanCorruption {
     /// All that is out of range, in one error.
     pub fn check(&self) -> Result<(), DataError> {
         let mut problems = Vec::new();
-        if !(self.density > 0.0 && self.density < 1.0) {
-            problems.push(format!("density = {}: expected a share between 0 and 1, not these", self.density));
+        if !(self.density > 0.0 && self.density <= 0.9) {
+            problems.push(format!("density = {}: expected more than 0, at most 0.9", self.density));
         }
         if !(self.mean_span >= 1.0 && self.mean_span.is_finite()) {
             problems.push(format!("mean_span = {}: expected at least 1", self.mean_span));
@@ -92,22 +92,32 @@ impl SpanCorruption {
         (n_hidden, n_spans.clamp(1, n_tokens - n_hidden))
     }
 
-    /// The longest text whose source, sentinels and end token included, has at most `source_len` tokens; and how many
-    /// tokens its target has. A batch of such texts needs no padding.
+    /// The longest text whose source and target, sentinels and end token included, have at most `source_len` and
+    /// `target_len` tokens, with no more than `n_sentinels` spans; and how many tokens its target has. A batch of such
+    /// texts needs no padding. None where no text fits, or the numbers are out of range.
     ///
     /// ```
     /// use locus_data::objective::corruption::SpanCorruption;
-    /// assert_eq!(SpanCorruption::default().text_len(512), Some((568, 114)));
+    /// assert_eq!(SpanCorruption::default().text_len(512, 512, 100), Some((568, 114)));
     /// ```
-    pub fn text_len(&self, source_len: usize) -> Option<(usize, usize)> {
-        let lens = |n_tokens: usize| {
+    pub fn text_len(
+        &self,
+        source_len: usize,
+        target_len: usize,
+        n_sentinels: usize,
+    ) -> Option<(usize, usize)> {
+        self.check().ok()?;
+        let mut longest = None;
+        // As the text gets longer by a token, source, target and spans never get fewer.
+        for n_tokens in 2.. {
             let (n_hidden, n_spans) = self.counts(n_tokens);
-            (n_tokens - n_hidden + n_spans + 1, n_hidden + n_spans + 1)
-        };
-        let fits = |n_tokens: &usize| lens(*n_tokens).0 <= source_len;
-        // The source never gets shorter as the text gets longer by one over the mean span and more.
-        let longest = (2..).take_while(fits).last()?;
-        Some((longest, lens(longest).1))
+            let (source, target) = (n_tokens - n_hidden + n_spans + 1, n_hidden + n_spans + 1);
+            if source > source_len || target > target_len || n_spans > n_sentinels {
+                break;
+            }
+            longest = Some((n_tokens, target));
+        }
+        longest
     }
 
     /// Hides spans of a text's tokens. The target starts with the vocabulary's `start` on the decoder's side.
@@ -281,13 +291,35 @@ mod tests {
     #[test]
     fn lengths_of_t5_fill_rows_exactly() {
         let config = SpanCorruption::default();
-        let (len, target_len) = config.text_len(512).expect("long enough");
+        let (len, target_len) = config.text_len(512, 512, 100).expect("long enough");
         let text = vec![7; len];
         for example in 0..20 {
             let item = config.apply(&text, &vocab(), key(example)).expect("hides");
             assert_eq!((item.ids.len(), target(&item).0.len()), (512, target_len));
         }
-        assert_eq!(config.text_len(2), None);
+        assert_eq!(config.text_len(2, 512, 100), None);
+    }
+
+    #[test]
+    fn texts_fit_source_target_and_sentinels() {
+        let config = SpanCorruption::default();
+        // A row of 4096 has room for more spans than there are sentinels.
+        let (len, _) = config.text_len(4096, 4096, 100).expect("long enough");
+        assert_eq!((config.counts(len).1, config.counts(len + 1).1), (100, 101));
+        assert!(config.apply(&vec![7; len], &vocab(), key(0)).is_ok());
+        assert!(config.apply(&vec![7; len + 1], &vocab(), key(0)).is_err());
+        let (len, target_len) = config.text_len(512, 37, 100).expect("long enough");
+        let (n_hidden, n_spans) = config.counts(len + 1);
+        assert!(target_len <= 37 && n_hidden + n_spans + 1 > 37, "{len} {target_len}");
+        // However dense, the walk ends where a row is full.
+        for (density, mean_span) in [(0.9, 1.0), (0.9, 1e9), (0.5, 1.0), (1e-9, 1.0)] {
+            let config = SpanCorruption { density, mean_span };
+            let (len, target_len) = config.text_len(101, 103, 100).expect("long enough");
+            let item = config.apply(&vec![7; len], &vocab(), key(0)).expect("hides");
+            assert!(item.ids.len() <= 101 && target(&item).0.len() == target_len, "{density} {mean_span}");
+            assert!(target_len <= 103);
+        }
+        assert_eq!(SpanCorruption { density: 1.0, mean_span: 3.0 }.text_len(512, 512, 100), None);
     }
 
     #[test]
@@ -312,8 +344,8 @@ mod tests {
     #[test]
     fn what_cannot_be_done_is_an_error() {
         let error =
-            SpanCorruption { density: 1.0, mean_span: f64::NAN }.check().expect_err("both").to_string();
-        assert!(error.contains("density = 1") && error.contains("mean_span = NaN"), "{error}");
+            SpanCorruption { density: 0.95, mean_span: f64::NAN }.check().expect_err("both").to_string();
+        assert!(error.contains("density = 0.95") && error.contains("mean_span = NaN"), "{error}");
         let few = CorruptionVocab { sentinels: vec![99], ..vocab() };
         let error =
             SpanCorruption::default().apply(&[5; 101], &few, key(0)).expect_err("5 spans").to_string();

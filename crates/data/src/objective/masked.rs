@@ -16,6 +16,9 @@ use super::{ExampleKey, MaskVocab, checked, label, purpose, share};
 use crate::random::Draws;
 use crate::{DataError, IGNORE, Item, ItemLabels};
 
+/// The most words that a span may be asked to have.
+const LONGEST_SPAN: usize = 1000;
+
 /// What is hidden together.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
@@ -29,7 +32,7 @@ pub enum MaskUnit {
     Span {
         /// The probability that a span ends with each word: 0.2 in SpanBERT, a mean of 3.8 words.
         end: f64,
-        /// The longest span in words: 10 in SpanBERT.
+        /// The longest span in words, at most 1000: 10 in SpanBERT.
         max: usize,
     },
 }
@@ -75,8 +78,8 @@ impl MaskedLm {
         }
         if let MaskUnit::Span { end, max } = self.unit {
             share(&mut problems, "unit.span.end", end);
-            if max == 0 {
-                problems.push("unit.span.max = 0: expected at least 1".to_owned());
+            if !(1..=LONGEST_SPAN).contains(&max) {
+                problems.push(format!("unit.span.max = {max}: expected 1 to {LONGEST_SPAN}"));
             }
         }
         checked(problems)
@@ -381,17 +384,22 @@ mod tests {
             random_share: 0.0,
             ..MaskedLm::default()
         };
-        for example in 0..50 {
-            let hidden = config.apply(&item(101), None, &vocab(), key(example)).expect("hides");
-            let labels = labels(&hidden);
-            for at in 0..102 {
-                if labels[at] != IGNORE && labels[at + 1] != IGNORE {
-                    // Two spans that touch may differ; with spans this long there is nearly always one.
-                    let same = (hidden.ids[at] == 4) == (hidden.ids[at + 1] == 4);
-                    assert!(same || labels.iter().filter(|&&label| label != IGNORE).count() == 15);
-                }
+        let item = item(101);
+        let words = config.eligible(&item.ids, None, &vocab()).expect("no words are needed");
+        let (mut n_masked, mut n_kept) = (0, 0);
+        for example in 0..100 {
+            let hidden = config.apply(&item, None, &vocab(), key(example)).expect("hides");
+            // The same draws give the same spans.
+            for span in config.choose(&words, &mut key(example).draws(purpose::HIDE)) {
+                assert!(labels(&hidden)[span.clone()].iter().all(|&label| label != IGNORE));
+                let masked = span.clone().filter(|&at| hidden.ids[at] == 4).count();
+                assert!(masked == 0 || masked == span.len(), "{masked} of {span:?}");
+                // A span of one token has one fate whatever is drawn.
+                n_masked += usize::from(masked > 1);
+                n_kept += usize::from(masked == 0 && span.len() > 1);
             }
         }
+        assert!(n_masked > 50 && n_kept > 5, "{n_masked} {n_kept}");
     }
 
     #[test]
@@ -406,6 +414,10 @@ mod tests {
         for part in ["rate = NaN", "1.1", "unit.span.end = 2", "unit.span.max = 0"] {
             assert!(error.contains(part), "{part} not in {error}");
         }
+        let span = |max| MaskedLm { unit: MaskUnit::Span { end: 0.2, max }, ..MaskedLm::default() };
+        let error = span(usize::MAX).check().expect_err("too long").to_string();
+        assert!(error.contains("expected 1 to 1000"), "{error}");
+        assert!(span(1000).apply(&item(23), None, &vocab(), key(0)).is_ok());
         let config = MaskedLm { unit: MaskUnit::Word, ..MaskedLm::default() };
         assert!(config.apply(&item(3), None, &vocab(), key(0)).is_err());
         assert!(config.apply(&item(3), Some(&[None; 3]), &vocab(), key(0)).is_err());

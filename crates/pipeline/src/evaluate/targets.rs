@@ -74,9 +74,29 @@ fn target_ids(item: &Item) -> &[u32] {
 /// How BLEU cuts the text of a language into words. Japanese, Korean and Thai have other tokenizers in sacreBLEU, which are
 /// programs of their own; here they are scored by characters.
 fn bleu_tokenizer(language: &str) -> BleuTokenizer {
-    match language {
-        "zh" | "yue" => BleuTokenizer::Zh,
+    // `zh-Hans`, `zh_CN` and `ZH` are Chinese as well: the primary subtag tells (BCP 47).
+    let primary = language.split(['-', '_']).next().unwrap_or(language).to_ascii_lowercase();
+    match primary.as_str() {
+        "zh" | "zho" | "chi" | "cmn" | "yue" | "wuu" | "lzh" => BleuTokenizer::Zh,
         "ja" | "ko" | "th" => BleuTokenizer::Char,
         _ => BleuTokenizer::V13a,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use locus_metrics::bleu::BleuTokenizer;
+
+    use super::bleu_tokenizer;
+
+    #[test]
+    fn the_primary_subtag_decides() {
+        for language in ["zh", "zh-Hans", "zh_CN", "ZH-tw", "cmn", "cmn-Hant", "yue-HK", "wuu", "lzh"] {
+            assert_eq!(bleu_tokenizer(language), BleuTokenizer::Zh, "{language}");
+        }
+        assert_eq!(bleu_tokenizer("ja-JP"), BleuTokenizer::Char);
+        for language in ["en", "en-zh", "zha", ""] {
+            assert_eq!(bleu_tokenizer(language), BleuTokenizer::V13a, "{language}");
+        }
     }
 }

@@ -10,6 +10,9 @@ use locus_model::QuestionConfig;
 
 use super::QuestionWindow;
 
+/// The margin where a context has no part to choose: beyond every difference of scores that a model gives.
+const NO_PART: f64 = 1e9;
+
 /// What was chosen.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Best {
@@ -84,7 +87,10 @@ impl Candidates {
         let probability = |score: f64| (score - max).exp() / total;
         if self.list.is_empty() {
             let probability = if threshold.is_some() { 1.0 } else { 0.0 };
-            return Best { bytes: None, probability, margin: f64::INFINITY };
+            // Scores that are no numbers have no margin; a context without a part to choose has a finite one, so that a
+            // threshold can still be sought among those of all questions.
+            let margin = if no_answer.is_finite() { NO_PART } else { f64::INFINITY };
+            return Best { bytes: None, probability, margin };
         }
         let first = self.list.swap_remove(0);
         let margin = no_answer - first.score;

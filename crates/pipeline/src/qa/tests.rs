@@ -187,3 +187,21 @@ fn scores_that_are_no_numbers_give_no_answer() {
     assert_eq!((answer.text.as_str(), answer.start, answer.end), ("", 0, 0));
     assert_eq!(answer.score, 0.0);
 }
+
+#[test]
+fn a_context_without_a_part_has_a_finite_margin() {
+    let case = &golden().cases[0];
+    let codec = codec(case, case.stride);
+    let (windows, is_cut) = codec.question_windows(&case.question, "").expect("encodes");
+    let scores = |value: f32| -> Reading {
+        let with = windows.iter().cloned().map(|window| {
+            let n = window.item.ids.len();
+            (window, [vec![value; n], vec![value; n]])
+        });
+        Reading { windows: with.collect(), is_cut }
+    };
+    let (answer, margin) = scores(0.5).answer_and_margin("", &QuestionConfig::default());
+    assert_eq!((answer.text.as_str(), margin), ("", 1e9));
+    let (_, margin) = scores(f32::NAN).answer_and_margin("", &QuestionConfig::default());
+    assert_eq!(margin, f64::INFINITY, "what is no number is found out");
+}

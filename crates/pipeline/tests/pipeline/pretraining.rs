@@ -1,16 +1,19 @@
 //! What is learned from plain text: batches, scores, corpora.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use locus_backend::rng::Key;
 use locus_data::corpus::{Corpus, CorpusBuilder};
+use locus_data::objective::denoising::Denoising;
 use locus_data::objective::masked::MaskUnit;
-use locus_data::{Examples, Tokenizer, TokenizerKind};
+use locus_data::{Examples, IGNORE, Tokenizer, TokenizerKind};
+use locus_embedding::Tokens;
 use locus_heads::{HeadConfig, Labels, Pooling, TaskBatch, TaskModel, Trainable};
 use locus_model::ModelConfig;
-use locus_pipeline::{Codec, Masking, Objective, Packing, TrainingSet, evaluate};
+use locus_pipeline::{Codec, Masking, Objective, Packing, Pipeline, TrainingSet, WriteOptions, evaluate};
 use locus_testkit::on_backends;
 
 use crate::stack;
@@ -174,6 +177,69 @@ fn packed_documents_do_not_see_each_other<B: AutodiffBackend>(device: &B::Device
     assert!((both - first - second).abs() < 1e-4, "{both} is not {first} + {second}");
 }
 
+fn prompts_start_as_documents_do<B: AutodiffBackend>(device: &B::Device) {
+    let (model, codec) = learner::<B::InnerBackend>(next(), None, device);
+    let mut config = ModelConfig::new(next(), Vec::new(), codec.tokenizer.vocab_size(), stack());
+    config.packing = Packing::Documents;
+    let pipeline = Pipeline::new(config, model, codec.tokenizer).unwrap();
+    let options =
+        WriteOptions { max_new_tokens: 1, min_new_tokens: 1, log_probs: Some(1), ..WriteOptions::default() };
+    let written = pipeline.generate("Mira visited", &options, &mut |_| ControlFlow::Continue(())).unwrap();
+    let token = &written.tokens[0];
+    let tokenizer = &pipeline.codec.tokenizer;
+    let nats = |ids: Vec<u32>| {
+        let n = ids.len();
+        let mut labels = vec![IGNORE; n];
+        labels[n - 1] = tokenizer.id(&token.token).unwrap() as i32;
+        let tokens = Tokens::new([1, n], ids, vec![true; n], None).unwrap();
+        let batch = TaskBatch { tokens, labels: Labels::PerToken(labels) };
+        pipeline.model.loss(&batch, None).unwrap().sum.into_data().iter::<f64>().sum::<f64>()
+    };
+    let ids = tokenizer.encode("Mira visited").unwrap().ids;
+    let started = [vec![tokenizer.specials().bos.unwrap()], ids.clone()].concat();
+    let (with, without) = (nats(started), nats(ids));
+    assert!((with + token.log_prob).abs() < 1e-4, "{with} and {}", token.log_prob);
+    assert!((without + token.log_prob).abs() > 1e-3, "the start token changes nothing");
+}
+
+fn bits_are_those_of_the_whole_text_or_none<B: AutodiffBackend>(device: &B::Device) {
+    let (model, mut codec) = learner::<B::InnerBackend>(next(), None, device);
+    let examples = Examples::Text(documents());
+    let has_bits = |codec: &Codec| {
+        let evaluation = evaluate(&model, codec, &examples, 3).unwrap();
+        assert!(evaluation.metrics["loss"].is_finite());
+        ["bits_per_byte", "bits_per_char"].map(|name| evaluation.metrics.contains_key(name))
+    };
+    codec.packing = Packing::Documents;
+    assert_eq!(has_bits(&codec), [true; 2]);
+    // Word pieces as BERT has them: no token for the start of a text.
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/tests/tokenizers/bert-uncased");
+    let tokenizer = Tokenizer::from_file(&folder).unwrap();
+    assert_eq!(tokenizer.specials().bos, None);
+    let config = ModelConfig::new(next(), Vec::new(), tokenizer.vocab_size(), stack());
+    let model: TaskModel<B::InnerBackend> =
+        TaskModel::new(&config.head, &config.stack, config.vocab_size, Key::new(4), device);
+    let mut codec = Codec::new(&config, tokenizer).unwrap();
+    let bits =
+        |codec: &Codec| evaluate(&model, codec, &examples, 3).unwrap().metrics.contains_key("bits_per_byte");
+    assert!(bits(&codec));
+    codec.packing = Packing::Documents;
+    assert!(!bits(&codec), "the first token of each document is not predicted");
+}
+
+fn damaged_texts_keep_their_frame<B: AutodiffBackend>(device: &B::Device) {
+    let pairs = HeadConfig::Seq2Seq { tied: true, output: Default::default() };
+    // Many masks that stand for nothing: longer than the model reads.
+    let long = Denoising { infill: 0.3, mean_span: 0.1, ..Denoising::default() };
+    let (_, codec) = learner::<B>(pairs, Some(Objective::Denoising(long)), device);
+    let after = codec.tokenizer.frame().after.clone();
+    assert!(!after.is_empty());
+    let set = TrainingSet::of_documents(Arc::new(codec), &documents(), 3, 1).unwrap();
+    let rows: Vec<Vec<u32>> = epoch(&set, 0).iter().flat_map(as_read).collect();
+    assert!(rows.iter().any(|row| row.len() == 12), "some are cut");
+    assert!(rows.iter().all(|row| row.len() <= 12 && row.ends_with(&after)), "{rows:?}");
+}
+
 fn corpus(dir: &Path, tokenizer: &Tokenizer) -> Arc<Corpus> {
     let file = dir.join("text.txt");
     std::fs::write(&file, documents().join("\n\n")).unwrap();
@@ -197,10 +263,22 @@ fn a_corpus_is_read_row_by_row<B: AutodiffBackend>(device: &B::Device) {
         let rows: usize =
             epoch(&a, 2).iter().map(|batch| batch.tokens.keep.iter().filter(|keep| **keep).count()).sum();
         // Each token but the last is read once.
+        // Where documents are apart, the one that there is starts with a token of its own.
+        let is_apart = packing == Packing::Documents;
         assert_eq!(
             (rows, epoch(&a, 2)[0].tokens.documents.is_some()),
-            (n_tokens - 1, packing == Packing::Documents)
+            (n_tokens - 1 + usize::from(is_apart), is_apart)
         );
+        if is_apart {
+            // Other text is scored as the corpus is learned.
+            let document = Examples::Text(vec![documents().join("\n\n")]);
+            let items = codec.encode(&document).unwrap().items;
+            let mut expected: Vec<Vec<u32>> = items.into_iter().map(|item| item.ids).collect();
+            let mut found: Vec<Vec<u32>> = epoch(&a, 2).iter().flat_map(as_read).collect();
+            expected.sort();
+            found.sort();
+            assert_eq!(found, expected);
+        }
     }
     let (_, mut codec) = learner::<B>(masked(), Some(Objective::Mlm(Masking::default())), device);
     let set = TrainingSet::of_corpus(Arc::new(codec.clone()), corpus.clone(), 3, 1).unwrap();
@@ -225,5 +303,8 @@ on_backends!(
     every_objective_fits_its_model,
     a_tokenizer_without_sentinels_is_refused,
     packed_documents_do_not_see_each_other,
+    prompts_start_as_documents_do,
+    bits_are_those_of_the_whole_text_or_none,
+    damaged_texts_keep_their_frame,
     a_corpus_is_read_row_by_row,
 );

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::super::{Corpus, CorpusRows, Documents};
 use super::*;
-use crate::{IGNORE, ItemLabels, TokenizerKind};
+use crate::objective::packed::Packer;
+use crate::{IGNORE, Item, ItemLabels, TokenizerKind};
 
 fn tokenizer() -> Tokenizer {
     let words: String = (0..40).map(|n| format!("w{n} ")).collect();
@@ -242,6 +243,95 @@ fn rows_stay_inside_their_documents() {
     assert!(corpus.tokens(0..all.len() as u64 + 1).is_err() && corpus.document(70).is_err());
     assert!(corpus.tokens(5..5).expect("nothing").is_empty());
     assert_eq!(corpus.document_ends(0..corpus.n_tokens()).len(), 70);
+}
+
+/// Changes the index of a corpus by hand.
+fn edit_index(dir: &Path, edit: impl FnOnce(&mut serde_json::Value)) {
+    let path = dir.join("corpus.json");
+    let mut index = serde_json::from_slice(&std::fs::read(&path).expect("read")).expect("JSON");
+    edit(&mut index);
+    std::fs::write(&path, index.to_string()).expect("write");
+}
+
+#[test]
+fn an_index_names_no_files_elsewhere() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let tokenizer = tokenizer();
+    let out = dir.path().join("corpus");
+    let a = write(dir.path(), "a.txt", lines(0..50));
+    let elsewhere =
+        ["tokens", "documents", "json"].map(|ending| write(dir.path(), &format!("b.{ending}"), "b"));
+    let build = || by_lines(&tokenizer, &out).build(std::slice::from_ref(&a), &mut |_| ()).expect("builds");
+    build();
+    for name in ["../b", "0000-00000", "00000-0000x", "00000-00000.tokens/../00000-00000"] {
+        edit_index(&out, |index| index["shards"][0]["name"] = name.into());
+        let error = Corpus::open(&out).expect_err("no shard").to_string();
+        assert!(error.contains(&format!("named like 00000-00000, found `{name}`")), "{error}");
+        assert_eq!(build().n_kept, 1, "made anew");
+        assert!(elsewhere.iter().all(|path| path.exists()), "{name}");
+    }
+    edit_index(&out, |index| index["shards"][0]["n_tokens"] = u64::MAX.into());
+    let error = Corpus::open(&out).expect_err("too many").to_string();
+    assert!(error.contains("more than a file can hold"), "{error}");
+}
+
+#[test]
+fn what_a_break_left_is_removed() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let tokenizer = tokenizer();
+    let out = dir.path().join("corpus");
+    let a = write(dir.path(), "a.txt", lines(0..50));
+    let build = || by_lines(&tokenizer, &out).build(std::slice::from_ref(&a), &mut |_| ()).expect("builds");
+    build();
+    let before = files(&out);
+    for name in [
+        "00000-00000.tokens.123.tmp",
+        "00000-00001.documents.7.tmp",
+        "00003-00000.tokens",
+        "00003-00000.json",
+    ] {
+        write(&out, name, "left");
+    }
+    let own = ["notes.txt", "00000-00000.tokens.bak", "b.tokens"].map(|name| write(&out, name, "mine"));
+    build();
+    own.iter().for_each(|path| std::fs::remove_file(path).expect("still there"));
+    assert_eq!(files(&out), before);
+}
+
+#[test]
+fn another_end_of_documents_is_another_tokenizer() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let tokenizer = tokenizer();
+    let out = dir.path().join("corpus");
+    let a = write(dir.path(), "a.txt", lines(0..50));
+    by_lines(&tokenizer, &out).build(&[a], &mut |_| ()).expect("builds");
+    edit_index(&out, |index| index["settings"]["end"] = serde_json::Value::Null);
+    let error =
+        Corpus::open(&out).expect("whole").check_tokenizer(&tokenizer).expect_err("an end").to_string();
+    assert!(error.contains("another end of documents (none, the tokenizer given has token"), "{error}");
+}
+
+#[test]
+fn rows_with_starts_are_those_of_the_packer() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let tokenizer = tokenizer();
+    let sources = [write(dir.path(), "a.txt", lines(0..40)), write(dir.path(), "b.txt", lines(40..71))];
+    let built =
+        by_lines(&tokenizer, &dir.path().join("corpus")).build(&sources, &mut |_| ()).expect("builds");
+    let corpus = Arc::new(built.corpus);
+    let start = 2;
+    for seq in [1, 2, 5, 13, 101, 997] {
+        let mut packer = Packer::new(seq, tokenizer.specials().eos).expect("a length");
+        let mut expected = Vec::new();
+        for text in (0..71).map(line) {
+            let ids = tokenizer.encode_ids(&text).expect("encodes");
+            expected.extend(packer.push(&[vec![start], ids].concat()));
+        }
+        expected.extend(packer.finish());
+        let rows = CorpusRows::new(corpus.clone(), seq, 7).expect("rows").with_start(Some(start));
+        let found: Vec<Item> = (0..rows.n_rows()).map(|number| rows.row(number).expect("a row")).collect();
+        assert_eq!(found, expected, "{seq}");
+    }
 }
 
 #[test]
