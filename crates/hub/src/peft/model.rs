@@ -195,7 +195,7 @@ fn n_labels(own: &Checkpoint, kind: HeadKind, adapter: &Path) -> Result<Option<u
     let mut scores = of_kind.filter(|key| key.ours == ["classifier.weight"]);
     let found = scores.find_map(|key| {
         let name = match key.theirs.strip_prefix("*.") {
-            Some(rest) => format!("{PREFIX}{}{rest}", family.prefix),
+            Some(rest) => format!("{PREFIX}{}{rest}", family.prefix_of(kind)),
             None => format!("{PREFIX}{}", key.theirs),
         };
         weights.shape(&name).and_then(|shape| shape.first().copied())

@@ -40,7 +40,7 @@ fn goldens() -> Vec<Golden> {
     let mut files: Vec<_> =
         golden().join("adapters").read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
-    assert_eq!(files.len(), 20);
+    assert_eq!(files.len(), 22);
     let only = std::env::var("LOCUS_CHECKPOINTS").unwrap_or_default();
     let mut all = Vec::new();
     for path in files {
@@ -254,7 +254,7 @@ fn a_planted_error_is_seen_in_every_adapter() {
             seen("vectors of another layer", &golden.config, &twin);
         } else {
             // Of Llama one layer has adapters: there the A of its values for that of its queries.
-            let is_llama = golden.name.starts_with("llama");
+            let is_llama = golden.name.starts_with("llama-causal_lm");
             let (own, other) = if is_llama { ("q_proj", "v_proj") } else { (".0.", ".1.") };
             let twin = |name: &str| {
                 let twin = name.replacen(own, other, 1);
