@@ -100,7 +100,12 @@ impl Job for Export<'_> {
         let files = tokenizer_files(&tokenizer)?;
         let readable = ["tokenizer.json", "vocab.txt", "vocab.json"];
         if files.iter().any(|(name, _)| readable.contains(name)) {
-            name_tokens(&mut config, &Tokenizer::from_file(&tokenizer)?);
+            match Tokenizer::from_file(&tokenizer) {
+                Ok(tokenizer) => name_tokens(&mut config, &tokenizer),
+                Err(error) => {
+                    tell!("note: the tokenizer is copied as it is, since it cannot be read: {error}")
+                }
+            }
         }
         match save(&args.out, &config, &model, args.family.as_deref(), &files)? {
             Saved::Family(name) => say(format_args!("wrote {} as {name}", args.out.display())),
