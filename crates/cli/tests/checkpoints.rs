@@ -61,6 +61,14 @@ fn a_checkpoint_goes_out_and_in() {
         std::fs::rename(place.path("out.safetensors"), place.path(&format!("{}.out", &model[..3]))).unwrap();
     }
     assert_eq!(std::fs::read(place.path("ber.out")).unwrap(), std::fs::read(place.path("run.out")).unwrap());
+    // A tokenizer that cannot be read here goes along.
+    std::fs::remove_file(place.path("bert/tokenizer.json")).unwrap();
+    place.write("bert/source.spm", [10, 255, 0]).write("bert/vocab.json", r#"{"</s>": 0}"#);
+    let export = place.run(&["hub", "export", "--model", "bert", "--out", "again"]);
+    assert!(done(&export).contains("wrote again as bert"), "{}", export.stdout());
+    assert!(export.stderr().contains("source.spm: Marian's pair"), "{}", export.stderr());
+    assert_eq!(std::fs::read(place.path("again/source.spm")).unwrap(), [10, 255, 0]);
+    assert_eq!(place.read("again/vocab.json"), r#"{"</s>": 0}"#);
 }
 
 #[test]
