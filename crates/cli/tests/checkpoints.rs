@@ -183,6 +183,17 @@ fn what_cannot_be_done_is_said() {
         assert_eq!(run.code(), Some(2), "{}", run.stderr());
         assert!(run.stderr().contains(said), "{}", run.stderr());
     }
+    // What the model does not read.
+    place.write("ids.json", r#"{"input_ids": [[1, 2]], "decoder_input_ids": [[1]]}"#);
+    let run = place.run(&["forward", "--model", "bert", "--ids", "ids.json", "--out", "o"]);
+    run.says(2, &["ids.json: decoder_input_ids: this model has no decoder"]);
+    let sets = ["data.train=train.conll", "data.dev=dev.conll", "tokenizer.kind=word", "model.n_segments=0"];
+    let args: Vec<&str> =
+        ["ner", "--out", "plain"].into_iter().chain(sets.iter().flat_map(|set| ["--set", *set])).collect();
+    place.train(&args).succeeds();
+    place.write("ids.json", r#"{"input_ids": [[1, 2]], "token_type_ids": [[0, 0]]}"#);
+    let run = place.run(&["forward", "--model", "plain/model", "--ids", "ids.json", "--out", "o"]);
+    run.says(2, &["ids.json: token_type_ids: this model has no vectors of segments"]);
     let run = place.run(&["hub", "export", "--model", "run/model", "--out", "g", "--as", "gpt2"]);
     assert!(run.stderr().contains("gpt2") && run.stderr().contains("no such model"), "{}", run.stderr());
     let run = place.run(&["hub", "inspect", "run"]);
