@@ -154,7 +154,7 @@ impl StackConfig {
 
     /// Width of the feed-forward layer.
     pub fn d_ff(&self) -> usize {
-        self.d_ff.unwrap_or(4 * self.d_model)
+        self.d_ff.unwrap_or(self.d_model.saturating_mul(4))
     }
 
     /// Width of a token's vector.

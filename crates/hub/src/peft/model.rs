@@ -1,7 +1,7 @@
 //! The head that an adapter was trained under, where the base has another or none.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Tensor, backend::Backend};
@@ -125,12 +125,19 @@ fn read_model_file(adapter: &Path) -> Result<Option<ModelConfig>, HubError> {
         path: path.clone(),
         problems: vec![format!("expected the configuration of a model: {error}")],
     })?;
-    let problems = adapted.check().into_iter();
-    let problems: Vec<String> =
-        problems.map(|p| format!("{} = {}: expected {}", p.key, p.found, p.allowed)).collect();
-    if problems.is_empty() { Ok(Some(adapted)) } else { Err(HubError::Config { path, problems }) }
+    check(&adapted, path)?;
+    Ok(Some(adapted))
 }
 
+/// That there can be such a model.
+fn check(config: &ModelConfig, path: PathBuf) -> Result<(), HubError> {
+    let problems = config.check().into_iter();
+    let problems: Vec<String> =
+        problems.map(|p| format!("{} = {}: expected {}", p.key, p.found, p.allowed)).collect();
+    if problems.is_empty() { Ok(()) } else { Err(HubError::Config { path, problems }) }
+}
+
+/// That the model of an adapter has the vocabulary of this one, and a head that can stand on its stack.
 fn check_vocabulary(
     adapted: &ModelConfig,
     config: &ModelConfig,
@@ -139,7 +146,8 @@ fn check_vocabulary(
 ) -> Result<(), HubError> {
     let (found, expected) = (adapted.vocab_size, config.vocab_size);
     if found == expected {
-        return Ok(());
+        let on_stack = ModelConfig { stack: config.stack.clone(), ..adapted.clone() };
+        return check(&on_stack, adapter.join(MODEL_FILE));
     }
     let problem = format!("vocab_size = {found}: expected {expected}, as {}", dir.display());
     Err(HubError::Config { path: adapter.join(MODEL_FILE), problems: vec![problem] })
