@@ -107,10 +107,7 @@ fn parameters<B: Backend>(head: &HeadConfig, model: &TaskModel<B>) -> BTreeMap<S
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
             let tensor = param.val();
-            let values = move || -> Vec<f32> {
-                let data = tensor.to_data().convert::<f32>();
-                data.into_vec().unwrap_or_else(|_| unreachable!("numbers of this type"))
-            };
+            let values = move || rows(&tensor);
             self.1.insert(self.0.name(), Pending { shape: param.dims().to_vec(), values: Box::new(values) });
         }
     }
@@ -119,6 +116,19 @@ fn parameters<B: Backend>(head: &HeadConfig, model: &TaskModel<B>) -> BTreeMap<S
     let mut all = all.1;
     scale_numbers(head, &mut all);
     all
+}
+
+/// The values of a tensor, some rows at a time: the backend copies what it gives, more than once.
+fn rows<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> Vec<f32> {
+    const PIECE: usize = 1 << 20;
+    let (n, n_rows) = (tensor.shape().num_elements(), tensor.dims()[0]);
+    let step = (PIECE * n_rows.max(1) / n.max(1)).max(1);
+    let mut values = Vec::with_capacity(n);
+    for start in (0..n_rows).step_by(step) {
+        let piece = tensor.clone().narrow(0, start, step.min(n_rows - start));
+        values.extend(piece.into_data().convert::<f32>().iter::<f32>());
+    }
+    values
 }
 
 /// Makes the last layer of a regressor give the numbers themselves: `mean + std · (x·w + b) = x·(std·w) + (std·b + mean)`.
