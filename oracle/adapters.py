@@ -56,6 +56,10 @@ CASES = {
     ),
     "gpt_neox-causal_lm": (["query_key_value"], {}, ["query_key_value", "dense_4h_to_h"], ["dense_4h_to_h"]),
     "t5-seq2seq_lm": (r".*(SelfAttention|EncDecAttention)\.(q|v)", {}, ["k", "v", "wo"], ["wo"]),
+    # Bodies by another name, and a head whose one layer's name ends with that of the other.
+    "llama-question_answering": (["q_proj", "v_proj"], {"task_type": "QUESTION_ANS"}, [], []),
+    "t5-token_classification": (["q", "wo"], {"task_type": "TOKEN_CLS"}, [], []),
+    "distilbert-sequence_classification": (["q_lin", "v_lin"], {"task_type": "SEQ_CLS"}, [], []),
 }
 KINDS = {"lora": {}, "rslora": {"use_rslora": True}, "dora": {"use_dora": True}, "ia3": None}
 
@@ -194,7 +198,8 @@ def main():
     OUT.mkdir(parents=True, exist_ok=True)
     checkpoints.OUT = OUT
     for name in CASES:
-        for kind in KINDS:
+        # Where there is no (IA)3, the names are what is of interest.
+        for kind in KINDS if CASES[name][2] else ["lora"]:
             file = f"{name}-{kind}.json"
             if len(sys.argv) == 1 or any(part in file for part in sys.argv[1:]):
                 checkpoints.write(file, case(name, kind))

@@ -61,6 +61,14 @@ fn a_checkpoint_goes_out_and_in() {
         std::fs::rename(place.path("out.safetensors"), place.path(&format!("{}.out", &model[..3]))).unwrap();
     }
     assert_eq!(std::fs::read(place.path("ber.out")).unwrap(), std::fs::read(place.path("run.out")).unwrap());
+    // A tokenizer that cannot be read here goes along.
+    std::fs::remove_file(place.path("bert/tokenizer.json")).unwrap();
+    place.write("bert/source.spm", [10, 255, 0]).write("bert/vocab.json", r#"{"</s>": 0}"#);
+    let export = place.run(&["hub", "export", "--model", "bert", "--out", "again"]);
+    assert!(done(&export).contains("wrote again as bert"), "{}", export.stdout());
+    assert!(export.stderr().contains("source.spm: Marian's pair"), "{}", export.stderr());
+    assert_eq!(std::fs::read(place.path("again/source.spm")).unwrap(), [10, 255, 0]);
+    assert_eq!(place.read("again/vocab.json"), r#"{"</s>": 0}"#);
 }
 
 #[test]
@@ -262,6 +270,17 @@ fn what_cannot_be_done_is_said() {
         assert_eq!(run.code(), Some(2), "{}", run.stderr());
         assert!(run.stderr().contains(said), "{}", run.stderr());
     }
+    // What the model does not read.
+    place.write("ids.json", r#"{"input_ids": [[1, 2]], "decoder_input_ids": [[1]]}"#);
+    let run = place.run(&["forward", "--model", "bert", "--ids", "ids.json", "--out", "o"]);
+    run.says(2, &["ids.json: decoder_input_ids: this model has no decoder"]);
+    let sets = ["data.train=train.conll", "data.dev=dev.conll", "tokenizer.kind=word", "model.n_segments=0"];
+    let args: Vec<&str> =
+        ["ner", "--out", "plain"].into_iter().chain(sets.iter().flat_map(|set| ["--set", *set])).collect();
+    place.train(&args).succeeds();
+    place.write("ids.json", r#"{"input_ids": [[1, 2]], "token_type_ids": [[0, 0]]}"#);
+    let run = place.run(&["forward", "--model", "plain/model", "--ids", "ids.json", "--out", "o"]);
+    run.says(2, &["ids.json: token_type_ids: this model has no vectors of segments"]);
     let run = place.run(&["hub", "export", "--model", "run/model", "--out", "g", "--as", "gpt2"]);
     assert!(run.stderr().contains("gpt2") && run.stderr().contains("no such model"), "{}", run.stderr());
     let run = place.run(&["hub", "inspect", "run"]);

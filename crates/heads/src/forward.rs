@@ -33,7 +33,8 @@ pub struct Outputs {
 }
 
 impl<B: Backend, P: PositionScheme<B>> TaskModel<B, P> {
-    /// Runs the model on a batch, without dropout. `target` is what the decoder of an encoder–decoder reads.
+    /// Runs the model on a batch, without dropout. `target` is what the decoder of an encoder–decoder reads; no other model
+    /// reads it, nor segments where it has no vectors for them.
     ///
     /// # Shapes
     /// - tokens: `[batch, seq]`; target: `[batch, target seq]`

@@ -87,6 +87,7 @@ fn former(config: &Map<String, Value>) -> Map<String, Value> {
         ("repetition_penalty", json!(1.0)),
         ("length_penalty", json!(1.0)),
         ("no_repeat_ngram_size", json!(0)),
+        ("bad_words_ids", json!(null)),
         ("suppress_tokens", json!(null)),
         ("begin_suppress_tokens", json!(null)),
     ];

@@ -17,7 +17,7 @@ const INDEX: &str = "model.safetensors.index.json";
 const ADAPTER: &str = "adapter_model.safetensors";
 
 /// What is fetched beside weights, where a model has it.
-const FILES: [&str; 19] = [
+const FILES: [&str; 25] = [
     "config.json",
     "generation_config.json",
     "tokenizer.json",
@@ -34,6 +34,12 @@ const FILES: [&str; 19] = [
     "target.spm",
     "modules.json",
     "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
     "config_sentence_transformers.json",
     "adapter_config.json",
     ADAPTER,
@@ -100,7 +106,8 @@ impl Puller<'_> {
     /// The folder of an earlier fetch.
     fn kept(&self) -> Option<PathBuf> {
         let repo = self.cache.repo(self.repo(self.revision));
-        let config = repo.get("config.json").or_else(|| repo.get("adapter_config.json"))?;
+        let config = ["config.json", "adapter_config.json", "modules.json"];
+        let config = config.into_iter().find_map(|file| repo.get(file))?;
         config.parent().map(Path::to_owned)
     }
 
@@ -183,6 +190,8 @@ fn wanted(there: &[&str]) -> Result<(Vec<String>, bool), String> {
         (true, ..) => files.push(WEIGHTS),
         (_, true, _) => files.push(INDEX),
         (_, _, true) => {}
+        // The first module of a sentence embedder, such as `0_Transformer`, holds its stack; that is among `files`.
+        _ if files.iter().any(|file| file.starts_with("0_") && file.ends_with(WEIGHTS)) => {}
         (false, false, false) => {
             let ends = [".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack"];
             let other = there.iter().find(|file| ends.iter().any(|end| file.ends_with(end)));
@@ -198,13 +207,14 @@ fn wanted(there: &[&str]) -> Result<(Vec<String>, bool), String> {
     Ok((files.into_iter().map(str::to_owned).collect(), has_shards))
 }
 
-/// Whether a file belongs to a module of `sentence-transformers`, such as `1_Pooling/config.json`.
+/// Whether a file belongs to a module of `sentence-transformers`, such as `1_Pooling/config.json` or
+/// `0_Transformer/tokenizer.json`.
 fn of_module(file: &str) -> bool {
     let Some((module, file)) = file.split_once('/') else { return false };
     let is_module = module.split_once('_').is_some_and(|(number, name)| {
         number.chars().all(|c| c.is_ascii_digit()) && name.chars().all(|c| c.is_ascii_alphanumeric())
     });
-    is_module && ["config.json", WEIGHTS].contains(&file)
+    is_module && (file == WEIGHTS || FILES.contains(&file))
 }
 
 /// The files that an index names: files of the model's own folder that are there.
@@ -347,6 +357,24 @@ mod tests {
         }
         let error = pulled(cache.path(), "org/tiny", "http://127.0.0.1:1", true).unwrap_err();
         assert!(error.contains("not in the cache"), "{error}");
+    }
+
+    #[test]
+    fn a_stack_in_a_folder_of_its_own() {
+        let read = [
+            "modules.json",
+            "0_Transformer/config.json",
+            "0_Transformer/model.safetensors",
+            "0_Transformer/sentence_roberta_config.json",
+            "0_Transformer/vocab.txt",
+            "1_Pooling/config.json",
+        ];
+        let there =
+            [&read[..], &["0_Transformer/pytorch_model.bin", "0_x/y/config.json", "onnx/config.json"]];
+        assert_eq!(wanted(&there.concat()).unwrap(), (read.map(str::to_owned).to_vec(), false));
+        // Weights of a dense layer are not those of the stack.
+        let error = wanted(&["config.json", "pytorch_model.bin", "2_Dense/model.safetensors"]).unwrap_err();
+        assert!(error.contains("pytorch_model.bin"), "{error}");
     }
 
     #[test]

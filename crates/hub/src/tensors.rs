@@ -1,7 +1,8 @@
 //! The tensors of a checkpoint to be written: each is made when its turn comes, so that a model is not held twice.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use burn::module::{Module, ModuleVisitor, Param};
@@ -9,11 +10,12 @@ use burn::tensor::{Tensor, backend::Backend};
 use locus_backend::params::ParamPath;
 use locus_heads::{HeadConfig, TaskModel};
 use locus_model::ModelConfig;
-use safetensors::SafeTensorError;
-use safetensors::tensor::{Dtype, TensorView, View};
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::{Map, Value, json};
 
 use crate::config::{Checkpoint, HeadKind};
 use crate::families::{Family, unread};
+use crate::keys::How;
 use crate::load::{links, parts};
 
 /// Values that are fetched when they are asked for.
@@ -23,24 +25,6 @@ type Later<'a> = Box<dyn Fn() -> Vec<f32> + 'a>;
 struct Pending<'a> {
     shape: Vec<usize>,
     values: Later<'a>,
-}
-
-impl View for &Pending<'_> {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        (self.values)().into_iter().flat_map(f32::to_le_bytes).collect::<Vec<u8>>().into()
-    }
-
-    fn data_len(&self) -> usize {
-        self.shape.iter().product::<usize>() * size_of::<f32>()
-    }
 }
 
 /// Writes the weights of a model under the names of a family, tensor by tensor.
@@ -53,7 +37,7 @@ pub(crate) fn write<B: Backend>(
     checkpoint: &Checkpoint,
     config: &ModelConfig,
     model: &TaskModel<B>,
-) -> Result<(), SafeTensorError> {
+) -> io::Result<()> {
     let ours = parameters(&config.head, model);
     let shapes: BTreeMap<String, Vec<usize>> =
         ours.iter().map(|(name, pending)| (name.clone(), pending.shape.clone())).collect();
@@ -68,6 +52,9 @@ pub(crate) fn write<B: Backend>(
         let n: usize = shape.iter().product();
         let (ours, shapes) = (&ours, &shapes);
         let values = move || -> Vec<f32> {
+            if let ([name], How::Same | How::Row) = (link.ours.as_slice(), link.how) {
+                return (ours[name].values)();
+            }
             let (parts, mut whole) = (parts(link, shapes, n_heads), vec![0.0; n]);
             for (part, name) in link.ours.iter().enumerate() {
                 parts.put(&mut whole, part, &(ours[name].values)());
@@ -80,11 +67,32 @@ pub(crate) fn write<B: Backend>(
         let n = shape.iter().product();
         theirs.insert(name, Pending { shape, values: Box::new(move || vec![0.0; n]) });
     }
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    safetensors::serialize_to_file(&theirs, Some(metadata), path)?;
+    stream(path, &theirs)
+}
+
+/// Writes a safetensors file, each tensor in pieces: the format's own library would hold its numbers and its bytes at once.
+fn stream(path: &Path, tensors: &BTreeMap<String, Pending<'_>>) -> io::Result<()> {
+    let mut header = Map::from_iter([("__metadata__".to_owned(), json!({ "format": "pt" }))]);
+    let mut end = 0;
+    for (name, Pending { shape, .. }) in tensors {
+        let start = end;
+        end += shape.iter().product::<usize>() * size_of::<f32>();
+        let entry = json!({ "dtype": "F32", "shape": shape, "data_offsets": [start, end] });
+        header.insert(name.clone(), entry);
+    }
+    let mut header = Value::Object(header).to_string().into_bytes();
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let mut file = BufWriter::new(File::create(path)?);
+    file.write_all(&(header.len() as u64).to_le_bytes())?;
+    file.write_all(&header)?;
+    for Pending { values, .. } in tensors.values() {
+        for piece in values().chunks(1 << 16) {
+            let bytes: Vec<u8> = piece.iter().flat_map(|value| value.to_le_bytes()).collect();
+            file.write_all(&bytes)?;
+        }
+    }
     // The folder is put into its place after this, so the file must be on the disk.
-    std::fs::File::open(path)?.sync_all()?;
-    Ok(())
+    file.into_inner()?.sync_all()
 }
 
 /// The parameters of a model by name.
@@ -99,7 +107,7 @@ fn parameters<B: Backend>(head: &HeadConfig, model: &TaskModel<B>) -> BTreeMap<S
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
             let tensor = param.val();
-            let values = move || -> Vec<f32> { tensor.to_data().convert::<f32>().iter().collect() };
+            let values = move || rows(&tensor);
             self.1.insert(self.0.name(), Pending { shape: param.dims().to_vec(), values: Box::new(values) });
         }
     }
@@ -108,6 +116,19 @@ fn parameters<B: Backend>(head: &HeadConfig, model: &TaskModel<B>) -> BTreeMap<S
     let mut all = all.1;
     scale_numbers(head, &mut all);
     all
+}
+
+/// The values of a tensor, some rows at a time: the backend copies what it gives, more than once.
+fn rows<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> Vec<f32> {
+    const PIECE: usize = 1 << 20;
+    let (n, n_rows) = (tensor.shape().num_elements(), tensor.dims()[0]);
+    let step = (PIECE * n_rows.max(1) / n.max(1)).max(1);
+    let mut values = Vec::with_capacity(n);
+    for start in (0..n_rows).step_by(step) {
+        let piece = tensor.clone().narrow(0, start, step.min(n_rows - start));
+        values.extend(piece.into_data().convert::<f32>().iter::<f32>());
+    }
+    values
 }
 
 /// Makes the last layer of a regressor give the numbers themselves: `mean + std · (x·w + b) = x·(std·w) + (std·b + mean)`.

@@ -198,7 +198,7 @@ fn all_that_does_not_fit_is_one_error() {
 }
 
 /// The keys of a configuration as pointers, those of tables within it too.
-fn keys(config: &Value) -> Vec<String> {
+pub(crate) fn keys(config: &Value) -> Vec<String> {
     let mut found = Vec::new();
     for (key, value) in config.as_object().unwrap() {
         found.push(format!("/{key}"));
@@ -208,10 +208,9 @@ fn keys(config: &Value) -> Vec<String> {
     found
 }
 
-/// Whatever a key holds, the outcome is an error or a configuration that can be, and comes at once.
-#[test]
-fn any_value_of_any_key_is_read_or_refused() {
-    let odd = [
+/// Values that few keys can have.
+pub(crate) fn odd() -> Vec<Value> {
+    vec![
         json!(null),
         json!(true),
         json!(0),
@@ -231,7 +230,13 @@ fn any_value_of_any_key_is_read_or_refused() {
         json!({}),
         json!({ "0": {} }),
         json!({ "rope_type": "yarn" }),
-    ];
+    ]
+}
+
+/// Whatever a key holds, the outcome is an error or a configuration that can be, and comes at once.
+#[test]
+fn any_value_of_any_key_is_read_or_refused() {
+    let odd = odd();
     let (folder, mut seen, mut failures) = (tempfile::tempdir().unwrap(), BTreeSet::new(), Vec::new());
     for case in cases() {
         let keys = keys(&case.config);

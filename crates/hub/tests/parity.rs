@@ -9,11 +9,12 @@ mod folders;
 mod hostile;
 mod sentences;
 mod parity {
-    mod adapters;
+    pub(crate) mod adapters;
     pub(crate) mod case;
     pub(crate) mod classes;
     pub(crate) mod draw;
     pub(crate) mod export;
+    mod odd;
     pub(crate) mod run;
     pub(crate) mod table;
 }

@@ -37,7 +37,7 @@ const CASES: [&str; 13] = [
 ];
 
 /// A golden file.
-struct Sentences {
+pub(crate) struct Sentences {
     case: Case,
     /// Files of the folder, by name.
     files: BTreeMap<String, String>,
@@ -47,7 +47,7 @@ struct Sentences {
 }
 
 impl Sentences {
-    fn read(name: &str) -> Self {
+    pub(crate) fn read(name: &str) -> Self {
         let path = golden().join(format!("sentences/{name}.json"));
         let json: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
         Self {
@@ -59,7 +59,7 @@ impl Sentences {
     }
 
     /// Writes the folder as `sentence-transformers` would.
-    fn write(&self, dir: &Path) {
+    pub(crate) fn write(&self, dir: &Path) {
         fs::create_dir_all(dir).unwrap();
         fs::write(dir.join("config.json"), self.case.config.to_string()).unwrap();
         for (name, text) in &self.files {

@@ -13,6 +13,8 @@ pub struct Generation {
     pub suppress_tokens: Option<Vec<u32>>,
     /// Tokens that do not come first.
     pub begin_suppress_tokens: Option<Vec<u32>>,
+    /// Runs of tokens that never come.
+    pub bad_words_ids: Option<Vec<Vec<u32>>>,
     /// The most new tokens.
     pub max_new_tokens: Option<usize>,
     /// The most tokens, those given included.
@@ -100,6 +102,17 @@ impl Generation {
             Some(OneOrMany::Many(ids)) => ids.clone(),
         }
     }
+
+    /// The tokens that never come: those that are suppressed, and bad words of one token that end no text.
+    pub fn suppressed(&self) -> Vec<u32> {
+        let ends = self.ends();
+        let words = self.bad_words_ids.iter().flatten();
+        let words = words.filter_map(|word| match word.as_slice() {
+            [id] if !ends.contains(id) => Some(*id),
+            _ => None,
+        });
+        self.suppress_tokens.iter().flatten().copied().chain(words).collect()
+    }
 }
 
 #[cfg(test)]
@@ -122,6 +135,12 @@ mod tests {
         let early = |json| Generation::read(&map(json)).unwrap().early_stopping;
         assert_eq!(early(json!({ "early_stopping": "never" })), Some(SearchEnd::Never(NeverEnd::Never)));
         assert_eq!(early(json!({ "early_stopping": true })), Some(SearchEnd::Early(true)));
+    }
+
+    #[test]
+    fn bad_words_of_one_token_are_suppressed() {
+        let json = json!({ "bad_words_ids": [[23], [5, 2], [7]], "suppress_tokens": [3], "eos_token_id": 7 });
+        assert_eq!(Generation::read(&map(json)).unwrap().suppressed(), [3, 23]);
     }
 
     #[test]

@@ -57,6 +57,9 @@ impl WriteOptions {
             "suppress_tokens",
             "begin_suppress_tokens",
         ]);
+        if given.bad_words_ids.iter().flatten().all(|word| word.len() == 1) {
+            done.push("bad_words_ids");
+        }
         done.extend(of_model.options.take_lengths(&given, is_translator));
         done.extend(of_model.options.take_choice(&given));
         done.extend(of_model.options.take_penalties(&given));
@@ -150,7 +153,7 @@ pub(crate) fn constraints(config: &ModelConfig) -> Result<Constraints, PipelineE
     Ok(Constraints {
         forced_first: config.token_ids.forced_bos,
         forced_last: config.token_ids.forced_eos,
-        suppressed: given.suppress_tokens.unwrap_or_default(),
+        suppressed: given.suppressed(),
         suppressed_first: given.begin_suppress_tokens.unwrap_or_default(),
     })
 }
@@ -178,6 +181,7 @@ fn reason(key: &str, given: &Generation) -> &'static str {
         "max_length" | "min_length" => {
             "it counts the prompt; there are --max-new-tokens and --min-new-tokens"
         }
+        "bad_words_ids" => "only words of one token are ruled out",
         _ => "not known here",
     }
 }
@@ -291,6 +295,11 @@ mod tests {
         let rules = constraints(&config).unwrap();
         assert_eq!((rules.forced_first, rules.forced_last), (Some(13), None));
         assert_eq!((rules.suppressed, rules.suppressed_first), (vec![], vec![5, 11]));
+        config.generation =
+            json!({ "bad_words_ids": [[17], [2, 3]], "eos_token_id": 7 }).as_object().unwrap().clone();
+        assert_eq!(constraints(&config).unwrap().suppressed, [17]);
+        let passed_over = of(&config).passed_over;
+        assert_eq!(passed_over, ["bad_words_ids = [[17],[2,3]] (only words of one token are ruled out)"]);
         config.generation.clear();
         assert_eq!(ends(&config).unwrap(), [7]);
     }

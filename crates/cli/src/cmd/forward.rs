@@ -6,7 +6,8 @@ use anyhow::{Context, bail};
 use burn::tensor::backend::AutodiffBackend;
 use locus_backend::device::{Job, run_on};
 use locus_embedding::Tokens;
-use locus_heads::HostArray;
+use locus_heads::{HeadConfig, HostArray};
+use locus_model::ModelConfig;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::Deserialize;
 use serde_json::Value;
@@ -29,7 +30,8 @@ impl Job for Forward<'_> {
         let args = self.0;
         let ids = Ids::read(&args.ids)?;
         let (tokens, target) = ids.tokens(&args.ids)?;
-        let (_, model) = load_model::<B::InnerBackend>(&args.model, &args.adapters, &device)?;
+        let (config, model) = load_model::<B::InnerBackend>(&args.model, &args.adapters, &device)?;
+        check_read(&args.ids, &config, &tokens, target.as_ref())?;
         let outputs = model.outputs(&tokens, target.as_ref())?;
         let mut named: Vec<(&str, HostArray)> = Vec::new();
         named.extend(outputs.logits.map(|logits| ("logits", logits)));
@@ -99,6 +101,27 @@ impl Ids {
         });
         Ok((tokens, target.transpose()?))
     }
+}
+
+/// That the model reads all that is given.
+fn check_read(
+    path: &Path,
+    config: &ModelConfig,
+    tokens: &Tokens,
+    target: Option<&Tokens>,
+) -> Result<(), UsageError> {
+    let mut problems = Vec::new();
+    if target.is_some() && !matches!(config.head, HeadConfig::Seq2Seq { .. }) {
+        problems.push("decoder_input_ids: this model has no decoder beside an encoder; leave them out");
+    }
+    if tokens.segments.is_some() && config.stack.n_segments == 0 {
+        // GPT-2 of transformers adds the vectors of the tokens of these ids.
+        problems.push("token_type_ids: this model has no vectors of segments; leave them out");
+    }
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(UsageError(format!("{}: {}", path.display(), problems.join("; "))))
 }
 
 /// That there is a number for each id.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use locus_backend::device::{Job, run_on};
 use locus_backend::rng::Key;
@@ -14,8 +15,8 @@ use super::{load_model, say};
 use crate::UsageError;
 use crate::args::{ExportArgs, HubArgs, HubVerb, PullArgs};
 
-/// Files of a tokenizer, which are copied as they are.
-const TOKENIZER_FILES: [&str; 8] = [
+/// Files of a tokenizer, which are copied as they are: those that are text.
+const TOKENIZER_FILES: [&str; 7] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -23,8 +24,11 @@ const TOKENIZER_FILES: [&str; 8] = [
     "vocab.txt",
     "vocab.json",
     "merges.txt",
-    "spiece.model",
 ];
+
+/// Those that are models of SentencePiece.
+const SENTENCEPIECE_FILES: [&str; 5] =
+    ["spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "source.spm", "target.spm"];
 
 pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
     match &args.verb {
@@ -100,9 +104,20 @@ impl Job for Export<'_> {
         let files = tokenizer_files(&tokenizer)?;
         let readable = ["tokenizer.json", "vocab.txt", "vocab.json"];
         if files.iter().any(|(name, _)| readable.contains(name)) {
-            name_tokens(&mut config, &Tokenizer::from_file(&tokenizer)?);
+            match Tokenizer::from_file(&tokenizer) {
+                Ok(tokenizer) => name_tokens(&mut config, &tokenizer),
+                Err(error) => {
+                    tell!("note: the tokenizer is copied as it is, since it cannot be read: {error}")
+                }
+            }
         }
-        match save(&args.out, &config, &model, args.family.as_deref(), &files)? {
+        let saved = save(&args.out, &config, &model, args.family.as_deref(), &files)?;
+        for name in SENTENCEPIECE_FILES.into_iter().filter(|name| tokenizer.join(name).is_file()) {
+            let from = tokenizer.join(name);
+            std::fs::copy(&from, args.out.join(name))
+                .with_context(|| format!("cannot copy {} to {}", from.display(), args.out.display()))?;
+        }
+        match saved {
             Saved::Family(name) => say(format_args!("wrote {} as {name}", args.out.display())),
             Saved::Locus => say(format_args!(
                 "wrote {} as a model folder of Locus: no family of transformers has such a model",
@@ -144,12 +159,11 @@ fn name_tokens(config: &mut ModelConfig, tokenizer: &Tokenizer) {
 }
 
 fn tokenizer_files(dir: &Path) -> anyhow::Result<Vec<(&'static str, String)>> {
-    let mut files = Vec::new();
-    for name in TOKENIZER_FILES {
-        // A model of SentencePiece is no text; tokenizer.json says the same.
-        if let Ok(text) = std::fs::read_to_string(dir.join(name)) {
-            files.push((name, text));
-        }
-    }
-    Ok(files)
+    let there = TOKENIZER_FILES.into_iter().map(|name| (name, dir.join(name)));
+    let read = |(name, path): (&'static str, PathBuf)| {
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok((name, text))
+    };
+    there.filter(|(_, path)| path.is_file()).map(read).collect()
 }

@@ -34,7 +34,7 @@ pub(super) fn tokenizer_file(path: &Path) -> Result<PathBuf, DataError> {
     if let Some(found) = FILES.iter().map(|name| path.join(name)).find(|path| path.is_file()) {
         return Ok(found);
     }
-    let is_model = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "model");
+    let is_model = |path: &PathBuf| path.extension().is_some_and(|end| end == "model" || end == "spm");
     let entries = path.read_dir().map_err(|error| io("read", path, error))?;
     let sentencepiece = entries.flatten().map(|entry| entry.path()).filter(is_model).min();
     Err(match sentencepiece {
@@ -60,9 +60,23 @@ pub(super) fn load(path: &Path, settings: &Settings) -> Result<HfTokenizer, Data
 }
 
 fn not_ours(path: &Path) -> DataError {
+    if MARIAN_FILES.iter().any(|name| path.ends_with(name)) {
+        return marian(path);
+    }
     let message = format!(
         "expected tokenizer.json, vocab.txt or vocab.json with merges.txt; if this is a sentencepiece model, {CONVERT}"
     );
+    DataError::Format { path: path.to_owned(), message }
+}
+
+/// Marian's models of SentencePiece, one for each language, which have a `vocab.json` in common.
+const MARIAN_FILES: [&str; 2] = ["source.spm", "target.spm"];
+
+fn marian(path: &Path) -> DataError {
+    let message = "Marian's pair of SentencePiece models with one vocab.json is not read: put a tokenizer.json with the \
+                   same ids beside it, or let transformers.MarianTokenizer make ids in Python and give them to \
+                   `locus forward --ids`"
+        .to_owned();
     DataError::Format { path: path.to_owned(), message }
 }
 
@@ -130,6 +144,10 @@ fn load_bert(path: &Path, settings: &Settings) -> Result<HfTokenizer, DataError>
 
 /// GPT-2 and RoBERTa: `vocab.json` and `merges.txt`.
 fn load_bpe(path: &Path, settings: &Settings) -> Result<HfTokenizer, DataError> {
+    let mut pair = MARIAN_FILES.iter().map(|name| path.with_file_name(name));
+    if let Some(model) = pair.find(|model| model.is_file()) {
+        return Err(marian(&model));
+    }
     let (vocab, merges) = (path.with_file_name("vocab.json"), path.with_file_name("merges.txt"));
     if let Some(missing) = [&vocab, &merges].into_iter().find(|file| !file.is_file()) {
         let message = format!("no such file; {} needs it beside it", path.display());

@@ -443,6 +443,14 @@ fn a_folder_without_a_tokenizer_says_what_is_missing() {
     );
     write("spiece.model", "x");
     assert!(error().contains("spiece.model: ") && error().contains("save_pretrained"), "{}", error());
+    std::fs::remove_file(dir.path().join("spiece.model")).expect("remove");
+    write("source.spm", "x");
+    assert!(error().contains("source.spm: ") && error().contains("MarianTokenizer"), "{}", error());
+    write("vocab.json", r#"{"</s>": 0}"#);
+    assert!(error().contains("source.spm: ") && error().contains("MarianTokenizer"), "{}", error());
+    for name in ["source.spm", "vocab.json"] {
+        std::fs::remove_file(dir.path().join(name)).expect("remove");
+    }
     write("merges.txt", "#version: 0.2\n");
     assert!(
         error().contains("vocab.json: no such file") && error().contains("merges.txt needs it"),

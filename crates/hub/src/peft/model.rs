@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, backend::Backend};
@@ -158,12 +158,19 @@ fn read_model_file(adapter: &Path) -> Result<Option<ModelConfig>, HubError> {
         path: path.clone(),
         problems: vec![format!("expected the configuration of a model: {error}")],
     })?;
-    let problems = adapted.check().into_iter();
-    let problems: Vec<String> =
-        problems.map(|p| format!("{} = {}: expected {}", p.key, p.found, p.allowed)).collect();
-    if problems.is_empty() { Ok(Some(adapted)) } else { Err(HubError::Config { path, problems }) }
+    check(&adapted, path)?;
+    Ok(Some(adapted))
 }
 
+/// That there can be such a model.
+fn check(config: &ModelConfig, path: PathBuf) -> Result<(), HubError> {
+    let problems = config.check().into_iter();
+    let problems: Vec<String> =
+        problems.map(|p| format!("{} = {}: expected {}", p.key, p.found, p.allowed)).collect();
+    if problems.is_empty() { Ok(()) } else { Err(HubError::Config { path, problems }) }
+}
+
+/// That the model of an adapter has the vocabulary of this one, and a head that can stand on its stack.
 fn check_vocabulary(
     adapted: &ModelConfig,
     config: &ModelConfig,
@@ -172,7 +179,8 @@ fn check_vocabulary(
 ) -> Result<(), HubError> {
     let (found, expected) = (adapted.vocab_size, config.vocab_size);
     if found == expected {
-        return Ok(());
+        let on_stack = ModelConfig { stack: config.stack.clone(), ..adapted.clone() };
+        return check(&on_stack, adapter.join(MODEL_FILE));
     }
     let problem = format!("vocab_size = {found}: expected {expected}, as {}", dir.display());
     Err(HubError::Config { path: adapter.join(MODEL_FILE), problems: vec![problem] })
@@ -228,7 +236,7 @@ fn n_labels(own: &Checkpoint, kind: HeadKind, adapter: &Path) -> Result<Option<u
     let mut scores = of_kind.filter(|key| key.ours == ["classifier.weight"]);
     let found = scores.find_map(|key| {
         let name = match key.theirs.strip_prefix("*.") {
-            Some(rest) => format!("{PREFIX}{}{rest}", family.prefix),
+            Some(rest) => format!("{PREFIX}{}{rest}", family.prefix_of(kind)),
             None => format!("{PREFIX}{}", key.theirs),
         };
         weights.shape(&name).and_then(|shape| shape.first().copied())

@@ -49,10 +49,8 @@ impl Names {
         let (mut links, kind, n_heads) = match base {
             AdapterBase::Checkpoint(checkpoint) => {
                 let kind = HeadKind::of(&checkpoint.config.head);
-                let of_family = family_of(checkpoint).map(|family| {
-                    let prefix = if kind == HeadKind::Bare { "" } else { family.prefix };
-                    links(family, checkpoint, prefix, &shapes).links
-                });
+                let of_family = family_of(checkpoint)
+                    .map(|family| links(family, checkpoint, family.prefix_of(kind), &shapes).links);
                 (of_family.unwrap_or_default(), Some(kind), checkpoint.config.stack.n_heads)
             }
             AdapterBase::Locus => (Vec::new(), None, 1),

@@ -108,12 +108,14 @@ impl Reading<'_> {
             let (module, last) = theirs.rsplit_once('.').unwrap_or((theirs, theirs));
             let plain = format!("{PREFIX}{}", link.theirs);
             let wrapped = format!("{PREFIX}{module}.base_layer.{last}");
-            let is_saved =
-                self.file.saved.iter().any(|name| ends_with(module, name) || is_below(module, name));
+            let is_saved = self.file.saved.iter().any(|name| is_of(module, name, ends_with));
+            // peft looks at letters only, not at dots: DistilBERT's `pre_classifier` is saved as a `classifier`, too.
+            let may_be =
+                self.file.saved.iter().any(|name| is_of(module, name, |module, end| module.ends_with(end)));
             let is_bias = self.file.has_biases && last == "bias";
             let name = [plain.clone(), wrapped].into_iter().find(|name| self.weights.shape(name).is_some());
             let name = match name {
-                Some(name) if is_saved || is_bias => name,
+                Some(name) if is_saved || may_be || is_bias => name,
                 None if is_saved => plain,
                 _ => continue,
             };
@@ -137,8 +139,8 @@ impl Reading<'_> {
     }
 }
 
-/// Whether a module lies in one whose name is, or ends with, another: RoBERTa's `classifier.dense` in `classifier`.
-fn is_below(module: &str, name: &str) -> bool {
-    let cuts = module.match_indices('.').map(|(at, _)| &module[..at]);
-    cuts.into_iter().any(|above| ends_with(above, name))
+/// Whether a module, or one that it lies in, has a name that ends so: RoBERTa's `classifier.dense` lies in `classifier`.
+fn is_of(module: &str, name: &str, ends_with: impl Fn(&str, &str) -> bool) -> bool {
+    let mut all = module.match_indices('.').map(|(at, _)| &module[..at]).chain([module]);
+    all.any(|module| ends_with(module, name))
 }
