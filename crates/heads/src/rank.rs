@@ -146,9 +146,7 @@ fn listwise<B: Backend>(scores: Tensor<B, 2>, candidates: &Candidates, loss: Ran
     let table =
         |cells: Vec<f32>| Tensor::<B, 2>::from_data(TensorData::new(cells, [n_groups, rows]), &device);
     let scores = ops::reshape(scores, [1, rows]) + table(outside); // [groups, rows]
-    let largest = scores.clone().detach().max_dim(1); // [groups, 1]
-    let shifted = scores - largest;
-    let log_weights = shifted.clone() - shifted.exp().sum_dim(1).log(); // [groups, rows]
+    let log_weights = ops::log_softmax(scores);
     let sum = (log_weights * table(targets)).sum().neg();
     LossSum { sum, weight: n_groups as f64 }
 }
