@@ -2,6 +2,7 @@
 
 mod pretraining;
 mod questions;
+mod rankings;
 mod rows;
 mod scope;
 mod targets;
@@ -37,7 +38,7 @@ pub struct Evaluation {
     pub metrics: BTreeMap<String, f64>,
     /// The name of the one that decides.
     pub score_name: &'static str,
-    /// How many examples it was computed from: sentences, texts or pairs; of a language model, windows of tokens.
+    /// How many examples it was computed from: sentences, texts, pairs or queries; of a language model, windows of tokens.
     pub n_examples: usize,
     /// Its 95 % interval, where [`with_interval`](Self::with_interval) computed one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -174,6 +175,9 @@ pub fn evaluate<B: Backend, P: PositionScheme<B>>(
         }
         (TaskModel::SequenceClassifier(model), Examples::Scored(examples)) => {
             rows::numbers(model, codec, examples, &items, batch_size)
+        }
+        (TaskModel::SequenceClassifier(model), Examples::Ranked(list)) => {
+            rankings::queries(model, codec, list, &items, batch_size)
         }
         (TaskModel::CausalLm(model), Examples::Text(texts)) => {
             language(model, codec, texts, &items, batch_size)
