@@ -20,6 +20,7 @@ fn set_form(head: &mut HeadConfig, form: Form) {
     | HeadConfig::SequenceClassification { layers, .. }
     | HeadConfig::MultiLabelClassification { layers, .. }
     | HeadConfig::Regression { layers, .. }
+    | HeadConfig::Ranking { layers, .. }
     | HeadConfig::QuestionAnswering { layers } = head
     {
         layers.form = form;
@@ -50,6 +51,7 @@ pub(crate) fn take_over<B: Backend>(
             new.transform = loaded.transform;
             if keeps_labels {
                 new.classifier = loaded.classifier;
+                new.features = new.features.map(|own| loaded.features.unwrap_or(own));
             }
             TaskModel::SequenceClassifier(new)
         }
