@@ -191,8 +191,12 @@ fn rankings(films: &HashMap<u32, Film>, ratings: &[Rating]) -> Vec<Ranking> {
         {
             *left -= 1;
             let history = known.liked.get(&rating.user).map(Vec::as_slice).unwrap_or_default();
+            if *left >= PER_USER || history.is_empty() {
+                known.add(rating);
+                continue;
+            }
             let candidates = known.candidates(rating, &rated[&rating.user]);
-            if *left < PER_USER && !history.is_empty() && candidates.len() > 1 {
+            if candidates.len() > 1 {
                 let candidate = |film: u32| Candidate {
                     text: films[&film].text(),
                     gain: f64::from(u8::from(film == rating.film)),
