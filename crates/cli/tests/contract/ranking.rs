@@ -35,7 +35,7 @@ fn candidates_are_ranked_as_the_report_says() {
         "train.ranking.loss=pairwise",
         "train.ranking.candidates=2",
     ];
-    place.train(&[&["rank", "--out", "out"][..], &sets(&keys)].concat()).succeeds();
+    place.train(&[&["rank", "--out", "out"][..], &sets(&keys)[..]].concat()).succeeds();
     let report = json(&place.path("out/report.json"));
     assert!(report["metrics"]["ndcg@10"].as_f64() > Some(0.9), "{report}");
     for key in ["mrr", "map", "hit_rate@1", "hit_rate@10"] {
@@ -87,7 +87,7 @@ fn choices_are_scored_by_accuracy() {
         "train.epochs=30",
         "train.learning_rate=1e-2",
     ];
-    place.train(&[&["multiple-choice", "--out", "out"][..], &sets(&keys)].concat()).succeeds();
+    place.train(&[&["multiple-choice", "--out", "out"][..], &sets(&keys)[..]].concat()).succeeds();
     let report = json(&place.path("out/report.json"));
     assert!(report["metrics"]["accuracy"].as_f64() > Some(0.9), "{report}");
     let eval = place.run(&["eval", "--model", "out/model", "--data", "quiz.jsonl", "--json"]);

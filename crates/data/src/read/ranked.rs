@@ -189,8 +189,11 @@ pub(super) fn choices(
             texts.len() - 1
         )
     })?;
-    let candidate =
-        |(at, text)| Candidate { text, gain: f64::from(u8::from(at == right)), features: Vec::new() };
+    let candidate = |(at, text): (usize, String)| Candidate {
+        text,
+        gain: f64::from(u8::from(at == right)),
+        features: Vec::new(),
+    };
     Ok(Ranking {
         id: line.to_string(),
         query: cell::text(row, query)?,
