@@ -76,7 +76,7 @@ fn extreme_scores_stay_finite<B: AutodiffBackend>(device: &B::Device) {
     let two = |gains: [f32; 2]| Candidates { sizes: vec![2], gains: gains.to_vec(), features: Vec::new() };
     for (_, loss) in LOSSES {
         let of = |gains: [f32; 2]| {
-            let scores = Tensor::<B, 2>::from_floats([[1e4], [-1e4]], device);
+            let scores = Tensor::<B, 2>::from_floats([[1e4_f32], [-1e4]], device);
             values(loss.of(scores, &two(gains)).unwrap().sum)[0]
         };
         let (right, wrong) = (of([50.0, 0.0]), of([0.0, 50.0]));

@@ -61,7 +61,7 @@ struct Rating {
 }
 
 fn films(source: &Source) -> Result<HashMap<u32, Film>, DataError> {
-    let mut films = HashMap::new();
+    let mut films: HashMap<u32, Film> = HashMap::new();
     table(source, ["movieId", "title", "genres"], |[id, title, genres], _| {
         let genres = genres.split('|').filter(|genre| !genre.is_empty() && !genre.starts_with('('));
         let film = Film { title: title.to_owned(), genres: genres.map(str::to_owned).collect() };
@@ -77,7 +77,7 @@ fn films(source: &Source) -> Result<HashMap<u32, Film>, DataError> {
 fn ratings(source: &Source, films: &HashMap<u32, Film>) -> Result<Vec<Rating>, DataError> {
     let mut ratings = Vec::new();
     table(source, ["userId", "movieId", "rating", "timestamp"], |[user, film, value, time], line| {
-        let (user, film) = (number(user, "userId")?, number(film, "movieId")?);
+        let (user, film): (u32, u32) = (number(user, "userId")?, number(film, "movieId")?);
         let value: f64 = number(value, "rating")?;
         if !value.is_finite() {
             return Err(format!("expected a finite rating, found {value}"));
