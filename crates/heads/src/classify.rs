@@ -166,7 +166,7 @@ impl<B: Backend, P: PositionScheme<B>> SequenceClassifier<B, P> {
         }
         let Some(linear) = &self.features else { return Ok(scores) };
         let features = TensorData::new(features.to_vec(), [rows, n_features]);
-        Ok(scores.clone() + linear.forward(Tensor::from_data(features, &scores.device())))
+        Ok(scores.clone() + linear.forward(Tensor::<B, 2>::from_data(features, &scores.device())))
     }
 
     pub(crate) fn batch(&self, tokens: &Tokens) -> Result<TokenBatch<B>, HeadError> {
