@@ -30,6 +30,7 @@ const PAGES: [&str; 19] = [
     "docs/tasks/language-models.md",
     "docs/tasks/sequence-to-sequence.md",
     "docs/tasks/embeddings.md",
+    "docs/tasks/ranking.md",
     "docs/tasks/pretraining.md",
     "docs/results.md",
 ];
