@@ -6,7 +6,8 @@ Reads DATA_DIR as `--data-dir` has it; writes docs/results/baselines.json. Deter
 Texts with labels: TF-IDF and logistic regression, with the regularisation chosen on dev; GoEmotions one label against the
 rest, with one threshold for all. Tags: the longest match of an entity seen in training, and the tag that a word has most
 often. Search: BM25 over lower-cased words, with k1 and b chosen on dev; each source looks for its target among all different
-targets of its part. Language: characters by the n before them, every order interpolated with the one below (Witten and Bell 1991).
+targets of its part. Recommendation: films by what is known of them at the time, likes, the mean rating or both, chosen on dev;
+queries and candidates are those of crates/data/src/read/movielens.rs. Language: characters by the n before them, every order interpolated with the one below (Witten and Bell 1991).
 Parts that a set lacks are cut as crates/data/src/split.rs does: by the SHA-256 of the text, or a stream in place.
 """
 
@@ -342,6 +343,85 @@ def search(parts):
     return best | {"test": scores(*counts("test"), **best["chosen"])}
 
 
+MASK = 2**64 - 1
+
+
+def mixed(seed, n):
+    """Number n of the stream of a seed, as crates/data/src/random.rs has it."""
+    x = (seed + (n + 1) * 0x9E3779B97F4A7C15) & MASK
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & MASK
+    return x ^ (x >> 31)
+
+
+def derived(seed, name):
+    return mixed(mixed(seed, 0) ^ mixed(name ^ MASK, 0), name)
+
+
+def movielens(root):
+    """Rankings in the order of time: for each candidate its likes and mean rating by then, and whether it is the right one."""
+    per_user, n_negatives, prior, start = 20, 99, 5.0, 4.0
+    with (root / "rec-ml-latest-small/ratings.csv").open(encoding="utf-8", newline="") as file:
+        rows = [(int(r["timestamp"]), int(r["userId"]), int(r["movieId"]), float(r["rating"])) for r in csv.DictReader(file)]
+    rows.sort(key=lambda row: row[:3])
+    rated, left = defaultdict(set), Counter()
+    for _, user, film, value in rows:
+        rated[user].add(film)
+        left[user] += value >= start
+    films, counts, overall, with_history, rankings = [], {}, [0.0, 0.0], set(), []
+    for time_, user, film, value in rows:
+        if value >= start:
+            left[user] -= 1
+            seed, n, candidates = derived(0, user << 32 | film), 0, [film]
+            for _ in range(100 * n_negatives):
+                if len(candidates) > n_negatives or not films:
+                    break
+                other = films[(mixed(seed, n) * len(films)) >> 64]
+                n += 1
+                if other not in rated[user] and other not in candidates:
+                    candidates.append(other)
+            for at in range(len(candidates) - 1, 0, -1):
+                place = (mixed(seed, n) * (at + 1)) >> 64
+                n += 1
+                candidates[at], candidates[place] = candidates[place], candidates[at]
+            if left[user] < per_user and user in with_history and len(candidates) > 1:
+                mean = overall[1] / max(overall[0], 1.0)
+                known = [counts.get(other, (0, 0, 0.0)) for other in candidates]
+                rankings.append((time_, [(likes, (total + prior * mean) / (n + prior)) for likes, n, total in known], candidates.index(film)))
+            with_history.add(user)
+        if film not in counts:
+            films.append(film)
+        likes, n, total = counts.get(film, (0, 0, 0.0))
+        counts[film] = (likes + (value >= start), n + 1, total + value)
+        overall = [overall[0] + 1, overall[1] + value]
+    rankings.sort(key=lambda ranking: ranking[0])
+    dev, test = int(len(rankings) * (1.0 - SHARE - SHARE)), int(len(rankings) * (1.0 - SHARE))
+    return {"train": rankings[:dev], "dev": rankings[dev:test], "test": rankings[test:]}
+
+
+def recommend(parts):
+    """Of equal candidates the first in the list comes first."""
+    worth = {
+        "likes": lambda likes, mean: likes,
+        "mean rating": lambda likes, mean: mean,
+        "likes × mean rating": lambda likes, mean: likes * mean,
+    }
+
+    def scores(part, by):
+        sums = Counter()
+        for _, features, right in parts[part]:
+            own = [worth[by](*pair) for pair in features]
+            rank = 1 + sum(x > own[right] or (x == own[right] and at < right) for at, x in enumerate(own))
+            sums["mrr"] += 1 / rank
+            sums["ndcg@10"] += 1 / math.log2(rank + 1) if rank <= 10 else 0
+            for cutoff in (1, 5, 10):
+                sums[f"hit_rate@{cutoff}"] += rank <= cutoff
+        return {name: value / len(parts[part]) for name, value in sums.items()}
+
+    by = max(worth, key=lambda by: scores("dev", by)["ndcg@10"])
+    return {"method": "popularity", "chosen": {"by": by}, "dev": scores("dev", by), "test": scores("test", by)}
+
+
 SETS = {
     "intent-snips": (intent_snips, lambda parts: classify(parts, WORDS)),
     "intent-banking77": (banking77, lambda parts: classify(parts, WORDS)),
@@ -351,11 +431,12 @@ SETS = {
     "emotion-goemotions": (goemotions, classify_many),
     "dialogue-bitext-responses": (bitext, search),
     "qa-squad-v1.1": (squad, search),
+    "rec-ml-latest-small": (movielens, recommend),
     "ner-uner-zh-gsdsimp": (uner_zh, tag_words),
     "slots-snips": (slots_snips, tag_words),
     "lm-tinyshakespeare": (lambda root: cut_stream((root / "lm-tinyshakespeare/input.txt").read_text()), characters),
 }
-SCORES = {"dialogue-bitext-responses": "mrr@10", "qa-squad-v1.1": "mrr@10"} | {"emotion-goemotions": "macro_f1", "ner-uner-zh-gsdsimp": "entity_f1", "slots-snips": "entity_f1", "lm-tinyshakespeare": "loss"}
+SCORES = {"dialogue-bitext-responses": "mrr@10", "qa-squad-v1.1": "mrr@10", "rec-ml-latest-small": "ndcg@10"} | {"emotion-goemotions": "macro_f1", "ner-uner-zh-gsdsimp": "entity_f1", "slots-snips": "entity_f1", "lm-tinyshakespeare": "loss"}
 
 
 def rounded(scores):

@@ -12,7 +12,7 @@ use std::process::Command;
 
 use crate::run::{built_dir, cargo, code, profile, root, target_dir};
 
-const PAGES: [&str; 19] = [
+const PAGES: [&str; 20] = [
     "README.md",
     "docs/guide.md",
     "docs/data.md",
@@ -30,6 +30,7 @@ const PAGES: [&str; 19] = [
     "docs/tasks/language-models.md",
     "docs/tasks/sequence-to-sequence.md",
     "docs/tasks/embeddings.md",
+    "docs/tasks/ranking.md",
     "docs/tasks/pretraining.md",
     "docs/results.md",
 ];

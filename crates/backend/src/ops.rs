@@ -245,6 +245,23 @@ fn activated<B: Backend, F: kernels::Function>(
     kernels::run::<B, _, 3>(kernels::LinearActivation::<F>::new(products), inputs).map_err(|(_, back)| back)
 }
 
+/// `x − ln Σ exp(x)` over the last axis.
+///
+/// # Shapes
+/// - x: any; output: the same
+///
+/// # Example
+/// ```
+/// # use burn::tensor::Tensor;
+/// # use locus_backend::{device::NdArray, ops};
+/// # let device = Default::default();
+/// let log_weights = ops::log_softmax(Tensor::<NdArray, 2>::zeros([2, 4], &device));
+/// assert!((log_weights.exp().sum().into_scalar() - 2.0_f32).abs() < 1e-6);
+/// ```
+pub fn log_softmax<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
+    reference::log_softmax(x)
+}
+
 /// The same elements under another shape.
 ///
 /// As [`Tensor::reshape`], without the copy that burn-ndarray makes.

@@ -12,14 +12,14 @@ use locus_backend::rng::Key;
 use locus_data::corpus::Corpus;
 use locus_data::split::split;
 use locus_data::{
-    Examples, Format, Kind, LabelSet, Part, Place, ReadOptions, Scored, Shares, Splits, Tokenizer,
+    Examples, Format, Kind, LabelSet, Part, Place, Ranking, ReadOptions, Scored, Shares, Splits, Tokenizer,
     TokenizerConfig, read,
 };
 use locus_embedding::position::PositionConfig;
 use locus_encoder::{StackConfig, TokenTables};
 use locus_heads::{
-    GradientCheckpointing, HeadConfig, HeadError, HostAdapter, LossOptions, SentenceEmbeddingConfig,
-    TaskBatch, TaskModel,
+    FeatureScale, GradientCheckpointing, HeadConfig, HeadError, HostAdapter, LossOptions,
+    SentenceEmbeddingConfig, TaskBatch, TaskModel,
 };
 use locus_hub::{
     AdapterBase, Checkpoint, Request, adapted_model, check_adapter, is_checkpoint, is_sentence_folder,
@@ -224,6 +224,7 @@ impl Experiment {
             Task::Embed if data.read.format == Some(Format::Squad) => Kind::Qa,
             Task::Seq2seq | Task::Embed => Kind::Pairs,
             Task::Qa => Kind::Qa,
+            Task::Rank | Task::MultipleChoice => Kind::Ranked,
             Task::Mlm | Task::PrefixLm | Task::SpanCorruption | Task::Denoising | Task::SentenceOrder => {
                 Kind::Text
             }
@@ -288,6 +289,9 @@ impl Experiment {
         if let (HeadConfig::Regression { mean, std, .. }, Examples::Scored(rows)) = (&mut head, train) {
             (*mean, *std) = mean_and_std(rows)?;
         }
+        if let (HeadConfig::Ranking { features, .. }, Examples::Ranked(rankings)) = (&mut head, train) {
+            *features = feature_scales(rankings);
+        }
         if let Some(from) = self.sentence_source() {
             return self.plan_of_sentences(from, head);
         }
@@ -314,6 +318,13 @@ impl Experiment {
                     let len = kept.max_seq_len.unwrap_or(config.stack.max_seq_len);
                     let max_seq_len = if own_len < len { Some(own_len) } else { kept.max_seq_len };
                     HeadConfig::SentenceEmbedding(SentenceEmbeddingConfig { loss, max_seq_len, ..kept })
+                }
+                // How scores are trained and judged is a matter of this run.
+                HeadConfig::Ranking { pooling, features, layers, .. } => {
+                    let HeadConfig::Ranking { loss, score, .. } = head else {
+                        unreachable!("heads of one kind")
+                    };
+                    HeadConfig::Ranking { pooling, loss, score, features, layers }
                 }
                 // How tags are decoded is a matter of this run.
                 HeadConfig::TokenClassification { .. } => head.with_layers_of(&config.head),
@@ -447,6 +458,12 @@ impl Experiment {
             Task::Seq2seq => Request::Seq2SeqLm,
             Task::Embed => Request::Bare,
             Task::Qa => Request::Answer,
+            Task::Rank | Task::MultipleChoice => match head {
+                HeadConfig::Ranking { loss, score, features, .. } => {
+                    Request::Ranking { loss: *loss, score: *score, features: features.clone() }
+                }
+                _ => Request::Number { mean: 0.0, std: 1.0 },
+            },
             Task::Mlm => Request::MaskedLm,
             Task::PrefixLm => Request::CausalLm,
             Task::SpanCorruption | Task::Denoising => Request::Seq2SeqLm,
@@ -486,6 +503,7 @@ impl Experiment {
             .named(&serde_json::to_string(config)?)
             .named(&codec.tokenizer.to_json()?)
             .named(&format!("{settings:?}"));
+        let key = train.ranking.candidates.iter().fold(key, |key, &n| key.child(n as u64));
         let key = train.adapter.iter().fold(key, |key, adapter| key.named(&format!("{adapter:?}")));
         Ok(format!("{:016x}", set.fingerprint(key).bits(0)))
     }
@@ -521,7 +539,8 @@ impl Experiment {
             );
         }
         let token_dropout = self.run.data.token_dropout;
-        Ok(TrainingSet::new(codec.clone(), encoded.items, batch_size, token_dropout, seed)?)
+        let set = TrainingSet::new(codec.clone(), encoded.items, batch_size, token_dropout, seed)?;
+        Ok(set.with_candidates(self.run.train.ranking.candidates))
     }
 
     fn losses(&self, codec: &Codec, train: &Examples) -> anyhow::Result<LossOptions> {
@@ -759,6 +778,24 @@ fn mean_and_std(rows: &[Scored]) -> anyhow::Result<(f64, f64)> {
          that differ",
         rows.len()
     )
+}
+
+/// Mean and standard deviation of each feature over the training candidates.
+fn feature_scales(rankings: &[Ranking]) -> Vec<FeatureScale> {
+    let rows: Vec<&[f64]> = rankings
+        .iter()
+        .flat_map(|ranking| &ranking.candidates)
+        .map(|candidate| candidate.features.as_slice())
+        .collect();
+    let n = rows.len().max(1) as f64;
+    let scale = |at: usize| {
+        // Where their numbers differ, the codec says so.
+        let values = || rows.iter().filter_map(|row| row.get(at));
+        let mean = values().map(|x| x / n).sum::<f64>();
+        let std = values().map(|x| (x - mean).powi(2) / n).sum::<f64>().sqrt();
+        FeatureScale { mean, std: if std > 0.0 { std } else { 1.0 } }
+    };
+    (0..rows.first().map_or(0, |row| row.len())).map(scale).collect()
 }
 
 /// The examples as a model sees them: of tagged words, the units.

@@ -36,6 +36,8 @@ pub(crate) const RECIPES: &[Recipe] = recipes![
     "seq2seq",
     "embed",
     "qa",
+    "rank",
+    "multiple-choice",
     "reverse",
     "slots-snips",
     "intent-snips",
@@ -59,7 +61,8 @@ pub(crate) const RECIPES: &[Recipe] = recipes![
     "mlm-classic-books",
     "translate-tatoeba",
     "retrieval-bitext",
-    "retrieval-squad"
+    "retrieval-squad",
+    "recommend-ml-latest-small"
 ];
 
 /// The recipe of this name.

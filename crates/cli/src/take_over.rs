@@ -23,6 +23,7 @@ fn set_form(head: &mut HeadConfig, form: Form) {
     | HeadConfig::SequenceClassification { layers, .. }
     | HeadConfig::MultiLabelClassification { layers, .. }
     | HeadConfig::Regression { layers, .. }
+    | HeadConfig::Ranking { layers, .. }
     | HeadConfig::QuestionAnswering { layers } = head
     {
         layers.form = form;
@@ -82,6 +83,7 @@ fn filled<B: Backend>(new: TaskModel<B>, loaded: TaskModel<B>, keeps_labels: boo
             new.transform = loaded.transform;
             if keeps_labels {
                 new.classifier = loaded.classifier;
+                new.features = new.features.map(|own| loaded.features.unwrap_or(own));
             }
             TaskModel::SequenceClassifier(new)
         }

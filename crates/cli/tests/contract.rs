@@ -4,6 +4,8 @@
 mod common;
 #[path = "contract/pretraining.rs"]
 mod pretraining;
+#[path = "contract/ranking.rs"]
+mod ranking;
 
 use std::io::Write as _;
 use std::process::Stdio;

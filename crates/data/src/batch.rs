@@ -50,6 +50,8 @@ pub enum ItemLabels {
     Value(f32),
     /// Where an answer starts and ends: columns of the item, both inclusive.
     Span([i32; 2]),
+    /// The candidates of a query, whose tokens the item has.
+    Candidates(Vec<CandidateItem>),
     /// A sequence for a decoder: what it is fed, and what it is to answer at each place.
     Target {
         /// Decoder input ids.
@@ -57,6 +59,17 @@ pub enum ItemLabels {
         /// One label for each of them.
         labels: Vec<i32>,
     },
+}
+
+/// A candidate as ids, without its query.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct CandidateItem {
+    /// The tokens of its text.
+    pub ids: Vec<u32>,
+    /// What it is worth.
+    pub gain: f32,
+    /// Its features, standardised.
+    pub features: Vec<f32>,
 }
 
 /// A rectangle of token ids, row-major `[batch, seq]`.
@@ -296,6 +309,9 @@ fn pad_labels(items: &[&Item], seq: usize, pad_id: u32, side: PadSide) -> Result
         })
         .map(HostLabels::Spans),
         ItemLabels::Target { .. } => pad_target(items, pad_id),
+        ItemLabels::Candidates(_) => Err(DataError::Batch(
+            "a query with its candidates is no row; make a row of the query with each candidate".to_owned(),
+        )),
     }
 }
 
@@ -351,6 +367,7 @@ fn describe(labels: &ItemLabels) -> String {
         ItemLabels::MultiHot(values) => format!("{} label values", values.len()),
         ItemLabels::Value(_) => "a number".to_owned(),
         ItemLabels::Span(_) => "a span".to_owned(),
+        ItemLabels::Candidates(list) => format!("{} candidates", list.len()),
         ItemLabels::Target { ids, labels } => {
             format!("a target of {} ids and {} labels", ids.len(), labels.len())
         }

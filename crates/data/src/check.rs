@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::split::Part;
 use crate::stats::{label_counts, write_counts};
-use crate::{DataError, Examples, LabelSet, Row, Tokenizer, UnknownLabel};
+use crate::{DataError, Examples, LabelSet, Ranking, Row, Tokenizer, UnknownLabel};
 
 /// The examples of each part of a set.
 pub type Splits = BTreeMap<Part, Examples>;
@@ -205,6 +205,15 @@ fn rows(examples: &Examples) -> Vec<Seen> {
                 )
             })
             .collect(),
+        Examples::Ranked(list) => {
+            let seen = |ranking: &Ranking| {
+                let texts = ranking.candidates.iter().map(|candidate| candidate.text.as_str());
+                let texts: Vec<&str> = std::iter::once(ranking.query.as_str()).chain(texts).collect();
+                let gains: Vec<String> = ranking.candidates.iter().map(|c| c.gain.to_string()).collect();
+                plain(ranking.line, &texts.join("\t"), &gains.join(" "))
+            };
+            list.iter().map(seen).collect()
+        }
         Examples::Pairs(list) => {
             list.iter().map(|example| plain(example.line, &example.source, &example.target)).collect()
         }
@@ -262,6 +271,17 @@ fn over_long(examples: &Examples, limit: LengthLimit<'_>) -> Result<Finding, Dat
             for question in list {
                 if framed(&question.question, Some(&question.context))? > max_len {
                     found.add(question.line);
+                }
+            }
+        }
+        Examples::Ranked(list) => {
+            for ranking in list {
+                let mut longest = 0;
+                for candidate in &ranking.candidates {
+                    longest = longest.max(framed(&ranking.query, Some(&candidate.text))?);
+                }
+                if longest > max_len {
+                    found.add(ranking.line);
                 }
             }
         }

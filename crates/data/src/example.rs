@@ -1,5 +1,6 @@
 //! What a file holds once it is read: text with labels, before any tokenizer has seen it.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -64,6 +65,32 @@ pub struct Question {
     pub line: usize,
 }
 
+/// A query with the texts that are to be ranked for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ranking {
+    /// Its name.
+    pub id: String,
+    /// What is looked for: a question, a search, what a user liked.
+    pub query: String,
+    /// What is ranked, in the order of the file.
+    pub candidates: Vec<Candidate>,
+    /// When it was asked, in any unit, where that decides which part of the data it is in.
+    pub time: Option<i64>,
+    /// The line where its first candidate stands, counted from 1.
+    pub line: usize,
+}
+
+/// A text to be ranked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    /// The text.
+    pub text: String,
+    /// What it is worth: 0 for nothing, else a number above.
+    pub gain: f64,
+    /// Numbers beside the text; as many in every candidate.
+    pub features: Vec<f64>,
+}
+
 /// A part of a context.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
@@ -99,6 +126,8 @@ pub enum Examples {
     Pairs(Vec<Pair>),
     /// Questions with their contexts.
     Qa(Vec<Question>),
+    /// Queries with their candidates.
+    Ranked(Vec<Ranking>),
 }
 
 /// The kinds of [`Examples`], for asking for one of them.
@@ -119,6 +148,8 @@ pub enum Kind {
     Pairs,
     /// [`Examples::Qa`].
     Qa,
+    /// [`Examples::Ranked`].
+    Ranked,
 }
 
 impl Examples {
@@ -132,6 +163,7 @@ impl Examples {
             Self::Text(list) => list.len(),
             Self::Pairs(list) => list.len(),
             Self::Qa(list) => list.len(),
+            Self::Ranked(list) => list.len(),
         }
     }
 
@@ -150,11 +182,12 @@ impl Examples {
             Self::Text(_) => Kind::Text,
             Self::Pairs(_) => Kind::Pairs,
             Self::Qa(_) => Kind::Qa,
+            Self::Ranked(_) => Kind::Ranked,
         }
     }
 
     /// Every text, for training a tokenizer: the words of a sentence joined by spaces, both halves of a pair, each
-    /// context once.
+    /// context and candidate once.
     pub fn texts(&self) -> Vec<String> {
         fn of_rows<L>(list: &[Row<L>]) -> Vec<String> {
             let texts = |row: &Row<L>| std::iter::once(row.text.clone()).chain(row.pair.clone());
@@ -176,6 +209,14 @@ impl Examples {
                     context.into_iter().chain([question.question.clone()])
                 };
                 list.iter().enumerate().flat_map(texts).collect()
+            }
+            Self::Ranked(list) => {
+                let mut seen = HashSet::new();
+                let texts = |ranking: &Ranking| {
+                    let candidates = ranking.candidates.iter().map(|candidate| candidate.text.clone());
+                    std::iter::once(ranking.query.clone()).chain(candidates).collect::<Vec<_>>()
+                };
+                list.iter().flat_map(texts).filter(|text| seen.insert(text.clone())).collect()
             }
         }
     }
@@ -214,6 +255,7 @@ impl Examples {
             Self::Text(list) => Self::Text(pick(list, keep)),
             Self::Pairs(list) => Self::Pairs(pick(list, keep)),
             Self::Qa(list) => Self::Qa(pick(list, keep)),
+            Self::Ranked(list) => Self::Ranked(pick(list, keep)),
         }
     }
 
@@ -227,6 +269,7 @@ impl Examples {
             (Self::Text(list), Self::Text(more)) => list.extend(more),
             (Self::Pairs(list), Self::Pairs(more)) => list.extend(more),
             (Self::Qa(list), Self::Qa(more)) => list.extend(more),
+            (Self::Ranked(list), Self::Ranked(more)) => list.extend(more),
             (have, more) => {
                 return Err(crate::DataError::Argument(format!(
                     "cannot append {} examples to {} examples",
@@ -249,6 +292,7 @@ impl fmt::Display for Kind {
             Self::Text => "text",
             Self::Pairs => "pairs",
             Self::Qa => "qa",
+            Self::Ranked => "ranked",
         })
     }
 }

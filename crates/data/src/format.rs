@@ -10,6 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::did_you_mean;
+use crate::read::movielens;
 use crate::read::place::Place;
 use crate::read::source::Source;
 use crate::{DataError, Kind};
@@ -39,11 +40,13 @@ pub enum Format {
     Lines,
     /// A folder with `seq.in`, `seq.out` and `label`, one example per line.
     Snips,
+    /// A folder with `ratings.csv` and `movies.csv`, as MovieLens has it.
+    Movielens,
 }
 
 impl Format {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Conll,
         Self::Csv,
         Self::Tsv,
@@ -54,6 +57,7 @@ impl Format {
         Self::Text,
         Self::Lines,
         Self::Snips,
+        Self::Movielens,
     ];
 
     /// Its name in manifests and on the command line.
@@ -69,6 +73,7 @@ impl Format {
             Self::Text => "text",
             Self::Lines => "lines",
             Self::Snips => "snips",
+            Self::Movielens => "movielens",
         }
     }
 
@@ -96,7 +101,11 @@ impl Format {
         if SNIPS_FILES.iter().take(2).all(|name| path.join(name).is_file()) {
             return Ok(Self::Snips);
         }
-        let message = format!("expected a file, or a folder with {}", SNIPS_FILES.join(", "));
+        if movielens::FILES.iter().all(|name| path.join(name).is_file()) {
+            return Ok(Self::Movielens);
+        }
+        let [snips, films] = [&SNIPS_FILES[..], &movielens::FILES[..]].map(|names| names.join(", "));
+        let message = format!("expected a file, or a folder with {snips} or with {films}");
         Err(DataError::Format { path: path.to_owned(), message })
     }
 }
@@ -181,6 +190,24 @@ pub struct Columns {
     /// The target of a sequence pair.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<Column>,
+    /// What candidates are ranked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query: Option<Column>,
+    /// The text of a candidate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub item: Option<Column>,
+    /// What a candidate is worth.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gain: Option<Column>,
+    /// Which candidates belong together. Unset, and without a usual name: those of equal queries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<Column>,
+    /// The numbers beside a candidate: columns of one each, or of lists.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<Column>,
+    /// All candidates of a row, of which `label` says the right one: columns of one text each, or of lists.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<Column>,
 }
 
 /// How to read a file; everything unset is recognised. In TOML these are the keys of a manifest and of `[data]`.

@@ -151,9 +151,11 @@ pub(crate) fn each_label(examples: &Examples) -> Box<dyn Iterator<Item = (&str, 
         Examples::MultiLabelled(list) => {
             Box::new(list.iter().flat_map(|row| row.label.iter().map(|label| (label.as_str(), row.line))))
         }
-        Examples::Scored(_) | Examples::Text(_) | Examples::Pairs(_) | Examples::Qa(_) => {
-            Box::new(std::iter::empty())
-        }
+        Examples::Scored(_)
+        | Examples::Text(_)
+        | Examples::Pairs(_)
+        | Examples::Qa(_)
+        | Examples::Ranked(_) => Box::new(std::iter::empty()),
     }
 }
 

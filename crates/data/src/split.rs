@@ -2,7 +2,8 @@
 //!
 //! The first 8 bytes of `sha256(text)`, read big-endian and divided by 2^64, place it on [0, 1): the lowest share is
 //! test, the next dev, the rest train. So equal texts never part, and adding examples moves no other example. A pair
-//! goes by its first text, a translation by its source, a question by its context. A single stream of text is cut in place instead: train first,
+//! goes by its first text, a translation by its source, a question by its context, candidates by their query.
+//! Where these have times, the latest are test, those before dev. A single stream of text is cut in place instead: train first,
 //! then dev, then test, at line ends.
 
 use std::collections::BTreeMap;
@@ -89,6 +90,11 @@ pub fn split(examples: &Examples, shares: Shares) -> Result<BTreeMap<Part, Examp
     {
         return Ok(cut_stream(document, shares));
     }
+    if let Examples::Ranked(list) = examples
+        && let Some(times) = list.iter().map(|ranking| ranking.time).collect::<Option<Vec<i64>>>()
+    {
+        return Ok(cut_by_time(examples, &times, shares));
+    }
     let keys = keys(examples);
     let mut places: BTreeMap<Part, Vec<usize>> = Part::ALL.map(|part| (part, Vec::new())).into();
     for (at, key) in keys.iter().enumerate() {
@@ -108,7 +114,19 @@ fn keys(examples: &Examples) -> Vec<String> {
         // Questions about one context stay together.
         Examples::Qa(list) => list.iter().map(|question| question.context.to_string()).collect(),
         Examples::Pairs(list) => list.iter().map(|example| example.source.clone()).collect(),
+        Examples::Ranked(list) => list.iter().map(|ranking| ranking.query.clone()).collect(),
     }
+}
+
+/// Of examples at the same time the first come first.
+fn cut_by_time(examples: &Examples, times: &[i64], shares: Shares) -> BTreeMap<Part, Examples> {
+    let mut order: Vec<usize> = (0..times.len()).collect();
+    order.sort_by_key(|&at| times[at]);
+    let place = |share: f64| (times.len() as f64 * share) as usize;
+    let dev = place(1.0 - shares.dev - shares.test);
+    let test = if shares.test > 0.0 { place(1.0 - shares.test).max(dev) } else { times.len() };
+    let parts = [(Part::Train, &order[..dev]), (Part::Dev, &order[dev..test]), (Part::Test, &order[test..])];
+    parts.into_iter().map(|(part, keep)| (part, examples.select(keep))).collect()
 }
 
 fn cut_stream(document: &str, shares: Shares) -> BTreeMap<Part, Examples> {

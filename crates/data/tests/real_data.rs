@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use locus_data::split::Part;
 use locus_data::{
-    DataError, Examples, LabelSet, Lookup, Manifest, ReadOptions, Task, Tokenizer, check, read, stats,
+    DataError, Examples, LabelSet, Lookup, Manifest, Ranking, ReadOptions, Task, Tokenizer, check, read,
+    stats,
 };
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -103,7 +104,7 @@ fn every_set_reads_whole_and_its_parts_do_not_change() -> Outcome {
 }
 
 /// Train, dev, test; and labels or entities. Where the source has a part, its size is the published one.
-const SIZES: [(&str, [usize; 3], usize); 32] = [
+const SIZES: [(&str, [usize; 3], usize); 33] = [
     ("dialogue-bitext-responses", [3653, 410, 451], 0),
     ("dialogue-bitext-support", [3653, 410, 451], 27),
     ("dialogue-crosswoz", [3264, 351, 3642], 5),
@@ -130,6 +131,7 @@ const SIZES: [(&str, [usize; 3], usize); 32] = [
     ("qa-squad-v1.1", [78_946, 8653, 10_570], 0),
     ("qa-xquad-en", [0, 0, 1190], 0),
     ("qa-xquad-zh", [0, 0, 1190], 0),
+    ("rec-ml-latest-small", [8810, 1101, 1102], 0),
     ("sentiment-polarity", [8621, 1040, 1001], 2),
     ("sentiment-pros-cons", [36_421, 4457, 4989], 2),
     ("sentiment-subjectivity", [8005, 995, 1000], 2),
@@ -165,6 +167,24 @@ fn numbers_become_emotions() -> Outcome {
     let counted = stats(&[(Part::Train, train)].into(), None)?;
     let labels = &counted.parts[&Part::Train].labels;
     assert_eq!((labels["joy"], labels["neutral"], labels.values().sum::<usize>()), (1_452, 14_219, 51_103));
+    Ok(())
+}
+
+/// Films in the order of likes, as `oracle/baselines.py` ranks them by a reader of its own: first in 216 of 1,101 and 188 of 1,102.
+#[test]
+fn liked_films_stand_where_an_independent_reader_has_them() -> Outcome {
+    let Some(folder) = real("rec-ml-latest-small") else { return Ok(()) };
+    let lookup = Lookup { env: folder.parent().map(Path::to_owned), ..Lookup::default() };
+    let splits = manifest(&datasets().join("rec-ml-latest-small.toml"))?.read_all(&lookup)?;
+    let is_first = |ranking: &Ranking| {
+        let best = ranking.candidates.iter().map(|candidate| candidate.features[0]).fold(f64::MIN, f64::max);
+        let first = ranking.candidates.iter().find(|candidate| candidate.features[0] >= best);
+        first.is_some_and(|candidate| candidate.gain > 0.0)
+    };
+    for (part, expected) in [(Part::Dev, 216), (Part::Test, 188)] {
+        let Examples::Ranked(list) = &splits[&part] else { return Err("no rankings".into()) };
+        assert_eq!(list.iter().filter(|ranking| is_first(ranking)).count(), expected, "{part}");
+    }
     Ok(())
 }
 

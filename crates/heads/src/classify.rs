@@ -1,5 +1,5 @@
-//! Sequence classification: a label for every row (sentiment, intent, topic), any number of labels (emotions), or a
-//! number (similarity, rating).
+//! Sequence classification: a label for every row (sentiment, intent, topic), any number of labels (emotions), a number
+//! (similarity, rating), or a score by which rows of one query are ranked.
 
 use burn::module::Module;
 use burn::optim::GradientsParams;
@@ -16,7 +16,10 @@ use crate::backward::through_stack;
 use crate::batch::{classification_loss, multi_label_loss, regression_loss};
 use crate::tag::count_tokens;
 use crate::transform::Transform;
-use crate::{GradientCheckpointing, HeadError, Labels, LossOptions, LossSum, TaskBatch, Trainable};
+use crate::{
+    Candidates, GradientCheckpointing, HeadError, Labels, LossOptions, LossSum, RankingLoss, TaskBatch,
+    Trainable,
+};
 
 /// How the vectors of a row become one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +43,8 @@ pub enum Objective {
     Labels,
     /// A number, the only output: squared error.
     Number,
+    /// A score, the only output, that is compared with those of the other candidates of a query.
+    Ranking(RankingLoss),
 }
 
 impl Objective {
@@ -48,6 +53,7 @@ impl Objective {
             Self::Class => "sequence classification",
             Self::Labels => "multi-label classification",
             Self::Number => "regression",
+            Self::Ranking(_) => "ranking",
         }
     }
 
@@ -56,6 +62,7 @@ impl Objective {
             Self::Class => Labels::PerRow(Vec::new()),
             Self::Labels => Labels::MultiHot(Vec::new()),
             Self::Number => Labels::Values(Vec::new()),
+            Self::Ranking(_) => Labels::Ranking(Candidates::default()),
         }
     }
 }
@@ -69,6 +76,8 @@ pub struct SequenceClassifier<B: Backend, P = Position<B>> {
     pub transform: Option<Transform<B>>,
     /// `[d_model, n_labels]`.
     pub classifier: Linear<B>,
+    /// What numeric features add to the score of a row, `[n_features, 1]`.
+    pub features: Option<Linear<B>>,
     #[module(skip)]
     pub(crate) objective: Objective,
     pub(crate) vocab_size: usize,
@@ -108,6 +117,58 @@ impl<B: Backend, P: PositionScheme<B>> SequenceClassifier<B, P> {
         Ok(self.classify(x, tokens, key))
     }
 
+    /// The score of every row as a candidate. Features are standardised, row after row.
+    ///
+    /// # Shapes
+    /// - tokens: `[batch, seq]`; features: `[batch · n_features]`; output: `[batch, 1]`
+    ///
+    /// # Errors
+    /// If an id or a position is out of range, or features are missing or too many.
+    ///
+    /// # Example
+    /// ```
+    /// # use locus_testkit::device::NdArray;
+    /// # use locus_backend::rng::Key;
+    /// use locus_embedding::Tokens;
+    /// use locus_encoder::StackConfig;
+    /// use locus_heads::{FeatureScale, HeadConfig, TaskModel};
+    /// # fn main() -> Result<(), locus_heads::HeadError> {
+    /// let stack = StackConfig { d_model: 8, n_heads: 2, ..StackConfig::default() };
+    /// let head = HeadConfig::Ranking {
+    ///     pooling: Default::default(),
+    ///     loss: Default::default(),
+    ///     score: Default::default(),
+    ///     features: vec![FeatureScale { mean: 0.0, std: 1.0 }; 2],
+    ///     layers: Default::default(),
+    /// };
+    /// let model = TaskModel::<NdArray>::new(&head, &stack, 9, Key::new(1), &Default::default());
+    /// let TaskModel::SequenceClassifier(model) = model else { unreachable!() };
+    /// let tokens = Tokens::new([1, 3], vec![1, 8, 2], vec![true; 3], None)?;
+    /// assert_eq!(model.scores(&tokens, &[0.5, -1.0], None)?.dims(), [1, 1]);
+    /// # Ok(()) }
+    /// ```
+    pub fn scores(
+        &self,
+        tokens: &Tokens,
+        features: &[f32],
+        key: Option<Key>,
+    ) -> Result<Tensor<B, 2>, HeadError> {
+        let x = self.encoder.forward(&self.batch(tokens)?, None, None, key)?; // [batch, seq, d_model]
+        self.with_features(self.classify(x, tokens, key), features)
+    }
+
+    /// Scores with what the features add: as if these stood beside the pooled vector under one linear layer.
+    fn with_features(&self, scores: Tensor<B, 2>, features: &[f32]) -> Result<Tensor<B, 2>, HeadError> {
+        let [rows, _] = scores.dims();
+        let n_features = self.features.as_ref().map_or(0, |linear| linear.weight.dims()[0]);
+        if features.len() != rows * n_features {
+            return Err(HeadError::WrongFeatureCount { expected: rows * n_features, found: features.len() });
+        }
+        let Some(linear) = &self.features else { return Ok(scores) };
+        let features = TensorData::new(features.to_vec(), [rows, n_features]);
+        Ok(scores.clone() + linear.forward(Tensor::<B, 2>::from_data(features, &scores.device())))
+    }
+
     pub(crate) fn batch(&self, tokens: &Tokens) -> Result<TokenBatch<B>, HeadError> {
         let device = self.classifier.weight.device();
         Ok(TokenBatch::from_host(tokens.clone(), self.vocab_size, &device)?)
@@ -130,6 +191,10 @@ impl<B: Backend, P: PositionScheme<B>> SequenceClassifier<B, P> {
             (Objective::Class, Labels::PerRow(labels)) => classification_loss(logits(), labels, options),
             (Objective::Labels, Labels::MultiHot(cells)) => multi_label_loss(logits(), cells, options),
             (Objective::Number, Labels::Values(values)) => regression_loss(logits().squeeze_dim(1), values),
+            (Objective::Ranking(loss), Labels::Ranking(candidates)) => {
+                let scores = self.with_features(logits(), &candidates.features)?; // [batch, 1]
+                loss.of(scores, candidates)
+            }
             (objective, labels) => Err(HeadError::WrongLabels {
                 head: objective.task(),
                 expected: objective.labels().kind(),

@@ -38,6 +38,14 @@ pub enum HeadError {
         /// How many there are.
         found: usize,
     },
+    /// A gain that no candidate can have.
+    #[error("the gain at index {idx} is {gain}; expected a finite number from 0")]
+    Gain {
+        /// Where it is.
+        idx: usize,
+        /// The gain.
+        gain: f32,
+    },
     /// A batch of pairs whose halves are not of one size.
     #[error("a batch of pairs has as many targets as sources, found {rows} rows, an odd number")]
     OddPairs {
@@ -62,6 +70,14 @@ pub enum HeadError {
         row: usize,
         /// The step of generation.
         step: usize,
+    },
+    /// A number of features that does not fit the rows.
+    #[error("expected {expected} features, found {found}")]
+    WrongFeatureCount {
+        /// How many there should be.
+        expected: usize,
+        /// How many there are.
+        found: usize,
     },
     /// A number of labels that does not fit the tokens.
     #[error("expected {expected} labels, found {found}")]

@@ -30,6 +30,7 @@ mod masked_lm;
 mod output;
 mod pack;
 mod question;
+mod rank;
 mod sentence;
 mod sentence_config;
 mod seq2seq;
@@ -50,6 +51,7 @@ pub use forward::{HostArray, Outputs};
 pub use masked_lm::MaskedLm;
 pub use output::OutputConfig;
 pub use question::QuestionAnswerer;
+pub use rank::{Candidates, FeatureScale, RankingLoss, RankingScore};
 pub use sentence::SentenceEmbedder;
 pub use sentence_config::{
     DenseActivation, EmbeddingLayer, InBatchNegatives, SentenceEmbeddingConfig, Similarity, TokenPooling,

@@ -14,9 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::classify::Objective;
 use crate::{
-    Bare, CausalLm, Crf, GradientCheckpointing, HeadError, LossOptions, LossSum, MaskedLm, OutputConfig,
-    Pooling, QuestionAnswerer, SentenceEmbedder, SentenceEmbeddingConfig, Seq2Seq, SequenceClassifier,
-    TagDecoding, TaskBatch, TokenClassifier, Trainable, Transform, TransformConfig,
+    Bare, CausalLm, Crf, FeatureScale, GradientCheckpointing, HeadError, LossOptions, LossSum, MaskedLm,
+    OutputConfig, Pooling, QuestionAnswerer, RankingLoss, RankingScore, SentenceEmbedder,
+    SentenceEmbeddingConfig, Seq2Seq, SequenceClassifier, TagDecoding, TaskBatch, TokenClassifier, Trainable,
+    Transform, TransformConfig,
 };
 
 /// What stands between a stack and the scores of labels.
@@ -89,6 +90,23 @@ pub enum HeadConfig {
         #[serde(default, skip_serializing_if = "is_default")]
         layers: ClassifierConfig,
     },
+    /// A score per row, by which the candidates of a query are ranked.
+    Ranking {
+        /// How the vectors of a row become one.
+        pooling: Pooling,
+        /// What the scores are trained with.
+        #[serde(default, skip_serializing_if = "is_default")]
+        loss: RankingLoss,
+        /// By what they are judged.
+        #[serde(default, skip_serializing_if = "is_default")]
+        score: RankingScore,
+        /// The numbers that a row has beside its text.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        features: Vec<FeatureScale>,
+        /// What stands below the score.
+        #[serde(default, skip_serializing_if = "is_default")]
+        layers: ClassifierConfig,
+    },
     /// Where an answer starts and ends.
     QuestionAnswering {
         /// What stands below the scores.
@@ -152,6 +170,7 @@ impl HeadConfig {
             | Self::SequenceClassification { layers, .. }
             | Self::MultiLabelClassification { layers, .. }
             | Self::Regression { layers, .. }
+            | Self::Ranking { layers, .. }
             | Self::QuestionAnswering { layers } => one(layers.form),
             Self::Bare { form, .. } => one(*form),
             Self::SentenceEmbedding(config) => one(config.form),
@@ -166,7 +185,8 @@ impl HeadConfig {
         match *self {
             Self::SequenceClassification { pooling, .. }
             | Self::MultiLabelClassification { pooling, .. }
-            | Self::Regression { pooling, .. } => Some(pooling),
+            | Self::Regression { pooling, .. }
+            | Self::Ranking { pooling, .. } => Some(pooling),
             _ => None,
         }
     }
@@ -176,7 +196,8 @@ impl HeadConfig {
     pub fn with_pooling(mut self, new: Pooling) -> Self {
         if let Self::SequenceClassification { pooling, .. }
         | Self::MultiLabelClassification { pooling, .. }
-        | Self::Regression { pooling, .. } = &mut self
+        | Self::Regression { pooling, .. }
+        | Self::Ranking { pooling, .. } = &mut self
         {
             *pooling = new;
         }
@@ -192,6 +213,7 @@ impl HeadConfig {
             | Self::SequenceClassification { layers, .. }
             | Self::MultiLabelClassification { layers, .. }
             | Self::Regression { layers, .. }
+            | Self::Ranking { layers, .. }
             | Self::QuestionAnswering { layers } => layers,
             _ => return self,
         };
@@ -199,6 +221,7 @@ impl HeadConfig {
         | Self::SequenceClassification { layers, .. }
         | Self::MultiLabelClassification { layers, .. }
         | Self::Regression { layers, .. }
+        | Self::Ranking { layers, .. }
         | Self::QuestionAnswering { layers } = &mut self
         {
             layers.clone_from(of_other);
@@ -216,6 +239,7 @@ impl HeadConfig {
             | Self::SequenceClassification { n_labels, .. }
             | Self::MultiLabelClassification { n_labels, .. } => Some(n_labels),
             Self::Regression { .. }
+            | Self::Ranking { .. }
             | Self::QuestionAnswering { .. }
             | Self::SentenceEmbedding(_)
             | Self::MaskedLm { .. }
@@ -252,6 +276,14 @@ impl HeadConfig {
             }
             if !(std.is_finite() && *std > 0.0) {
                 problem("std", std.to_string(), "a finite number above 0");
+            }
+        }
+        if let Self::Ranking { features, .. } = self {
+            for (idx, FeatureScale { mean, std }) in features.iter().enumerate() {
+                if !(mean.is_finite() && std.is_finite() && *std > 0.0) {
+                    let found = format!("mean {mean}, std {std}");
+                    problem(&format!("features.{idx}"), found, "finite numbers, and a std above 0");
+                }
             }
         }
         // The scheme instances are made only of a stack that can be.
@@ -297,7 +329,7 @@ impl HeadConfig {
 pub enum TaskModel<B: Backend, P: Module<B> = Position<B>> {
     /// A label per token.
     TokenClassifier(TokenClassifier<B, P>),
-    /// A label, labels or a number per row.
+    /// A label, labels, a number or a score per row.
     SequenceClassifier(SequenceClassifier<B, P>),
     /// Where an answer starts and ends.
     QuestionAnswerer(QuestionAnswerer<B, P>),
@@ -342,17 +374,16 @@ impl<B: Backend> TaskModel<B> {
         let below =
             |layers: &ClassifierConfig| layers.transform.as_ref().map(|config| transform(config, out_width));
         let bias = |exists: bool| exists.then(|| Init::Zeros.param([vocab_size], key, device));
-        let of_rows = |objective, d_out, pooling: Pooling, layers: &ClassifierConfig| {
-            Self::SequenceClassifier(SequenceClassifier {
-                encoder: body(layers.form),
-                transform: below(layers),
-                classifier: scores(d_out, layers),
-                objective,
-                vocab_size,
-                pooling: pooling as usize,
-                dropout,
-                loss: LossOptions::default(),
-            })
+        let of_rows = |objective, d_out, pooling: Pooling, layers: &ClassifierConfig| SequenceClassifier {
+            encoder: body(layers.form),
+            transform: below(layers),
+            classifier: scores(d_out, layers),
+            features: None,
+            objective,
+            vocab_size,
+            pooling: pooling as usize,
+            dropout,
+            loss: LossOptions::default(),
         };
         match head {
             HeadConfig::TokenClassification { n_labels, decoding, layers } => {
@@ -368,12 +399,25 @@ impl<B: Backend> TaskModel<B> {
                 })
             }
             HeadConfig::SequenceClassification { n_labels, pooling, layers } => {
-                of_rows(Objective::Class, *n_labels, *pooling, layers)
+                Self::SequenceClassifier(of_rows(Objective::Class, *n_labels, *pooling, layers))
             }
             HeadConfig::MultiLabelClassification { n_labels, pooling, layers } => {
-                of_rows(Objective::Labels, *n_labels, *pooling, layers)
+                Self::SequenceClassifier(of_rows(Objective::Labels, *n_labels, *pooling, layers))
             }
-            HeadConfig::Regression { pooling, layers, .. } => of_rows(Objective::Number, 1, *pooling, layers),
+            HeadConfig::Regression { pooling, layers, .. } => {
+                Self::SequenceClassifier(of_rows(Objective::Number, 1, *pooling, layers))
+            }
+            HeadConfig::Ranking { pooling, loss, features, layers, .. } => {
+                let plain = of_rows(Objective::Ranking(*loss), 1, *pooling, layers);
+                let weights = || {
+                    let (shape, key) = ([features.len(), 1], key.named("features"));
+                    Linear::new(shape, false, stack.init_std, key, device)
+                };
+                Self::SequenceClassifier(SequenceClassifier {
+                    features: (!features.is_empty()).then(weights),
+                    ..plain
+                })
+            }
             HeadConfig::QuestionAnswering { layers } => Self::QuestionAnswerer(QuestionAnswerer {
                 encoder: body(layers.form),
                 transform: below(layers),
@@ -434,7 +478,7 @@ impl<B: Backend> TaskModel<B> {
 }
 
 impl<B: Backend, P: Module<B>> TaskModel<B, P> {
-    /// The same model with these options in the loss to train on. In regression and embedding there are none.
+    /// The same model with these options in the loss to train on. In regression, ranking and embedding there are none.
     #[must_use]
     pub fn with_loss(mut self, options: LossOptions) -> Self {
         *match &mut self {

@@ -8,8 +8,8 @@ use locus_embedding::Tokens;
 use locus_embedding::position::{LearnedConfig, PositionConfig, RotaryConfig, ShawConfig, T5Config};
 use locus_encoder::{Activation, PositionSharing, StackConfig, TokenTables};
 use locus_heads::{
-    GradientCheckpointing, HeadConfig, HeadError, Labels, LossOptions, Pooling, TagDecoding, TaskBatch,
-    TaskModel, Trainable,
+    Candidates, FeatureScale, GradientCheckpointing, HeadConfig, HeadError, Labels, LossOptions, Pooling,
+    RankingLoss, TagDecoding, TaskBatch, TaskModel, Trainable,
 };
 use locus_testkit::{Gradients, gradients, on_backends, on_processor, relative_error};
 
@@ -55,6 +55,19 @@ fn heads() -> Vec<(HeadConfig, [TaskBatch; 2])> {
     let hot =
         [Labels::MultiHot(vec![1, 0, 1, 0, 0, 0, 1, 1, -100]), Labels::MultiHot(vec![0, 1, 0, 1, 1, 1])];
     let values = [Labels::Values(vec![0.5, -1.5, 2.0]), Labels::Values(vec![1.0, 0.25])];
+    let ranked = |sizes: &[usize], gains: &[f32], features: &[f32]| {
+        let [gains, features] = [gains, features].map(<[f32]>::to_vec);
+        Labels::Ranking(Candidates { sizes: sizes.to_vec(), gains, features })
+    };
+    let queries =
+        [ranked(&[3], &[1.0, 0.0, 2.0], &[0.5, -1.0, 0.25]), ranked(&[2], &[0.0, 1.0], &[1.0, -0.5])];
+    let ranking = |loss| HeadConfig::Ranking {
+        pooling: Pooling::Mean,
+        loss,
+        score: Default::default(),
+        features: vec![FeatureScale { mean: 0.0, std: 1.0 }],
+        layers: Default::default(),
+    };
     vec![
         (HeadConfig::CausalLm { tied: true, output: Default::default() }, batches(per_token(VOCAB as u64))),
         (HeadConfig::CausalLm { tied: false, output: Default::default() }, batches(per_token(VOCAB as u64))),
@@ -79,6 +92,8 @@ fn heads() -> Vec<(HeadConfig, [TaskBatch; 2])> {
             },
             batches(values),
         ),
+        (ranking(RankingLoss::Listnet), batches(queries.clone())),
+        (ranking(RankingLoss::Pairwise), batches(queries)),
         (HeadConfig::Seq2Seq { tied: true, output: Default::default() }, batches(target())),
         (HeadConfig::Seq2Seq { tied: false, output: Default::default() }, batches(target())),
     ]

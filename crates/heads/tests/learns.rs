@@ -8,8 +8,9 @@ use locus_backend::rng::Key;
 use locus_embedding::Tokens;
 use locus_encoder::StackConfig;
 use locus_heads::{
-    DenseActivation, EmbeddingLayer, HeadConfig, InBatchNegatives, Labels, LossOptions, Pooling,
-    SentenceEmbeddingConfig, TagDecoding, TaskBatch, TaskModel, TokenPooling, Trainable,
+    Candidates, DenseActivation, EmbeddingLayer, FeatureScale, HeadConfig, InBatchNegatives, Labels,
+    LossOptions, Pooling, RankingLoss, SentenceEmbeddingConfig, TagDecoding, TaskBatch, TaskModel,
+    TokenPooling, Trainable,
 };
 use locus_testkit::on_backends;
 
@@ -130,6 +131,56 @@ fn regressor<B: AutodiffBackend>(device: &B::Device) {
     );
 }
 
+fn ranking(loss: RankingLoss, n_features: usize) -> HeadConfig {
+    HeadConfig::Ranking {
+        pooling: Pooling::Mean,
+        loss,
+        score: Default::default(),
+        features: vec![FeatureScale { mean: 0.0, std: 1.0 }; n_features],
+        layers: Default::default(),
+    }
+}
+
+/// Two queries with three and two candidates.
+fn candidates(features: Vec<f32>) -> TaskBatch {
+    let rows: &[&[u32]] = &[&[1, 2, 3, 0], &[1, 4, 5, 7], &[1, 6, 2, 0], &[8, 3, 0, 0], &[8, 9, 4, 2]];
+    let gains = vec![0.0, 1.0, 0.0, 1.0, 0.0];
+    let labels = Labels::Ranking(Candidates { sizes: vec![3, 2], gains, features });
+    TaskBatch { tokens: tokens(rows), labels }
+}
+
+fn ranker<B: AutodiffBackend>(device: &B::Device) {
+    for loss in [RankingLoss::Softmax, RankingLoss::Pairwise, RankingLoss::Pointwise] {
+        learn::<B>(ranking(loss, 0), candidates(Vec::new()), device);
+    }
+    learn::<B>(
+        ranking(RankingLoss::Softmax, 2),
+        candidates((0..10).map(|n| n as f32 / 5.0).collect()),
+        device,
+    );
+}
+
+/// Scores are those of the text and of the features together, and rows need as many features as the head has.
+fn features_count<B: AutodiffBackend>(device: &B::Device) {
+    let stack = StackConfig::default();
+    let model = TaskModel::<B>::new(&ranking(RankingLoss::Softmax, 2), &stack, 11, Key::new(1), device);
+    let TaskModel::SequenceClassifier(model) = model else { panic!() };
+    let tokens = tokens(&[&[1, 2, 3]]);
+    let score =
+        |features: &[f32]| model.scores(&tokens, features, None).map(|x| x.into_scalar().elem::<f32>());
+    let weights: Vec<f32> = model.features.as_ref().unwrap().weight.val().into_data().iter::<f32>().collect();
+    let text: f32 = model.logits(&tokens, None).unwrap().into_scalar().elem();
+    let expected = text + 3.0 * weights[0] - 5.0 * weights[1];
+    assert!((score(&[3.0, -5.0]).unwrap() - expected).abs() < 1e-5);
+    assert_eq!(score(&[3.0]).unwrap_err().to_string(), "expected 2 features, found 1");
+    let mut head = ranking(RankingLoss::Softmax, 2);
+    assert_eq!(head.check(&stack), []);
+    if let HeadConfig::Ranking { features, .. } = &mut head {
+        features[1].std = 0.0;
+    }
+    assert_eq!(head.check(&stack).len(), 1);
+}
+
 fn labels_of_another_kind_are_refused<B: AutodiffBackend>(device: &B::Device) {
     let head = HeadConfig::MultiLabelClassification {
         n_labels: 2,
@@ -223,6 +274,8 @@ on_backends!(
     the_same_target_is_no_negative,
     multi_label_classifier,
     regressor,
+    ranker,
+    features_count,
     labels_of_another_kind_are_refused,
     loss_options_hold_in_training,
     causal_lm,

@@ -8,3 +8,4 @@ mod generate;
 mod goldens;
 mod learns;
 mod packed;
+mod ranking;

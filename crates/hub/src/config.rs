@@ -5,7 +5,10 @@ use std::path::Path;
 
 use locus_embedding::position::Form;
 use locus_encoder::StackConfig;
-use locus_heads::{ClassifierConfig, HeadConfig, OutputConfig, Pooling, TagDecoding, TransformConfig};
+use locus_heads::{
+    ClassifierConfig, FeatureScale, HeadConfig, OutputConfig, Pooling, RankingLoss, RankingScore,
+    TagDecoding, TransformConfig,
+};
 use locus_model::ModelConfig;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -26,7 +29,7 @@ pub enum HeadKind {
     MaskedLm,
     /// The next token.
     CausalLm,
-    /// A label, labels or a number per row.
+    /// A label, labels, a number or a score per row.
     SequenceClassification,
     /// A label per token.
     TokenClassification,
@@ -58,7 +61,8 @@ impl HeadKind {
             HeadConfig::TokenClassification { .. } => Self::TokenClassification,
             HeadConfig::SequenceClassification { .. }
             | HeadConfig::MultiLabelClassification { .. }
-            | HeadConfig::Regression { .. } => Self::SequenceClassification,
+            | HeadConfig::Regression { .. }
+            | HeadConfig::Ranking { .. } => Self::SequenceClassification,
             HeadConfig::QuestionAnswering { .. } => Self::QuestionAnswering,
             HeadConfig::MaskedLm { .. } => Self::MaskedLm,
             HeadConfig::CausalLm { .. } => Self::CausalLm,
@@ -90,6 +94,15 @@ pub enum Request {
         /// Their standard deviation.
         std: f64,
     },
+    /// A score per row, by which the candidates of a query are ranked. The scores of a multiple-choice checkpoint are kept.
+    Ranking {
+        /// What scores are trained with.
+        loss: RankingLoss,
+        /// By what they are judged.
+        score: RankingScore,
+        /// The numbers that a row has beside its text; what they add to the score is new.
+        features: Vec<FeatureScale>,
+    },
     /// Where an answer starts and ends.
     Answer,
     /// The token behind a mask.
@@ -106,7 +119,9 @@ impl Request {
     fn kind(&self) -> HeadKind {
         match self {
             Self::Tokens { .. } => HeadKind::TokenClassification,
-            Self::Label(_) | Self::Labels(_) | Self::Number { .. } => HeadKind::SequenceClassification,
+            Self::Label(_) | Self::Labels(_) | Self::Number { .. } | Self::Ranking { .. } => {
+                HeadKind::SequenceClassification
+            }
             Self::Answer => HeadKind::QuestionAnswering,
             Self::MaskedLm => HeadKind::MaskedLm,
             Self::CausalLm => HeadKind::CausalLm,
@@ -341,7 +356,9 @@ impl Checkpoint {
                         (labels.clone(), Problem::SingleLabelClassification)
                     }
                     Request::Labels(labels) => (labels.clone(), Problem::MultiLabelClassification),
-                    Request::Number { .. } => (saved_labels.clone(), Problem::Regression),
+                    Request::Number { .. } | Request::Ranking { .. } => {
+                        (saved_labels.clone(), Problem::Regression)
+                    }
                     _ => (Vec::new(), problem),
                 };
                 (request.kind(), labels, problem)
@@ -352,7 +369,19 @@ impl Checkpoint {
                 family.architectures.iter().map(|(kind, _)| format!("{kind:?}")).collect();
             return Err(vec![format!("head {kind:?}: {} has {}", family.name, known.join(", "))]);
         }
-        let mut head = body.head(kind, &labels, problem);
+        let mut head = match (body.head(kind, &labels, problem), request) {
+            (
+                HeadConfig::Regression { pooling, layers, .. },
+                Some(Request::Ranking { loss, score, features }),
+            ) => HeadConfig::Ranking {
+                pooling,
+                loss: *loss,
+                score: *score,
+                features: features.clone(),
+                layers,
+            },
+            (head, _) => head,
+        };
         match (&mut head, request) {
             (
                 HeadConfig::TokenClassification { decoding, .. },
@@ -365,9 +394,13 @@ impl Checkpoint {
             }
             _ => {}
         }
-        let new_number = matches!(request, Some(Request::Number { .. })) && saved_labels.len() != 1;
+        let ranks = matches!(request, Some(Request::Ranking { .. }));
+        let new_number =
+            (ranks || matches!(request, Some(Request::Number { .. }))) && saved_labels.len() != 1;
         // Whoever asks for a head of ours asks for another than one that only became it.
-        let became = here != saved_head && (request.is_some() || here == HeadKind::Seq2SeqLm);
+        let keeps_choices = ranks && saved_head == HeadKind::MultipleChoice;
+        let became =
+            here != saved_head && !keeps_choices && (request.is_some() || here == HeadKind::Seq2SeqLm);
         let other_head = kind != here || labels != saved_labels || new_number || became;
         if head.n_labels().is_none() {
             labels.clear();

@@ -243,8 +243,10 @@ impl Plan {
             }
         }
         for name in plan.ours.keys().filter(|name| !plan.sources.contains_key(*name)) {
-            // No family has learned steps between labels.
-            let is_new = name.starts_with("crf.") || (checkpoint.other_head && !name.starts_with(&head));
+            // No family has learned steps between labels, or numbers beside a text.
+            let is_new = name.starts_with("crf.")
+                || name.starts_with("features.")
+                || (checkpoint.other_head && !name.starts_with(&head));
             if is_new {
                 plan.new.push(name.clone());
                 continue;

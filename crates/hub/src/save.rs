@@ -81,6 +81,9 @@ fn beyond_families(config: &ModelConfig) -> Option<&'static str> {
         HeadConfig::Regression { mean, layers, .. } if *mean != 0.0 && !layers.bias => {
             Some("the mean of its numbers is not 0, and its last layer has no bias to hold it")
         }
+        HeadConfig::Ranking { features, .. } if !features.is_empty() => {
+            Some("its scores read numbers beside the text")
+        }
         _ if config.thresholds.iter().any(|threshold| *threshold != 0.5) => {
             Some("its labels have thresholds of their own")
         }
@@ -100,7 +103,7 @@ pub(crate) fn written(
     json.insert("architectures".to_owned(), json!([architecture]));
     json.insert("dtype".to_owned(), "float32".into());
     let labels = match &config.head {
-        HeadConfig::Regression { .. } => vec!["LABEL_0".to_owned()],
+        HeadConfig::Regression { .. } | HeadConfig::Ranking { .. } => vec!["LABEL_0".to_owned()],
         _ => config.labels.clone(),
     };
     if !labels.is_empty() {
@@ -110,7 +113,7 @@ pub(crate) fn written(
         json.insert("label2id".to_owned(), Value::Object(by_name.collect()));
     }
     let problem = match &config.head {
-        HeadConfig::Regression { .. } => Some(Problem::Regression),
+        HeadConfig::Regression { .. } | HeadConfig::Ranking { .. } => Some(Problem::Regression),
         HeadConfig::MultiLabelClassification { .. } => Some(Problem::MultiLabelClassification),
         HeadConfig::SequenceClassification { .. } => Some(Problem::SingleLabelClassification),
         _ => None,
@@ -153,7 +156,8 @@ fn body(config: &ModelConfig) -> Body {
     match &config.head {
         HeadConfig::SequenceClassification { layers, pooling, .. }
         | HeadConfig::MultiLabelClassification { layers, pooling, .. }
-        | HeadConfig::Regression { layers, pooling, .. } => {
+        | HeadConfig::Regression { layers, pooling, .. }
+        | HeadConfig::Ranking { layers, pooling, .. } => {
             body.pooling = *pooling;
             body.rows = Layers { transform: layers.transform.clone(), bias: layers.bias };
         }
@@ -198,8 +202,8 @@ fn computation(config: &ModelConfig) -> Value {
         ..stack.clone()
     };
     let head = match &config.head {
-        // They become part of the last layer.
-        HeadConfig::Regression { pooling, layers, .. } => {
+        // Mean and deviation become part of the last layer; a score is a number, however it was trained.
+        HeadConfig::Regression { pooling, layers, .. } | HeadConfig::Ranking { pooling, layers, .. } => {
             HeadConfig::Regression { pooling: *pooling, mean: 0.0, std: 1.0, layers: layers.clone() }
         }
         head => head.clone(),

@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 use half::{bf16, f16};
 use locus_backend::rng::Key;
 use locus_encoder::StackConfig;
-use locus_heads::{HeadConfig, TagDecoding, TaskModel};
+use locus_heads::{FeatureScale, HeadConfig, RankingLoss, RankingScore, TagDecoding, TaskModel};
 use locus_hub::{HeadKind, Request, Saved, inspect, load, load_with, save};
 use locus_model::ModelConfig;
 use safetensors::tensor::{Dtype, TensorView};
@@ -229,6 +229,28 @@ fn a_head_for_numbers_that_is_kept_keeps_its_scale() {
         panic!("another head")
     };
     assert_eq!((mean, std), (0.0, 1.0));
+}
+
+#[test]
+fn a_ranker_keeps_the_scores_of_choices_and_of_pairs() {
+    let request = |n_features| Request::Ranking {
+        loss: RankingLoss::Softmax,
+        score: RankingScore::Accuracy,
+        features: vec![FeatureScale { mean: 1.0, std: 2.0 }; n_features],
+    };
+    for name in ["roberta-multiple_choice", "bert-regression-sequence_classification"] {
+        let (case, folder) = (case(name), tempfile::tempdir().unwrap());
+        case.write(folder.path());
+        let with = |n_features| {
+            load_with::<B>(folder.path(), Some(&request(n_features)), Key::new(3), &Default::default())
+                .unwrap()
+        };
+        let kept = with(0);
+        assert!(kept.new.is_empty() && kept.dropped.is_empty(), "{name}: {:?}", kept.new);
+        assert!(matches!(kept.checkpoint.config.head, HeadConfig::Ranking { .. }), "{name}");
+        let more = with(2);
+        assert!(more.new == ["features.weight"] && more.dropped.is_empty(), "{name}: {:?}", more.new);
+    }
 }
 
 #[test]

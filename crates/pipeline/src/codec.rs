@@ -7,12 +7,12 @@ use locus_data::{
 use locus_data::{collate, lm_blocks, windows};
 use locus_embedding::Tokens;
 use locus_heads::generate::Constraints;
-use locus_heads::{HeadConfig, Labels, TaskBatch};
+use locus_heads::{Candidates, HeadConfig, Labels, TaskBatch};
 use locus_model::{ModelConfig, QuestionConfig, QuestionSizes, TokenIds};
 
 use crate::model_options::{constraints, ends};
 use crate::pretraining::Pretraining;
-use crate::{Masking, Objective, Packing, PipelineError, Thresholds, in_units};
+use crate::{Masking, Objective, Packing, PipelineError, Thresholds, in_units, ranking};
 
 /// A tokenizer, the labels and the sizes of one model.
 #[derive(Clone, Debug)]
@@ -122,6 +122,11 @@ impl Codec {
         self
     }
 
+    /// The head of the model.
+    pub(crate) fn head(&self) -> &HeadConfig {
+        &self.head
+    }
+
     /// What the model does, in words.
     pub fn task(&self) -> &'static str {
         match self.head {
@@ -129,6 +134,7 @@ impl Codec {
             HeadConfig::SequenceClassification { .. } => "sequence classification",
             HeadConfig::MultiLabelClassification { .. } => "multi-label classification",
             HeadConfig::Regression { .. } => "regression",
+            HeadConfig::Ranking { .. } => "ranking",
             HeadConfig::QuestionAnswering { .. } => "question answering",
             HeadConfig::SentenceEmbedding(_) => "sentence embedding",
             HeadConfig::MaskedLm { .. } => "masked language modelling",
@@ -146,6 +152,7 @@ impl Codec {
             HeadConfig::SequenceClassification { .. } => Kind::Labelled,
             HeadConfig::MultiLabelClassification { .. } => Kind::MultiLabelled,
             HeadConfig::Regression { .. } => Kind::Scored,
+            HeadConfig::Ranking { .. } => Kind::Ranked,
             HeadConfig::QuestionAnswering { .. } => Kind::Qa,
             // Those without a text interface are refused before any example is read.
             HeadConfig::MaskedLm { .. } | HeadConfig::Bare { .. } | HeadConfig::CausalLm { .. } => Kind::Text,
@@ -192,6 +199,9 @@ impl Codec {
             (HeadConfig::Regression { mean, std, .. }, Examples::Scored(rows)) => {
                 encoded = self.rows(rows, |number| Ok(ItemLabels::Value(((number - mean) / std) as f32)))?;
             }
+            (HeadConfig::Ranking { features, .. }, Examples::Ranked(rankings)) => {
+                encoded = ranking::encode(self, rankings, features)?;
+            }
             (HeadConfig::QuestionAnswering { .. }, Examples::Qa(questions)) => {
                 encoded = self.questions(questions)?;
             }
@@ -227,6 +237,7 @@ impl Codec {
                         HeadConfig::SequenceClassification { .. } => "texts with labels",
                         HeadConfig::MultiLabelClassification { .. } => "texts with any number of labels",
                         HeadConfig::Regression { .. } => "texts with numbers",
+                        HeadConfig::Ranking { .. } => "queries with candidates",
                         HeadConfig::CausalLm { .. } => "plain text",
                         HeadConfig::QuestionAnswering { .. } => "questions with contexts",
                         HeadConfig::MaskedLm { .. } | HeadConfig::Bare { .. } => {
@@ -299,7 +310,8 @@ impl Codec {
         Ok(self.cut(self.tokenizer.encode_with_specials(text)?.ids, None))
     }
 
-    fn cut(&self, mut first: Vec<u32>, mut second: Option<Vec<u32>>) -> (Item, bool) {
+    /// The tokens of a text or of a pair, likewise.
+    pub(crate) fn cut(&self, mut first: Vec<u32>, mut second: Option<Vec<u32>>) -> (Item, bool) {
         let room = self.room(second.is_some());
         let total = first.len() + second.as_ref().map_or(0, Vec::len);
         // The longer text gives way, token by token, as in BERT.
@@ -394,8 +406,28 @@ impl Codec {
         if let HeadConfig::SentenceEmbedding(_) = self.head {
             return self.batch_of_pairs(items);
         }
+        if items.iter().any(|item| matches!(item.labels, ItemLabels::Candidates(_))) {
+            return self.batch_of_candidates(items);
+        }
         let host = collate(items, self.pad_id(), PadSide::Right, self.tokenizer.vocab_size())?;
         task_batch(host)
+    }
+
+    /// Each candidate as a row behind its query.
+    fn batch_of_candidates(&self, items: &[&Item]) -> Result<TaskBatch, PipelineError> {
+        let (mut rows, mut candidates) = (Vec::new(), Candidates::default());
+        for query in items {
+            let of_query = ranking::candidates(query);
+            candidates.sizes.push(of_query.len());
+            for candidate in of_query {
+                rows.push(self.cut(query.ids.clone(), Some(candidate.ids.clone())).0);
+                candidates.gains.push(candidate.gain);
+                candidates.features.extend_from_slice(&candidate.features);
+            }
+        }
+        let rows: Vec<&Item> = rows.iter().collect();
+        let host = collate(&rows, self.pad_id(), PadSide::Right, self.tokenizer.vocab_size())?;
+        Ok(TaskBatch { labels: Labels::Ranking(candidates), ..task_batch(host)? })
     }
 
     /// Pairs as one batch: all sources, then all targets. Items without a target are sources alone.

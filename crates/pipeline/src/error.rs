@@ -44,6 +44,19 @@ pub enum PipelineError {
         /// What there is.
         found: String,
     },
+    /// A candidate with another number of features than the model has learned.
+    #[error(
+        "line {line}: expected {expected} features of each candidate, as in training, found {found}; `data.columns.features` \
+         says which columns they are"
+    )]
+    Features {
+        /// How many the model has learned.
+        expected: usize,
+        /// How many there are.
+        found: usize,
+        /// The line of the query.
+        line: usize,
+    },
     /// The tokenizer has another size than the model's token table.
     #[error("tokenizer.json has {tokenizer} tokens but config.json says vocab_size = {model}")]
     WrongTokenizer {

@@ -3,6 +3,7 @@
 mod examples;
 mod pretraining;
 mod questions;
+mod rankings;
 mod rows;
 mod scope;
 mod targets;
@@ -38,7 +39,7 @@ pub struct Evaluation {
     pub metrics: BTreeMap<String, f64>,
     /// The name of the one that decides.
     pub score_name: &'static str,
-    /// How many examples it was computed from: sentences, texts or pairs; of a language model, windows of tokens.
+    /// How many examples it was computed from: sentences, texts, pairs or queries; of a language model, windows of tokens.
     pub n_examples: usize,
     /// What tells these examples from others: a hash of their texts and labels in their order.
     pub examples_hash: String,
@@ -179,6 +180,9 @@ pub fn evaluate<B: Backend, P: PositionScheme<B>>(
         }
         (TaskModel::SequenceClassifier(model), Examples::Scored(examples)) => {
             rows::numbers(model, codec, examples, &items, batch_size)
+        }
+        (TaskModel::SequenceClassifier(model), Examples::Ranked(list)) => {
+            rankings::queries(model, codec, list, &items, batch_size)
         }
         (TaskModel::CausalLm(model), Examples::Text(texts)) => {
             language(model, codec, texts, &items, batch_size)

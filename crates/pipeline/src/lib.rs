@@ -28,6 +28,7 @@ mod objective;
 mod pipeline;
 mod pretraining;
 mod qa;
+mod ranking;
 mod retrieval;
 mod stream;
 mod tagging;

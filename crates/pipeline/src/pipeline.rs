@@ -196,6 +196,9 @@ impl<B: Backend> Pipeline<B> {
     pub fn predict<S: AsRef<str>>(&self, texts: &[S]) -> Result<Vec<Prediction>, PipelineError> {
         match &self.model {
             TaskModel::TokenClassifier(_) => self.entities(texts),
+            TaskModel::SequenceClassifier(_) if matches!(self.config.head, HeadConfig::Ranking { .. }) => {
+                Err(PipelineError::WrongTask { task: self.codec.task(), asked: "read a text alone" })
+            }
             TaskModel::SequenceClassifier(model) => {
                 let texts: Vec<_> = texts.iter().map(|text| (text.as_ref(), None)).collect();
                 self.rows(model, &texts)
@@ -259,7 +262,8 @@ impl<B: Backend> Pipeline<B> {
         Ok(answers.collect())
     }
 
-    /// One answer per pair of texts, in their order: a label, labels or a number.
+    /// One answer per pair of texts, in their order: a label, labels, a number, or, of a query and a candidate, its score, with
+    /// features as they are on average; [`Pipeline::rank`] takes features.
     ///
     /// # Errors
     /// If the model does not classify, or a text cannot be tokenised.
@@ -389,7 +393,7 @@ impl<B: Backend> Pipeline<B> {
             let (text, pair) = ((*text).to_owned(), pair.map(str::to_owned));
             match self.config.head {
                 HeadConfig::MultiLabelClassification { .. } => self.labels(text, pair, &sigmoid(&outputs)),
-                HeadConfig::Regression { .. } => {
+                HeadConfig::Regression { .. } | HeadConfig::Ranking { .. } => {
                     Prediction::Number { text, pair, value: self.codec.number(outputs[0]) }
                 }
                 _ => {

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 use locus_backend::rng::Key;
 use locus_data::corpus::{Corpus, CorpusRows};
 use locus_data::objective::ExampleKey;
-use locus_data::{BatchLimits, BatchPlan, Item, lm_blocks};
+use locus_data::{BatchLimits, BatchPlan, CandidateItem, Item, ItemLabels, lm_blocks};
 use locus_heads::TaskBatch;
 
 use crate::pretraining::{Piece, Pretraining};
-use crate::{Codec, Objective, Packing, PipelineError};
+use crate::{Codec, Objective, Packing, PipelineError, ranking};
 
 /// Training examples and their order.
 #[derive(Debug)]
@@ -19,6 +19,7 @@ pub struct TrainingSet {
     rows: Rows,
     seed: u64,
     token_dropout: f64,
+    n_candidates: Option<usize>,
     key: Key,
 }
 
@@ -118,7 +119,9 @@ impl TrainingSet {
         token_dropout: f64,
         seed: u64,
     ) -> Result<Self, PipelineError> {
-        let lengths: Vec<usize> = items.iter().map(|item| item.ids.len()).collect();
+        let longest = |item: &Item| ranking::candidates(item).iter().map(|c| c.ids.len()).max();
+        let length = |item: &Item| item.ids.len() + longest(item).unwrap_or(0);
+        let lengths: Vec<usize> = items.iter().map(length).collect();
         let order = Order::new(&lengths, batch_size, seed)?;
         Ok(Self::of(codec, Rows::Items(items, order), token_dropout, seed))
     }
@@ -178,7 +181,16 @@ impl TrainingSet {
     }
 
     fn of(codec: Arc<Codec>, rows: Rows, token_dropout: f64, seed: u64) -> Self {
-        Self { codec, rows, seed, token_dropout, key: Key::new(seed).named("token dropout") }
+        let key = Key::new(seed).named("token dropout");
+        Self { codec, rows, seed, token_dropout, n_candidates: None, key }
+    }
+
+    /// The same with at most so many candidates of each query: all that are worth something, and others, at least one, which
+    /// are drawn anew in every epoch.
+    #[must_use]
+    pub fn with_candidates(mut self, n_candidates: Option<usize>) -> Self {
+        self.n_candidates = n_candidates;
+        self
     }
 
     /// The number of batches in an epoch.
@@ -201,7 +213,10 @@ impl TrainingSet {
     /// The tokens of all items. Those of a corpus are not listed.
     pub fn token_ids(&self) -> Box<dyn Iterator<Item = u32> + '_> {
         match &self.rows {
-            Rows::Items(items, _) => Box::new(items.iter().flat_map(|item| item.ids.iter().copied())),
+            Rows::Items(items, _) => Box::new(items.iter().flat_map(|item| {
+                let candidates = ranking::candidates(item).iter().flat_map(|candidate| &candidate.ids);
+                item.ids.iter().chain(candidates).copied()
+            })),
             Rows::Pieces(pieces, ..) => {
                 Box::new(pieces.iter().flat_map(|piece| piece.ids.iter().chain(&piece.second).copied()))
             }
@@ -237,7 +252,8 @@ impl TrainingSet {
     pub fn batch(&self, epoch: usize, idx: usize) -> Result<TaskBatch, PipelineError> {
         let items: Vec<Cow<'_, Item>> = match &self.rows {
             Rows::Items(items, order) => {
-                order.batch(epoch, idx).into_iter().map(|number| Cow::Borrowed(&items[number])).collect()
+                let item = |number: usize| self.sampled(&items[number], epoch, number);
+                order.batch(epoch, idx).into_iter().map(item).collect()
             }
             Rows::Pieces(pieces, pretraining, order) => {
                 let item = |number: usize| {
@@ -258,6 +274,18 @@ impl TrainingSet {
         Ok(batch)
     }
 
+    fn sampled<'a>(&self, item: &'a Item, epoch: usize, number: usize) -> Cow<'a, Item> {
+        let all = ranking::candidates(item);
+        let Some(n) = self.n_candidates.filter(|&n| n < all.len()) else { return Cow::Borrowed(item) };
+        let key = Key::new(self.seed).named("candidates").child(epoch as u64).child(number as u64);
+        let candidates = sample(all, n, key).into_iter().map(|at| all[at].clone()).collect();
+        Cow::Owned(Item {
+            ids: item.ids.clone(),
+            labels: ItemLabels::Candidates(candidates),
+            ..Item::default()
+        })
+    }
+
     fn example(&self, epoch: usize, example: u64) -> ExampleKey {
         ExampleKey { seed: self.seed, epoch: epoch as u64, example }
     }
@@ -274,9 +302,37 @@ impl TrainingSet {
     }
 }
 
+/// The places of all candidates that are worth something and of others drawn by the key, ascending.
+fn sample(candidates: &[CandidateItem], n: usize, key: Key) -> Vec<usize> {
+    let (mut kept, mut others): (Vec<usize>, Vec<usize>) =
+        (0..candidates.len()).partition(|&at| candidates[at].gain > 0.0);
+    others.sort_by_key(|&at| key.bits(at as u64));
+    others.truncate(n.saturating_sub(kept.len()).max(1));
+    kept.append(&mut others);
+    kept.sort_unstable();
+    kept
+}
+
 #[cfg(test)]
 mod tests {
-    use super::longest_part;
+    use super::*;
+
+    #[test]
+    fn candidates_are_drawn_anew_and_right_ones_stay() {
+        let gains = [0.0, 0.0, 2.0, 0.0, 0.0, 1.0, 0.0];
+        let candidates = gains.map(|gain| CandidateItem { gain, ..CandidateItem::default() });
+        let drawn: Vec<Vec<usize>> = (0..13).map(|n| sample(&candidates, 4, Key::new(n))).collect();
+        for list in &drawn {
+            assert!(
+                list.len() == 4 && list.contains(&2) && list.contains(&5) && list.is_sorted(),
+                "{list:?}"
+            );
+        }
+        assert!(drawn.iter().any(|list| *list != drawn[0]));
+        assert_eq!(drawn[3], sample(&candidates, 4, Key::new(3)));
+        // There is always something to compare with.
+        assert_eq!(sample(&candidates, 1, Key::new(1)).len(), 3);
+    }
 
     #[test]
     fn a_part_lies_in_one_document() {

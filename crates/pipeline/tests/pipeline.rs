@@ -3,6 +3,8 @@
 
 #[path = "pipeline/pretraining.rs"]
 mod pretraining;
+#[path = "pipeline/ranking.rs"]
+mod ranking;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;

@@ -74,7 +74,7 @@ impl Predict<'_> {
         }
         if args.pairs && !matches!(pipeline.model, TaskModel::SequenceClassifier(_)) {
             return Err(UsageError(format!(
-                "--pairs: this model does {task}; classify, multilabel and regression take pairs of texts"
+                "--pairs: this model does {task}; classify, multilabel, regression and rank take pairs of texts"
             )));
         }
         if args.question.is_some() && !matches!(pipeline.model, TaskModel::QuestionAnswerer(_)) {

@@ -165,6 +165,9 @@ fn next_steps(task: Task, out: &Path, scored: Option<&Path>) -> String {
         Task::Classify | Task::Multilabel | Task::Regression => {
             format!("echo 'It works very well.' | locus predict --model {model}")
         }
+        Task::Rank | Task::MultipleChoice => {
+            format!("printf 'a query\\ta candidate\\n' | locus predict --model {model} --pairs")
+        }
         Task::Embed => format!("echo 'Where is my order?' | locus embed --model {model}"),
         Task::Mlm => format!("echo 'The [MASK] of the day.' | locus predict --model {model}"),
         Task::SpanCorruption | Task::Denoising => {

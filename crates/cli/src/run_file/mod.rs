@@ -7,6 +7,7 @@ mod init;
 mod layers;
 mod objective;
 mod problems;
+mod ranking;
 
 use std::path::PathBuf;
 
@@ -28,6 +29,7 @@ use crate::class_weights::ClassWeights;
 pub(crate) use init::{InitSection, PositionFit, VectorScale};
 pub(crate) use layers::{Source, load, parse_assignment, read_options, set};
 pub(crate) use problems::{ConfigErrors, Problem};
+pub(crate) use ranking::RankingSection;
 
 /// What a run is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +52,10 @@ pub(crate) enum Task {
     Embed,
     /// The part of a context that answers a question.
     Qa,
+    /// A score for every candidate of a query.
+    Rank,
+    /// The right one of several choices.
+    MultipleChoice,
     /// The tokens behind masks.
     Mlm,
     /// The rest of a text, after a start that is read in both directions.
@@ -332,6 +338,9 @@ pub(crate) struct TrainSection {
     /// The loss of pairs.
     #[serde(skip_serializing_if = "is_usual")]
     pub(crate) in_batch_negatives: InBatchNegatives,
+    /// How candidates are trained.
+    #[serde(skip_serializing_if = "is_usual")]
+    pub(crate) ranking: RankingSection,
     /// What is trained instead of the weights of `model.from`; the weights themselves where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) adapter: Option<AdapterConfig>,
@@ -371,6 +380,7 @@ struct TrainKeys {
     class_weights: Option<ClassWeights>,
     precision: Precision,
     in_batch_negatives: InBatchNegatives,
+    ranking: RankingSection,
     adapter: Option<AdapterConfig>,
 }
 
@@ -385,6 +395,7 @@ impl Default for TrainKeys {
             class_weights: None,
             precision: Precision::F32,
             in_batch_negatives: InBatchNegatives::default(),
+            ranking: RankingSection::default(),
             adapter: None,
         }
     }
@@ -401,6 +412,7 @@ impl TrainSection {
             class_weights,
             precision,
             in_batch_negatives,
+            ranking,
             adapter,
         } = own;
         Self {
@@ -412,6 +424,7 @@ impl TrainSection {
             class_weights,
             precision,
             in_batch_negatives,
+            ranking,
             adapter,
             fit,
         }
@@ -435,6 +448,7 @@ impl<'de> Deserialize<'de> for TrainSection {
             "class_weights",
             "precision",
             "in_batch_negatives",
+            "ranking",
             "adapter",
         ];
         let (own, fit) = split(deserializer, &own, "`epochs`")?;
@@ -533,6 +547,8 @@ impl RunFile {
             | Task::Seq2seq
             | Task::Embed
             | Task::Qa
+            | Task::Rank
+            | Task::MultipleChoice
             | Task::Mlm
             | Task::PrefixLm
             | Task::SpanCorruption
@@ -541,9 +557,11 @@ impl RunFile {
                 let allowed = "none: only ner, classify and multilabel have it";
                 unless(!focal, "train.focal_gamma", gamma.to_string(), allowed);
                 unless(class_weights.is_none(), "train.class_weights", "weights".to_owned(), allowed);
-                let smooth = smooth && matches!(self.task, Task::Regression | Task::Embed | Task::Qa);
+                let smooth = smooth
+                    && (self.task.ranks() || matches!(self.task, Task::Regression | Task::Embed | Task::Qa));
                 let allowed = match self.task {
                     Task::Embed => "0: pairs have no labels",
+                    Task::Rank | Task::MultipleChoice => "0: candidates have no labels",
                     _ => "0: numbers and places are no labels",
                 };
                 unless(!smooth, "train.label_smoothing", smoothing.to_string(), allowed);
@@ -570,6 +588,7 @@ impl RunFile {
         let beams = self.train.eval_beams;
         unless((1..=1000).contains(&beams), "train.eval_beams", beams.to_string(), "1 to 1000");
         problems.extend(self.check_objective());
+        problems.extend(self.check_ranking());
         let of_questions = self.model.questions.check().into_iter();
         problems.extend(of_questions.map(|p| Problem::new(&format!("model.{}", p.key), p.found, &p.allowed)));
         let of_tokenizer = self.tokenizer.config.check().into_iter();
@@ -600,7 +619,7 @@ impl RunFile {
         let pools = matches!(
             self.task,
             Task::Classify | Task::Multilabel | Task::Regression | Task::SentenceOrder | Task::Embed
-        );
+        ) || self.task.ranks();
         let scores_tokens = matches!(
             self.task,
             Task::Lm | Task::Seq2seq | Task::Mlm | Task::PrefixLm | Task::SpanCorruption | Task::Denoising
@@ -613,7 +632,7 @@ impl RunFile {
             keys.push((
                 "model.pooling",
                 shown(&pooling),
-                "classify, multilabel, regression, sentence_order and embed",
+                "classify, multilabel, regression, sentence_order, embed, rank and multiple_choice",
             ));
         }
         if self.task != Task::Multilabel && model.thresholds != usual.thresholds {
@@ -622,6 +641,10 @@ impl RunFile {
         let in_batch = &self.train.in_batch_negatives;
         if self.task != Task::Embed && !is_usual(in_batch) {
             keys.push(("train.in_batch_negatives", shown(in_batch), "embed"));
+        }
+        let ranking = &self.train.ranking;
+        if !self.task.ranks() && !is_usual(ranking) {
+            keys.push(("train.ranking", shown(ranking), "rank and multiple_choice"));
         }
         if !scores_tokens && model.tied != usual.tied {
             keys.push((
@@ -694,6 +717,7 @@ impl RunFile {
                 HeadConfig::Seq2Seq { tied: self.model.tied, output: Default::default() }
             }
             Task::Qa => HeadConfig::QuestionAnswering { layers: Default::default() },
+            Task::Rank | Task::MultipleChoice => self.ranking_head(),
         }
     }
 }

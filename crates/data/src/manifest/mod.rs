@@ -41,7 +41,9 @@ pub enum Task {
     Seq2seq,
     /// An answer out of a context: [`Kind::Qa`].
     Qa,
-    /// Nothing that is read here yet: dialogues, ratings, vocabularies. The set can be listed, fetched and verified.
+    /// Candidates of queries: [`Kind::Ranked`].
+    Rank,
+    /// Nothing that is read here yet: dialogues, vocabularies. The set can be listed, fetched and verified.
     Other,
 }
 
@@ -56,6 +58,7 @@ impl Task {
             Self::Lm => Some(Kind::Text),
             Self::Seq2seq => Some(Kind::Pairs),
             Self::Qa => Some(Kind::Qa),
+            Self::Rank => Some(Kind::Ranked),
             Self::Other => None,
         }
     }
@@ -70,6 +73,7 @@ impl Task {
             Self::Lm => "lm",
             Self::Seq2seq => "seq2seq",
             Self::Qa => "qa",
+            Self::Rank => "rank",
             Self::Other => "other",
         }
     }

@@ -9,10 +9,12 @@ mod conll;
 mod encoding;
 mod json;
 mod keys;
+pub(crate) mod movielens;
 pub(crate) mod packed;
 #[cfg(feature = "parquet")]
 mod parquet;
 pub mod place;
+mod ranked;
 mod rows;
 mod snips;
 pub(crate) mod source;
@@ -45,11 +47,15 @@ use source::Source;
 pub fn read(path: &Path, options: &ReadOptions) -> Result<Examples, DataError> {
     if path.is_dir() {
         let format = options.format.map_or_else(|| Format::recognise_folder(path), Ok)?;
-        if format != Format::Snips {
-            let message = format!("expected a file for format `{format}`, found a folder");
-            return Err(DataError::Format { path: path.to_owned(), message });
-        }
-        return finish(path, format, options, snips::read(path, options)?);
+        let examples = match format {
+            Format::Snips => snips::read(path, options)?,
+            Format::Movielens => movielens::read(path, options.encoding.as_deref())?,
+            _ => {
+                let message = format!("expected a file for format `{format}`, found a folder");
+                return Err(DataError::Format { path: path.to_owned(), message });
+            }
+        };
+        return finish(path, format, options, examples);
     }
     let place = source::place_of(path)?;
     let given = options.format.or_else(|| Format::of_bytes(&place));
@@ -71,7 +77,7 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Examples, DataError> {
         Format::Squad => squad::read(&source, options),
         Format::Text => text::read_stream(&source),
         Format::Lines => text::read_lines(&source, options),
-        Format::Snips | Format::Parquet => Err(DataError::Format {
+        Format::Snips | Format::Movielens | Format::Parquet => Err(DataError::Format {
             path: path.to_owned(),
             message: format!("expected a folder for format `{format}`, found a file of text"),
         }),
@@ -149,7 +155,7 @@ fn skip(mut examples: Examples, values: &[String]) -> Examples {
             list.retain(|row| is_kept(&row.text) && row.label.iter().all(is_kept))
         }
         Examples::Scored(list) => list.retain(|row| is_kept(&row.text) && row.pair.iter().all(is_kept)),
-        Examples::Qa(_) | Examples::Tagged(_) => {}
+        Examples::Qa(_) | Examples::Tagged(_) | Examples::Ranked(_) => {}
     }
     examples
 }

@@ -2,7 +2,8 @@
 //!
 //! A row's cells have names (a header, JSON keys) or places. The configured columns are used, else those with usual names.
 //! The first row decides what the file gives: words with tags (or a text with spans), a question with its context, a text
-//! with a label, several labels or a number, a source with a target, or a text alone. Every other row must have the same.
+//! with a label, several labels or a number, a source with a target, or a text alone; candidates of queries where these are
+//! asked for. Every other row must have the same.
 
 use std::path::Path;
 
@@ -10,6 +11,7 @@ use serde_json::Value;
 
 use super::cell::{self, describe};
 use super::keys::{Finder, Key};
+use super::ranked::{self, Layout};
 use super::tag::{Sentence, to_iob2};
 use super::{spans, squad};
 use crate::error::Problems;
@@ -83,6 +85,7 @@ enum Fields {
     Tagged { words: Key, tags: Key },
     Spans { text: Key, spans: Key },
     Qa,
+    Ranked(Layout),
     Labelled { kind: Kind, text: Key, pair: Option<Key>, label: Option<Key> },
     Pairs { source: Key, target: Key },
     Text { text: Key },
@@ -90,8 +93,11 @@ enum Fields {
 
 impl Fields {
     fn find(finder: &Finder<'_>, options: &ReadOptions) -> Result<Self, DataError> {
-        let Columns { word, tag, spans, text, pair, label, source, target } = &options.columns;
         let kind = options.kind;
+        if kind == Some(Kind::Ranked) {
+            return Layout::find(finder, &options.columns).map(Self::Ranked);
+        }
+        let Columns { word, tag, spans, text, pair, label, source, target, .. } = &options.columns;
         let tags = (finder.find("word", word, &WORDS, Value::is_array)?).zip(finder.find(
             "tag",
             tag,
@@ -198,6 +204,16 @@ impl Fields {
             Self::Qa => {
                 let questions = each.row(squad::question);
                 Examples::Qa(squad::aligned(questions, options.known_faults, problems))
+            }
+            Self::Ranked(Layout::Candidates { query, item, gain, group, features }) => {
+                let read = |row: &Value, line| {
+                    ranked::candidate(row, line, [query, item, gain], group.as_ref(), features)
+                };
+                let parts = each.row(read);
+                Examples::Ranked(ranked::grouped(parts, problems))
+            }
+            Self::Ranked(Layout::Choices { query, choices, answer }) => {
+                Examples::Ranked(each.row(|row, line| ranked::choices(row, line, query, choices, answer)))
             }
             Self::Labelled { kind, text, pair, label } => {
                 let columns = TextColumns { text, pair: pair.as_ref() };

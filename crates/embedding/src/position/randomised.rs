@@ -144,7 +144,8 @@ impl<B: Backend> Randomised<B> {
     /// `n` positions in order; `n` is at most `max`.
     fn draw(&self, n: usize, key: Key) -> Vec<f64> {
         if self.continuous {
-            let mut drawn: Vec<f64> = (0..n as u64).map(|idx| self.max.saturating_sub(1) as f64 * key.uniform(idx)).collect();
+            let mut drawn: Vec<f64> =
+                (0..n as u64).map(|idx| self.max.saturating_sub(1) as f64 * key.uniform(idx)).collect();
             drawn.sort_by(f64::total_cmp);
             return drawn;
         }

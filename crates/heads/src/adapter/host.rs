@@ -169,7 +169,7 @@ fn has_new_head<B: Backend, P: PositionScheme<B>>(model: &TaskModel<B, P>) -> bo
 }
 
 fn is_of_head(path: &str) -> bool {
-    ["classifier.", "crf.", "dense.", "transform."].iter().any(|start| path.starts_with(start))
+    ["classifier.", "features.", "crf.", "dense.", "transform."].iter().any(|start| path.starts_with(start))
 }
 
 /// The number of a layer in a path.

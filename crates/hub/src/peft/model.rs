@@ -32,6 +32,9 @@ impl Request {
             HeadConfig::SequenceClassification { .. } => Self::Label(labels),
             HeadConfig::MultiLabelClassification { .. } => Self::Labels(labels),
             HeadConfig::Regression { mean, std, .. } => Self::Number { mean, std },
+            HeadConfig::Ranking { loss, score, ref features, .. } => {
+                Self::Ranking { loss, score, features: features.clone() }
+            }
             HeadConfig::QuestionAnswering { .. } => Self::Answer,
             HeadConfig::MaskedLm { .. } => Self::MaskedLm,
             HeadConfig::CausalLm { .. } => Self::CausalLm,

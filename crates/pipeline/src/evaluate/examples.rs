@@ -23,6 +23,13 @@ pub(super) fn fingerprint(examples: &Examples) -> String {
             let n_answers = question.answers.len() as u64;
             question.answers.iter().fold(key.child(n_answers), |key, answer| key.named(&answer.text))
         }),
+        Examples::Ranked(rankings) => rankings.iter().fold(key, |key, ranking| {
+            let key = key.named(&ranking.query).child(ranking.candidates.len() as u64);
+            ranking.candidates.iter().fold(key, |key, candidate| {
+                let numbers = std::iter::once(&candidate.gain).chain(&candidate.features);
+                numbers.fold(key.named(&candidate.text), |key, number| key.child(number.to_bits()))
+            })
+        }),
     };
     format!("{:016x}", key.bits(0))
 }
