@@ -6,7 +6,7 @@ Reads DATA_DIR as `--data-dir` has it; writes docs/results/baselines.json. Deter
 Texts with labels: TF-IDF and logistic regression, with the regularisation chosen on dev; GoEmotions one label against the
 rest, with one threshold for all. Tags: the longest match of an entity seen in training, and the tag that a word has most
 often. Search: BM25 over lower-cased words, with k1 and b chosen on dev; each source looks for its target among all different
-targets of its part. Recommendation: films by what is known of them at the time, likes, the mean rating or both, chosen on dev;
+targets of its part. Recommendation: films by what is known of them at the time, likes, those of the last year or the mean rating, chosen on dev;
 queries and candidates are those of crates/data/src/read/movielens.rs. Language: characters by the n before them, every order interpolated with the one below (Witten and Bell 1991).
 Parts that a set lacks are cut as crates/data/src/split.rs does: by the SHA-256 of the text, or a stream in place.
 """
@@ -18,6 +18,7 @@ import math
 import sys
 import time
 import warnings
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from importlib.metadata import version
 from pathlib import Path
@@ -359,8 +360,8 @@ def derived(seed, name):
 
 
 def movielens(root):
-    """Rankings in the order of time: for each candidate its likes and mean rating by then, and whether it is the right one."""
-    per_user, n_negatives, prior, start = 20, 99, 5.0, 4.0
+    """Rankings in the order of time: for each candidate its likes, mean rating and likes of a year by then; and the right one."""
+    per_user, n_negatives, prior, start, a_year = 20, 99, 5.0, 4.0, 365 * 24 * 3600
     with (root / "rec-ml-latest-small/ratings.csv").open(encoding="utf-8", newline="") as file:
         rows = [(int(r["timestamp"]), int(r["userId"]), int(r["movieId"]), float(r["rating"])) for r in csv.DictReader(file)]
     rows.sort(key=lambda row: row[:3])
@@ -369,6 +370,7 @@ def movielens(root):
         rated[user].add(film)
         left[user] += value >= start
     films, counts, overall, with_history, rankings = [], {}, [0.0, 0.0], set(), []
+    liked_at = defaultdict(list)
     for time_, user, film, value in rows:
         if value >= start:
             left[user] -= 1
@@ -387,8 +389,11 @@ def movielens(root):
             if left[user] < per_user and user in with_history and len(candidates) > 1:
                 mean = overall[1] / max(overall[0], 1.0)
                 known = [counts.get(other, (0, 0, 0.0)) for other in candidates]
-                rankings.append((time_, [(likes, (total + prior * mean) / (n + prior)) for likes, n, total in known], candidates.index(film)))
+                recent = [len(liked_at[other]) - bisect_left(liked_at[other], time_ - a_year) for other in candidates]
+                means = [(total + prior * mean) / (n + prior) for _, n, total in known]
+                rankings.append((time_, [*zip([likes for likes, _, _ in known], means, recent)], candidates.index(film)))
             with_history.add(user)
+            liked_at[film].append(time_)
         if film not in counts:
             films.append(film)
         likes, n, total = counts.get(film, (0, 0, 0.0))
@@ -402,15 +407,15 @@ def movielens(root):
 def recommend(parts):
     """Of equal candidates the first in the list comes first."""
     worth = {
-        "likes": lambda likes, mean: likes,
-        "mean rating": lambda likes, mean: mean,
-        "likes × mean rating": lambda likes, mean: likes * mean,
+        "likes": lambda likes, mean, recent: likes,
+        "mean rating": lambda likes, mean, recent: mean,
+        "likes of the last year": lambda likes, mean, recent: recent,
     }
 
     def scores(part, by):
         sums = Counter()
         for _, features, right in parts[part]:
-            own = [worth[by](*pair) for pair in features]
+            own = [worth[by](*known) for known in features]
             rank = 1 + sum(x > own[right] or (x == own[right] and at < right) for at, x in enumerate(own))
             sums["mrr"] += 1 / rank
             sums["ndcg@10"] += 1 / math.log2(rank + 1) if rank <= 10 else 0

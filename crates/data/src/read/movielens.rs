@@ -28,6 +28,8 @@ const N_NEGATIVES: usize = 99;
 const MAX_DRAWS: usize = 100 * N_NEGATIVES;
 /// A film's mean rating begins with so many ratings of the overall mean.
 const PRIOR: f64 = 5.0;
+/// In seconds.
+const YEAR: i64 = 365 * 24 * 3600;
 const SEED: u64 = 0;
 
 /// Reads the folder.
@@ -40,9 +42,16 @@ pub(super) fn read(folder: &Path, encoding: Option<&str>) -> Result<Examples, Da
 struct Film {
     title: String,
     genres: Vec<String>,
+    /// That in brackets at the end of the title.
+    year: Option<f64>,
 }
 
 impl Film {
+    fn new(title: &str, genres: &str) -> Self {
+        let genres = genres.split('|').filter(|genre| !genre.is_empty() && !genre.starts_with('('));
+        Self { title: title.to_owned(), genres: genres.map(str::to_owned).collect(), year: year(title) }
+    }
+
     fn text(&self) -> String {
         if self.genres.is_empty() {
             self.title.clone()
@@ -60,12 +69,16 @@ struct Rating {
     line: usize,
 }
 
+fn year(title: &str) -> Option<f64> {
+    let (_, digits) = title.trim().strip_suffix(')')?.rsplit_once('(')?;
+    let is_year = digits.len() == 4 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|_| is_year)
+}
+
 fn films(source: &Source) -> Result<HashMap<u32, Film>, DataError> {
     let mut films: HashMap<u32, Film> = HashMap::new();
     table(source, ["movieId", "title", "genres"], |[id, title, genres], _| {
-        let genres = genres.split('|').filter(|genre| !genre.is_empty() && !genre.starts_with('('));
-        let film = Film { title: title.to_owned(), genres: genres.map(str::to_owned).collect() };
-        match films.insert(number(id, "movieId")?, film) {
+        match films.insert(number(id, "movieId")?, Film::new(title, genres)) {
             Some(_) => Err(format!("film {id} is there twice")),
             None => Ok(()),
         }
@@ -133,6 +146,8 @@ struct Known {
     all: [f64; 2],
     /// What each user liked.
     liked: HashMap<u32, Vec<u32>>,
+    /// When each film was liked.
+    liked_at: HashMap<u32, Vec<i64>>,
 }
 
 impl Known {
@@ -149,14 +164,17 @@ impl Known {
         self.all[1] += rating.value;
         if liked {
             self.liked.entry(rating.user).or_default().push(rating.film);
+            self.liked_at.entry(rating.film).or_default().push(rating.time);
         }
     }
 
-    /// The logarithm of 1 plus the likes, and the mean rating.
-    fn features(&self, film: u32) -> Vec<f64> {
+    /// The logarithm of 1 plus the likes, the mean rating, and the logarithm of 1 plus the likes of the year before.
+    fn features(&self, film: u32, time: i64) -> [f64; 3] {
         let [likes, n, sum] = self.counts.get(&film).copied().unwrap_or_default();
         let mean = self.all[1] / self.all[0].max(1.0);
-        vec![likes.ln_1p(), (sum + PRIOR * mean) / (n + PRIOR)]
+        let liked_at = self.liked_at.get(&film).map(Vec::as_slice).unwrap_or_default();
+        let recent = liked_at.len() - liked_at.partition_point(|&at| at < time - YEAR);
+        [likes.ln_1p(), (sum + PRIOR * mean) / (n + PRIOR), (recent as f64).ln_1p()]
     }
 
     /// A film among others that the user never rated, in a random order.
@@ -197,14 +215,16 @@ fn rankings(films: &HashMap<u32, Film>, ratings: &[Rating]) -> Vec<Ranking> {
             }
             let candidates = known.candidates(rating, &rated[&rating.user]);
             if candidates.len() > 1 {
+                let history = &history[history.len().saturating_sub(HISTORY)..];
                 let candidate = |film: u32| Candidate {
                     text: films[&film].text(),
                     gain: f64::from(u8::from(film == rating.film)),
-                    features: known.features(film),
+                    features: [&known.features(film, rating.time)[..], &[distance(films, film, history)]]
+                        .concat(),
                 };
                 rankings.push(Ranking {
                     id: format!("{}-{}", rating.user, rating.film),
-                    query: query(films, &history[history.len().saturating_sub(HISTORY)..]),
+                    query: query(films, history),
                     candidates: candidates.into_iter().map(candidate).collect(),
                     time: Some(rating.time),
                     line: rating.line,
@@ -214,6 +234,15 @@ fn rankings(films: &HashMap<u32, Film>, ratings: &[Rating]) -> Vec<Ranking> {
         known.add(rating);
     }
     rankings
+}
+
+/// How many years lie between a film and what was liked before; 0 where that is not known.
+fn distance(films: &HashMap<u32, Film>, film: u32, history: &[u32]) -> f64 {
+    let years: Vec<f64> = history.iter().filter_map(|film| films[film].year).collect();
+    match films[&film].year {
+        Some(year) if !years.is_empty() => (year - years.iter().sum::<f64>() / years.len() as f64).abs(),
+        _ => 0.0,
+    }
 }
 
 /// The genres of the films, the most frequent first, then their titles.
@@ -269,6 +298,10 @@ mod tests {
         let mean = 11.0 / 3.0;
         assert!((five.features[0] - 2.0_f64.ln()).abs() < 1e-12, "{:?}", five.features);
         assert!((five.features[1] - (5.0 + 5.0 * mean) / 6.0).abs() < 1e-12, "{:?}", five.features);
+        // It was liked in the year before, and has no year of its own.
+        assert_eq!(five.features[2..], [five.features[0], 0.0]);
+        let two = list[0].candidates.iter().find(|c| c.gain > 0.0).expect("film 2");
+        assert_eq!(two.features[3], 1.0);
     }
 
     #[test]
