@@ -133,14 +133,19 @@ fn steps(page: &str) -> Vec<Step<'_>> {
     steps
 }
 
-/// The command with `locus` for `cargo xtask`, and with two steps of training; nothing for chores and other programs.
+/// The command with `locus` for `cargo xtask`, with two steps of training and few examples to score; nothing for chores and
+/// other programs.
 fn in_smoke_form(command: &str) -> Option<String> {
     let command = command.replace("cargo xtask ", "locus ");
     let verb = command.split("locus ").nth(1)?.split_whitespace().next()?;
     if !VERBS.contains(&verb) {
         return None;
     }
-    Some(if verb == "train" { format!("{command} --set train.max_steps=2") } else { command })
+    Some(if verb == "train" {
+        format!("{command} --set train.max_steps=2 --set data.max_eval_examples=64")
+    } else {
+        command
+    })
 }
 
 fn run(command: &str, folder: &Path, fails: bool) -> Result<bool, String> {
@@ -203,7 +208,7 @@ mod tests {
     fn trainings_are_short_and_chores_are_left_out() {
         assert_eq!(
             in_smoke_form("cargo xtask train x").as_deref(),
-            Some("locus train x --set train.max_steps=2")
+            Some("locus train x --set train.max_steps=2 --set data.max_eval_examples=64")
         );
         assert_eq!(in_smoke_form("echo a | locus predict").as_deref(), Some("echo a | locus predict"));
         assert_eq!(in_smoke_form("cargo xtask test"), None);

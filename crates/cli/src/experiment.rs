@@ -249,7 +249,14 @@ impl Experiment {
             splits.insert(Part::Train, Examples::Text(Vec::new()));
             return Ok(splits);
         }
-        let splits = cut_dev(splits)?;
+        let mut splits = cut_dev(splits)?;
+        if let Some(most) = data.max_eval_examples {
+            for examples in
+                splits.iter_mut().filter(|(part, _)| **part != Part::Train).map(|(_, examples)| examples)
+            {
+                *examples = examples.select(&(0..most.min(examples.len())).collect::<Vec<_>>());
+            }
+        }
         if self.run.task == Task::Embed {
             return Ok(splits.into_iter().map(|(part, examples)| (part, examples.into_pairs())).collect());
         }

@@ -22,12 +22,13 @@ pub(crate) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
 }
 
 /// The keys without a default.
-const OPTIONAL: [&str; 23] = [
+const OPTIONAL: [&str; 24] = [
     "data.set",
     "data.dir",
     "data.train",
     "data.dev",
     "data.test",
+    "data.max_eval_examples",
     "data.corpus",
     "data.target_language",
     "data.format",

@@ -107,6 +107,9 @@ pub(crate) struct DataSection {
     /// A file or folder that is read once, at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) test: Option<PathBuf>,
+    /// Of dev and of test the first so many examples alone are scored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_eval_examples: Option<usize>,
     /// A folder of `locus data pack` to train on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) corpus: Option<PathBuf>,
@@ -134,6 +137,7 @@ struct DataKeys {
     train: Option<PathBuf>,
     dev: Option<PathBuf>,
     test: Option<PathBuf>,
+    max_eval_examples: Option<usize>,
     corpus: Option<PathBuf>,
     packing: Packing,
     target_language: Option<String>,
@@ -149,6 +153,7 @@ impl<'de> Deserialize<'de> for DataSection {
             "train",
             "dev",
             "test",
+            "max_eval_examples",
             "corpus",
             "packing",
             "target_language",
@@ -162,6 +167,7 @@ impl<'de> Deserialize<'de> for DataSection {
             train,
             dev,
             test,
+            max_eval_examples,
             corpus,
             packing,
             target_language,
@@ -174,6 +180,7 @@ impl<'de> Deserialize<'de> for DataSection {
             train,
             dev,
             test,
+            max_eval_examples,
             corpus,
             packing,
             target_language,
@@ -511,6 +518,12 @@ impl RunFile {
         unless(n_sources == 1, "data", found.to_owned(), allowed);
         let kind = data.read.kind.map(|kind| kind.to_string()).unwrap_or_default();
         unless(kind.is_empty(), "data.kind", kind, "no such key: `task` decides which examples are read");
+        unless(
+            data.max_eval_examples != Some(0),
+            "data.max_eval_examples",
+            "0".to_owned(),
+            "1 or more, or no such key",
+        );
         let share = |x: f64| (0.0..1.0).contains(&x);
         unless(
             share(data.token_dropout),
