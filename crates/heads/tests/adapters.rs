@@ -13,7 +13,7 @@ use locus_heads::{
     AdapterConfig, GradientCheckpointing, HeadConfig, HostAdapter, HostArray, HostChange, Ia3Config, Labels,
     LoraConfig, RankScaling, Target, TaskBatch, TaskModel, Trainable,
 };
-use locus_testkit::{Gradients, gradients, on_backends, relative_error};
+use locus_testkit::{Gradients, gradients, on_processors, relative_error};
 
 const VOCAB: usize = 19;
 
@@ -123,7 +123,7 @@ fn only_adapters_have_gradients_and_checkpointing_changes_none<B: AutodiffBacken
         }
         let error = relative_error(&of(GradientCheckpointing::Block, 3), &want);
         // Sums in another order: DoRA divides by norms of columns.
-        assert!(error <= 1e-5, "{}: {error:e}", config.name());
+        assert!(error <= 1e-4, "{}: {error:e}", config.name());
         let other = relative_error(&of(GradientCheckpointing::None, 4), &want);
         let drops = !matches!(config, AdapterConfig::Ia3(_));
         assert_eq!(other > 1e-3, drops, "{}: dropout of another key", config.name());
@@ -155,7 +155,7 @@ fn merged_and_rounded_models_answer_as_before<B: AutodiffBackend>(device: &B::De
     }
 }
 
-on_backends!(
+on_processors!(
     only_adapters_have_gradients_and_checkpointing_changes_none,
     merged_and_rounded_models_answer_as_before
 );

@@ -381,8 +381,6 @@ on_backends!(
     a_later_start_is_kept_by_the_cache,
     padding_changes_nothing,
     packed_documents_are_as_alone,
-    packed_documents_are_decoded_apart,
-    a_prefix_is_read_whole_or_refused,
     a_prefix_sees_itself_whole,
     shifting_all_positions,
     order_matters,
@@ -395,7 +393,14 @@ on_backends!(
 );
 
 mod long {
-    use super::short_queries_of_long_texts_are_finite;
+    use super::{
+        a_prefix_is_read_whole_or_refused, packed_documents_are_decoded_apart,
+        short_queries_of_long_texts_are_finite,
+    };
 
-    locus_testkit::on_processors!(short_queries_of_long_texts_are_finite);
+    locus_testkit::on_processors!(
+        short_queries_of_long_texts_are_finite,
+        packed_documents_are_decoded_apart,
+        a_prefix_is_read_whole_or_refused,
+    );
 }

@@ -14,7 +14,7 @@ use locus_embedding::Tokens;
 use locus_heads::{HeadConfig, Labels, Pooling, TaskBatch, TaskModel, Trainable};
 use locus_model::ModelConfig;
 use locus_pipeline::{Codec, Masking, Objective, Packing, Pipeline, TrainingSet, WriteOptions, evaluate};
-use locus_testkit::on_backends;
+use locus_testkit::on_processors;
 
 use crate::stack;
 
@@ -297,7 +297,7 @@ fn a_corpus_is_read_row_by_row<B: AutodiffBackend>(device: &B::Device) {
     assert!(error.contains("another tokenizer"), "{error}");
 }
 
-on_backends!(
+on_processors!(
     masks_are_a_function_of_seed_epoch_and_row,
     masked_words_are_scored_as_they_are_learned,
     every_objective_fits_its_model,

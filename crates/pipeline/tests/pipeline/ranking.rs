@@ -7,7 +7,7 @@ use locus_data::{Candidate, Examples, ItemLabels, Ranking, TokenizerKind};
 use locus_heads::{FeatureScale, HeadConfig, Labels, Pooling, RankingLoss, RankingScore, Trainable};
 use locus_metrics::retrieval::RetrievalScorer;
 use locus_pipeline::{Pipeline, TrainingSet};
-use locus_testkit::on_backends;
+use locus_testkit::on_processors;
 
 use crate::folder;
 
@@ -137,7 +137,7 @@ fn some_candidates_are_drawn_in_each_epoch<B: AutodiffBackend>(device: &B::Devic
     assert!((1..9).any(|epoch| rows(&drawn, epoch).features != rows(&drawn, 0).features));
 }
 
-on_backends!(
+on_processors!(
     candidates_are_ranked_as_they_are_scored,
     a_batch_has_all_candidates_of_its_queries,
     some_candidates_are_drawn_in_each_epoch,
