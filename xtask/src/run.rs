@@ -30,17 +30,17 @@ pub(crate) fn backend(args: &[String]) -> Result<String, String> {
 fn built(args: &[String]) -> Result<Result<Command, u8>, String> {
     let backend = backend(args)?;
     let mut build = cargo();
-    build.args(["build", "--profile", &profile(), "--package", "locus"]);
+    build.args(["build", "--profile", &profile()]).args(program());
     // An unknown name is left to `locus`, which answers it with the nearest known one.
     if ["flex", "wgpu", "vulkan", "metal", "webgpu", "cuda"].contains(&backend.as_str()) {
-        build.args(["--features", &backend]);
+        build.args(["--features", &format!("locus/{backend}")]);
     }
     // Only these verbs need TLS.
     if [["data", "fetch"], ["hub", "pull"]].iter().any(|verb| args.iter().take(2).eq(verb)) {
-        build.args(["--features", "download"]);
+        build.args(["--features", "locus/download"]);
     }
     if args.iter().any(|arg| arg.contains("parquet")) {
-        build.args(["--features", "parquet"]);
+        build.args(["--features", "locus/parquet"]);
     }
     let failed = code(&mut build)?;
     if failed != 0 {
@@ -110,6 +110,12 @@ pub(crate) fn code(command: &mut Command) -> Result<u8, String> {
         .map_err(|error| format!("cannot run {}: {error}", command.get_program().to_string_lossy()))?;
     // A command that a signal ended has no code.
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+}
+
+/// What says to cargo which program is meant. In the profile of the tests it is built with the features that they were built
+/// with, from the same dependencies.
+pub(crate) fn program() -> &'static [&'static str] {
+    if profile() == "dev" { &["--workspace", "--bin", "locus"] } else { &["--package", "locus"] }
 }
 
 /// The profile that `locus` is built in: `$LOCUS_PROFILE`, or release.
