@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::chores::scratch;
-use crate::run::{built_dir, cargo, code, exe, profile, program, root, target_dir};
+use crate::run::{built_dir, cargo, code, exe, package, profile, root, target_dir};
 
 /// How many steps are compared, and how closely.
 const STEPS: usize = 20;
@@ -23,7 +23,7 @@ const TINY: [&str; 6] = [
 
 /// Builds the program for ndarray and keeps it where a build for another backend does not replace it.
 pub(crate) fn keep_ndarray() -> Result<u8, String> {
-    match code(cargo().args(["build", "--profile", &profile()]).args(program()))? {
+    match code(cargo().args(["build", "--profile", &profile()]).args(package()))? {
         0 => {}
         failed => return Ok(failed),
     }

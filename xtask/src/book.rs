@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::run::{built_dir, cargo, code, profile, program, root, target_dir};
+use crate::run::{built_dir, cargo, code, package, profile, root, target_dir};
 
 const PAGES: [&str; 20] = [
     "README.md",
@@ -54,7 +54,7 @@ const VERBS: [&str; 14] = [
 ];
 
 pub(crate) fn check() -> Result<u8, String> {
-    let built = code(cargo().args(["build", "--profile", &profile()]).args(program()))?;
+    let built = code(cargo().args(["build", "--profile", &profile()]).args(package()))?;
     if built != 0 {
         return Ok(built);
     }

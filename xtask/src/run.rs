@@ -30,7 +30,7 @@ pub(crate) fn backend(args: &[String]) -> Result<String, String> {
 fn built(args: &[String]) -> Result<Result<Command, u8>, String> {
     let backend = backend(args)?;
     let mut build = cargo();
-    build.args(["build", "--profile", &profile()]).args(program());
+    build.args(["build", "--profile", &profile()]).args(package());
     // An unknown name is left to `locus`, which answers it with the nearest known one.
     if ["flex", "wgpu", "vulkan", "metal", "webgpu", "cuda"].contains(&backend.as_str()) {
         build.args(["--features", &format!("locus/{backend}")]);
@@ -114,7 +114,7 @@ pub(crate) fn code(command: &mut Command) -> Result<u8, String> {
 
 /// What says to cargo which program is meant. In the profile of the tests it is built with the features that they were built
 /// with, from the same dependencies.
-pub(crate) fn program() -> &'static [&'static str] {
+pub(crate) fn package() -> &'static [&'static str] {
     if profile() == "dev" { &["--workspace", "--bin", "locus"] } else { &["--package", "locus"] }
 }
 
