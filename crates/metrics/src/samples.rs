@@ -20,9 +20,9 @@ pub enum Formula {
     F1,
     /// Of right, predicted and gold of each label in turn: the mean of their F1.
     MacroF1,
-    /// Of words of hypothesis and reference, n-grams in common by order, n-grams by order: [`bleu`](crate::bleu).
+    /// Of words of hypothesis and reference, n-grams in common by order, n-grams by order: [`bleu`].
     Bleu,
-    /// Of n-grams of hypothesis, of reference, in common, order by order: [`chrf`](crate::chrf).
+    /// Of n-grams of hypothesis, of reference, in common, order by order: [`chrf`].
     Chrf,
 }
 
