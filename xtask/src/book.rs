@@ -6,6 +6,7 @@
 //! `$LOCUS_DATA` names a folder with data sets, and `<!-- not run: WHY -->` leaves it out. A command whose output begins
 //! with `error: ` must fail.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -68,11 +69,15 @@ pub(crate) fn check() -> Result<u8, String> {
         fs::create_dir_all(&folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
         copy(&root().join("datasets"), &folder.join("datasets"))?;
         copy(&root().join("README.md"), &folder.join("README.md"))?;
+        let mut ran = HashSet::new();
         for step in steps(&text) {
             match step {
                 Step::File { name, from } => copy(&root().join(from), &folder.join(name))?,
                 Step::Run { command, fails, needs_data } => {
                     let Some(command) = in_smoke_form(&command) else { continue };
+                    if !ran.insert(without_seed(&command)) && command.contains(" --seed ") {
+                        continue;
+                    }
                     if needs_data && !has_data {
                         left_out += 1;
                     } else if run(&command, &folder, fails)? == fails {
@@ -148,6 +153,19 @@ fn in_smoke_form(command: &str) -> Option<String> {
     })
 }
 
+/// The command less its seed and the folder that it writes: two steps with another seed show nothing new.
+fn without_seed(command: &str) -> String {
+    let mut words = command.split_whitespace();
+    let mut kept = Vec::new();
+    while let Some(word) = words.next() {
+        match word {
+            "--seed" | "--out" => drop(words.next()),
+            word => kept.push(word),
+        }
+    }
+    kept.join(" ")
+}
+
 fn run(command: &str, folder: &Path, fails: bool) -> Result<bool, String> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let bin = std::env::current_dir().unwrap_or_default().join(built_dir());
@@ -184,7 +202,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), String> {
 mod tests {
     use std::fs;
 
-    use super::{PAGES, Step, in_smoke_form, steps};
+    use super::{PAGES, Step, in_smoke_form, steps, without_seed};
     use crate::run::root;
 
     #[test]
@@ -213,6 +231,10 @@ mod tests {
         assert_eq!(in_smoke_form("echo a | locus predict").as_deref(), Some("echo a | locus predict"));
         assert_eq!(in_smoke_form("cargo xtask test"), None);
         assert_eq!(in_smoke_form("python x.py"), None);
+        assert_eq!(
+            without_seed("locus train x --seed 3 --set a=1 --out runs/x-3"),
+            "locus train x --set a=1"
+        );
     }
 
     /// Those that begin from a checkpoint, which is not there, stand on a page.

@@ -227,18 +227,24 @@ fn table(variants: &BTreeMap<String, Vec<Run>>, baselines: &Baselines) -> String
             run.threads,
         );
     }
+    let commands = variants.iter().flat_map(|(variant, runs)| {
+        runs.iter().map(move |run| {
+            // A folder each, so that one can be run after the other.
+            let Run { command, recipe, seed, .. } = run;
+            let seed = if *seed == 0 { String::new() } else { format!("-{seed}") };
+            format!("$ {command} --out runs/{recipe}-{variant}{seed}\n")
+        })
+    });
+    let (from_checkpoint, own): (Vec<_>, Vec<_>) =
+        commands.partition(|command| command.contains("model.from="));
     // The corpora of the project's own are built in.
-    let built_in = of_own(variants);
-    text += if built_in { "\n```console\n" } else { "\n<!-- needs data -->\n```console\n" };
-    for (variant, run) in
-        variants.iter().flat_map(|(variant, runs)| runs.iter().map(move |run| (variant, run)))
-    {
-        // A folder each, so that one can be run after the other.
-        let Run { command, recipe, seed, .. } = run;
-        let seed = if *seed == 0 { String::new() } else { format!("-{seed}") };
-        let _ = writeln!(text, "$ {command} --out runs/{recipe}-{variant}{seed}");
+    let needs_data = if of_own(variants) { "" } else { "<!-- needs data -->\n" };
+    for (mark, commands) in [(needs_data, own), ("<!-- not run: needs a checkpoint -->\n", from_checkpoint)] {
+        if !commands.is_empty() {
+            let _ = write!(text, "\n{mark}```console\n{}```\n", commands.concat());
+        }
     }
-    text + "```\n"
+    text
 }
 
 fn baselines_table(baselines: &Baselines) -> String {
@@ -332,16 +338,20 @@ mod tests {
         let interval = Interval { low: 0.0625, high: 0.25 };
         let difference = Some(Difference { from: "none".into(), value: 0.125, interval });
         let runs = vec![Run { difference, ..run(0, 0.625) }, run(3, 0.5)];
-        let runs = BTreeMap::from([("deep".to_owned(), runs)]);
+        let loaded = Run { command: "locus train pets --set model.from=D".into(), ..run(0, 0.75) };
+        let runs = BTreeMap::from([("deep".to_owned(), runs), ("loaded".to_owned(), vec![loaded])]);
         assert_eq!(
             table(&runs, &baselines()),
             "| variant | position | parameters | seed | dev macro f1 | test macro f1 | 95 % interval | difference | training (threads) |\n\
              |---|---|---|---|---|---|---|---|---|\n\
              | baseline: guess | – | – | – | 0.2500 | 0.1250 | – | – | 3.0 s |\n\
              | `deep` | rotary | 1234 | 0 | – | 0.6250 | 0.5000 – 0.7500 | +0.1250 (+0.0625 – +0.2500) from `none` | 5.0 min (2) |\n\
-             | `deep` | rotary | 1234 | 3 | – | 0.5000 | 0.5000 – 0.7500 | – | 5.0 min (2) |\n\n\
+             | `deep` | rotary | 1234 | 3 | – | 0.5000 | 0.5000 – 0.7500 | – | 5.0 min (2) |\n\
+             | `loaded` | rotary | 1234 | 0 | – | 0.7500 | 0.5000 – 0.7500 | – | 5.0 min (2) |\n\n\
              <!-- needs data -->\n```console\n$ locus train pets --seed 0 --out runs/pets-deep\n\
-             $ locus train pets --seed 3 --out runs/pets-deep-3\n```\n"
+             $ locus train pets --seed 3 --out runs/pets-deep-3\n```\n\n\
+             <!-- not run: needs a checkpoint -->\n```console\n\
+             $ locus train pets --set model.from=D --out runs/pets-loaded\n```\n"
         );
     }
 
