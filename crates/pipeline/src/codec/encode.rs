@@ -1,0 +1,266 @@
+//! Texts as items of a batch.
+
+use locus_data::objective::packed::Packer;
+use locus_data::{Examples, IGNORE, Item, ItemLabels, Row, lm_blocks, windows};
+use locus_heads::HeadConfig;
+
+use super::Codec;
+use crate::{Packing, PipelineError, in_units, ranking};
+
+/// Examples as items of a batch.
+#[derive(Clone, Debug, Default)]
+pub struct Encoded {
+    /// The items.
+    pub items: Vec<Item>,
+    /// How many texts were cut to the model's length.
+    pub n_truncated: usize,
+}
+
+/// A window of a word sequence.
+#[derive(Clone, Debug)]
+pub(crate) struct WordWindow {
+    /// Its tokens.
+    pub(crate) item: Item,
+    /// The words that it owns, and where in its ids the first token of each stands.
+    pub(crate) columns: Vec<(usize, usize)>,
+}
+
+impl Codec {
+    /// Examples as items with labels. Long word sequences and contexts of questions become several items; of other texts
+    /// the end is cut.
+    ///
+    /// # Errors
+    /// If the examples are of another kind than the model needs, or hold labels it does not have.
+    pub fn encode(&self, examples: &Examples) -> Result<Encoded, PipelineError> {
+        let mut encoded = Encoded::default();
+        if let (Some(pretraining), Examples::Text(documents)) = (self.pretraining()?, examples) {
+            encoded.items = pretraining.evaluation_items(self, documents)?;
+            return Ok(encoded);
+        }
+        match (&self.head, examples) {
+            (HeadConfig::TokenClassification { .. }, Examples::Tagged(sentences)) => {
+                for sentence in in_units(sentences) {
+                    let labels =
+                        sentence.tags.iter().map(|tag| self.label(tag)).collect::<Result<Vec<_>, _>>()?;
+                    let windows = self.windows(&sentence.words, Some(&labels))?;
+                    encoded.items.extend(windows.into_iter().map(|window| window.item));
+                }
+            }
+            (HeadConfig::SequenceClassification { .. }, Examples::Labelled(rows)) => {
+                encoded = self.rows(rows, |label| {
+                    // What fits no label counts in no loss.
+                    let is_outside = self.out_of_scope.as_ref() == Some(label);
+                    Ok(ItemLabels::Row(if is_outside { IGNORE } else { self.label(label)? }))
+                })?;
+            }
+            (HeadConfig::MultiLabelClassification { n_labels, .. }, Examples::MultiLabelled(rows)) => {
+                encoded = self.rows(rows, |labels| {
+                    let mut cells = vec![0.0; *n_labels];
+                    for label in labels {
+                        cells[self.label_idx(label)?] = 1.0;
+                    }
+                    Ok(ItemLabels::MultiHot(cells))
+                })?;
+            }
+            (HeadConfig::Regression { mean, std, .. }, Examples::Scored(rows)) => {
+                encoded = self.rows(rows, |number| Ok(ItemLabels::Value(((number - mean) / std) as f32)))?;
+            }
+            (HeadConfig::Ranking { features, .. }, Examples::Ranked(rankings)) => {
+                encoded = ranking::encode(self, rankings, features)?;
+            }
+            (HeadConfig::QuestionAnswering { .. }, Examples::Qa(questions)) => {
+                encoded = self.questions(questions)?;
+            }
+            (HeadConfig::CausalLm { .. }, Examples::Text(documents)) => {
+                encoded.items = match self.packing {
+                    Packing::Stream => lm_blocks(&self.stream(documents)?, self.max_seq_len),
+                    Packing::Documents => self.packed(documents)?,
+                };
+            }
+            (HeadConfig::SentenceEmbedding(_), Examples::Pairs(pairs)) => {
+                for pair in pairs {
+                    let (mut item, cut) = self.embedded(&pair.source)?;
+                    let (target, target_cut) = self.embedded(&pair.target)?;
+                    item.labels = ItemLabels::Target { ids: target.ids, labels: Vec::new() };
+                    encoded.n_truncated += usize::from(cut || target_cut);
+                    encoded.items.push(item);
+                }
+            }
+            (HeadConfig::Seq2Seq { .. }, Examples::Pairs(pairs)) => {
+                for pair in pairs {
+                    let (mut item, truncated) = self.row(&pair.source, None)?;
+                    let (ids, labels, cut) = self.target(&pair.target)?;
+                    item.labels = ItemLabels::Target { ids, labels };
+                    encoded.n_truncated += usize::from(truncated || cut);
+                    encoded.items.push(item);
+                }
+            }
+            _ => {
+                return Err(PipelineError::WrongExamples {
+                    task: self.task(),
+                    expected: match self.head {
+                        HeadConfig::TokenClassification { .. } => "words with tags",
+                        HeadConfig::SequenceClassification { .. } => "texts with labels",
+                        HeadConfig::MultiLabelClassification { .. } => "texts with any number of labels",
+                        HeadConfig::Regression { .. } => "texts with numbers",
+                        HeadConfig::Ranking { .. } => "queries with candidates",
+                        HeadConfig::CausalLm { .. } => "plain text",
+                        HeadConfig::QuestionAnswering { .. } => "questions with contexts",
+                        HeadConfig::MaskedLm { .. } | HeadConfig::Bare { .. } => {
+                            "token ids (`locus forward`)"
+                        }
+                        HeadConfig::Seq2Seq { .. } | HeadConfig::SentenceEmbedding(_) => {
+                            "pairs of source and target"
+                        }
+                    },
+                    found: examples.kind().to_string(),
+                });
+            }
+        }
+        Ok(encoded)
+    }
+
+    /// Rows with what `label` makes of their labels.
+    fn rows<L>(
+        &self,
+        rows: &[Row<L>],
+        label: impl Fn(&L) -> Result<ItemLabels, PipelineError>,
+    ) -> Result<Encoded, PipelineError> {
+        let mut encoded = Encoded::default();
+        for row in rows {
+            let (mut item, truncated) = self.row(&row.text, row.pair.as_deref())?;
+            item.labels = label(&row.label)?;
+            encoded.n_truncated += usize::from(truncated);
+            encoded.items.push(item);
+        }
+        Ok(encoded)
+    }
+
+    /// The windows of a word sequence. A word's label stands on its first token, in the window that owns the word.
+    pub(crate) fn windows(
+        &self,
+        words: &[String],
+        labels: Option<&[i32]>,
+    ) -> Result<Vec<WordWindow>, PipelineError> {
+        let encoding = self.tokenizer.encode_words(words)?;
+        let mut first_token = vec![0; words.len()];
+        for (token, &word) in encoding.word_of.iter().enumerate().rev() {
+            first_token[word] = token;
+        }
+        let room = self.room(false);
+        let cut = windows(&encoding.word_of, room, room / 4)?;
+        let items = cut.into_iter().map(|window| {
+            let framed = self.tokenizer.assemble(&encoding.ids[window.tokens.clone()], None);
+            let column = |word: usize| framed.first.start + first_token[word] - window.tokens.start;
+            let columns: Vec<(usize, usize)> =
+                window.words.iter().map(|&word| (word, column(word))).collect();
+            let mut item = Item { ids: framed.ids, ..Item::default() };
+            if let Some(labels) = labels {
+                let mut per_token = vec![IGNORE; item.ids.len()];
+                columns.iter().for_each(|&(word, column)| per_token[column] = labels[word]);
+                item.labels = ItemLabels::PerToken(per_token);
+            }
+            WordWindow { item, columns }
+        });
+        Ok(items.collect())
+    }
+
+    /// A text, or a pair of texts, cut to the model's length; and whether it was cut.
+    pub(crate) fn row(&self, text: &str, pair: Option<&str>) -> Result<(Item, bool), PipelineError> {
+        let pair = pair.map(|pair| self.tokenizer.encode(pair)).transpose()?;
+        Ok(self.cut(self.tokenizer.encode(text)?.ids, pair.map(|encoding| encoding.ids)))
+    }
+
+    /// A text in which the mask is meant as such, likewise.
+    pub(crate) fn masked(&self, text: &str) -> Result<(Item, bool), PipelineError> {
+        Ok(self.cut(self.tokenizer.encode_with_specials(text)?.ids, None))
+    }
+
+    /// The tokens of a text or of a pair, likewise.
+    pub(crate) fn cut(&self, mut first: Vec<u32>, mut second: Option<Vec<u32>>) -> (Item, bool) {
+        let room = self.room(second.is_some());
+        let total = first.len() + second.as_ref().map_or(0, Vec::len);
+        // The longer text gives way, token by token, as in BERT.
+        for _ in room..total {
+            match &mut second {
+                Some(second) if second.len() > first.len() => second.pop(),
+                _ => first.pop(),
+            };
+        }
+        let framed = self.tokenizer.assemble(&first, second.as_deref());
+        let mut ids = framed.ids;
+        if ids.is_empty() {
+            ids.push(self.tokenizer.specials().unk.unwrap_or(self.pad_id()));
+        }
+        let segments = second.is_some().then_some(framed.segments);
+        (Item { ids, segments, ..Item::default() }, total > room)
+    }
+
+    /// A text as a sentence embedder reads it, and whether it was cut.
+    pub(crate) fn embedded(&self, text: &str) -> Result<(Item, bool), PipelineError> {
+        let text = text.trim();
+        match &self.head {
+            HeadConfig::SentenceEmbedding(head) if head.lowercase => self.row(&text.to_lowercase(), None),
+            _ => self.row(text, None),
+        }
+    }
+
+    /// How many tokens of a text that begins with this prompt are the prompt's: those in front of it included, those behind it
+    /// not.
+    pub(crate) fn n_prompt_tokens(&self, prompt: &str) -> Result<usize, PipelineError> {
+        let n = self.embedded(prompt)?.0.ids.len();
+        Ok(n - usize::from(!self.tokenizer.frame().after.is_empty()))
+    }
+
+    /// Documents as one stream of tokens, with the end-of-text token between them where the tokenizer has one.
+    pub(crate) fn stream(&self, documents: &[String]) -> Result<Vec<u32>, PipelineError> {
+        let mut ids = Vec::new();
+        for (idx, document) in documents.iter().enumerate() {
+            if idx > 0 {
+                ids.extend(self.tokenizer.specials().eos);
+            }
+            ids.extend(self.tokenizer.encode(document)?.ids);
+        }
+        Ok(ids)
+    }
+
+    /// Documents one after another in rows, each between the tokens for start and end of text where the tokenizer has them.
+    fn packed(&self, documents: &[String]) -> Result<Vec<Item>, PipelineError> {
+        let mut packer = Packer::new(self.max_seq_len, self.tokenizer.specials().eos)?;
+        let mut items = Vec::new();
+        for document in documents {
+            let mut ids: Vec<u32> = self.document_start().into_iter().collect();
+            ids.extend(self.tokenizer.encode_ids(document)?);
+            items.extend(packer.push(&ids));
+        }
+        items.extend(packer.finish());
+        Ok(items)
+    }
+
+    /// The token ahead of each document, and of each prompt, of a language model whose documents are kept apart.
+    pub(crate) fn document_start(&self) -> Option<u32> {
+        let is_apart = self.packing == Packing::Documents && self.objective.is_none();
+        self.tokenizer.specials().bos.filter(|_| is_apart)
+    }
+
+    /// The tokens of a whole target, however long.
+    pub(crate) fn whole_target(&self, text: &str) -> Result<Vec<u32>, PipelineError> {
+        Ok(self.tokenizer.encode(text)?.ids)
+    }
+
+    /// What the decoder reads, what it should say next, and whether the text was cut.
+    fn target(&self, text: &str) -> Result<(Vec<u32>, Vec<i32>, bool), PipelineError> {
+        let mut ids = vec![self.start_id()?];
+        ids.extend(self.tokenizer.encode(text)?.ids);
+        let cut = ids.len() > self.max_seq_len;
+        ids.truncate(self.max_seq_len);
+        let next = ids[1..].iter().copied().chain([self.end_id()?]);
+        let labels = next.map(|id| id as i32).collect();
+        Ok((ids, labels, cut))
+    }
+
+    /// How many tokens of text fit beside the frame.
+    pub(crate) fn room(&self, pair: bool) -> usize {
+        self.max_seq_len.saturating_sub(self.tokenizer.frame().n_tokens(pair)).max(1)
+    }
+}

@@ -1,0 +1,71 @@
+//! A tag for each word.
+
+use burn::tensor::backend::AutodiffBackend;
+use locus_data::{Examples, ItemLabels, TokenizerKind};
+use locus_heads::{HeadConfig, TagDecoding};
+use locus_pipeline::{Pipeline, Prediction};
+use locus_testkit::on_backends;
+
+use crate::{awkward, folder, tagged, tagged_examples};
+
+fn entities_for_every_input<B: AutodiffBackend>(device: &B::Device) {
+    for decoding in [TagDecoding::Independent, TagDecoding::WellFormed, TagDecoding::Crf] {
+        entities_with::<B>(decoding, device);
+    }
+}
+
+fn entities_with<B: AutodiffBackend>(decoding: TagDecoding, device: &B::Device) {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("m");
+    let examples = tagged_examples();
+    folder::<B>(
+        &dir,
+        HeadConfig::TokenClassification { n_labels: 4, decoding, layers: Default::default() },
+        TokenizerKind::WordPiece,
+        &examples,
+        device,
+    );
+    let pipeline = Pipeline::<B::InnerBackend>::from_dir(&dir, device).unwrap();
+    let texts = awkward();
+    let answers = pipeline.predict(&texts).unwrap();
+    assert_eq!(answers.len(), texts.len());
+    for (given, answer) in texts.iter().zip(&answers) {
+        let Prediction::Entities { text, words, tags, entities } = answer else { panic!("{answer:?}") };
+        assert_eq!((text, words.len()), (given, tags.len()));
+        for entity in entities {
+            assert_eq!(entity.text, text[entity.start..entity.end]);
+            assert!(entity.score > 0.0 && entity.score <= 1.0);
+        }
+    }
+    // A hundred words in windows of twelve tokens: every one has its tag.
+    let Prediction::Entities { tags, .. } = &answers[7] else { panic!() };
+    assert_eq!(tags.len(), 100);
+    let evaluation = pipeline.evaluate(&examples).unwrap();
+    assert_eq!(evaluation.entity_report.as_ref().unwrap().micro().support, 4);
+    assert_eq!(evaluation.token_report.as_ref().unwrap().weighted_avg().support, 11);
+    assert!(evaluation.metrics["loss"].is_finite());
+}
+
+fn a_label_stands_on_each_word_once<B: AutodiffBackend>(device: &B::Device) {
+    let dir = tempfile::tempdir().unwrap();
+    let text = vec!["Lisbon"; 50].join(" ");
+    let examples = Examples::Tagged(vec![tagged(&text, &vec!["B-LOC"; 50].join(" "))]);
+    let head = HeadConfig::TokenClassification {
+        n_labels: 2,
+        decoding: Default::default(),
+        layers: Default::default(),
+    };
+    let codec = folder::<B>(&dir.path().join("m"), head, TokenizerKind::Char, &examples, device);
+    let items = codec.encode(&examples).unwrap().items;
+    let n: usize = items
+        .iter()
+        .map(|item| match &item.labels {
+            ItemLabels::PerToken(labels) => labels.iter().filter(|&&label| label >= 0).count(),
+            _ => 0,
+        })
+        .sum();
+    assert_eq!(n, 50);
+    assert!(items.iter().all(|item| item.ids.len() <= 12));
+}
+
+on_backends!(entities_for_every_input, a_label_stands_on_each_word_once);

@@ -1,0 +1,209 @@
+//! Texts that are written.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use burn::tensor::backend::AutodiffBackend;
+use locus_backend::rng::Key;
+use locus_data::{Examples, Pair, Tokenizer, TokenizerKind};
+use locus_embedding::position::{LearnedConfig, PositionConfig};
+use locus_encoder::StackConfig;
+use locus_heads::generate::{Beams, Sampling};
+use locus_heads::{HeadConfig, TaskModel};
+use locus_model::{ModelConfig, save};
+use locus_pipeline::{Codec, Pipeline, Prediction, StreamDecoder, WriteOptions};
+use locus_testkit::on_backends;
+
+use crate::{awkward, folder, stack};
+
+fn text_streams_whole<B: AutodiffBackend>(device: &B::Device) {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("m");
+    // Byte-level tokens of an untrained model make broken characters, which must not panic or be lost.
+    let examples = Examples::Text(vec!["你好, world! ".repeat(20)]);
+    folder::<B>(
+        &dir,
+        HeadConfig::CausalLm { tied: true, output: Default::default() },
+        TokenizerKind::Bpe,
+        &examples,
+        device,
+    );
+    let pipeline = Pipeline::<B::InnerBackend>::from_dir(&dir, device).unwrap();
+    let sampling = Sampling { temperature: 1.5, ..Sampling::GREEDY };
+    for seed in 0..3 {
+        let options = WriteOptions { max_new_tokens: 40, sampling, seed, ..WriteOptions::default() };
+        let mut streamed = String::new();
+        let written = pipeline.generate("你", &options, &mut |piece| {
+            streamed.push_str(piece);
+            ControlFlow::Continue(())
+        });
+        assert_eq!(written.unwrap().text, streamed);
+    }
+    let evaluation = pipeline.evaluate(&examples).unwrap();
+    // An untrained model knows nothing: about ln of the vocabulary.
+    let chance = (pipeline.config.vocab_size as f64).ln();
+    assert!((evaluation.metrics["loss"] / chance - 1.0).abs() < 0.5, "{evaluation}");
+    assert!(evaluation.metrics["bits_per_byte"] > 0.0);
+}
+
+/// What comes piece by piece is what the whole text is, for every kind of tokenizer.
+fn pieces_are_the_whole_text<B: AutodiffBackend>(_: &B::Device) {
+    let text = "Mira Tolland's visit, 你好 世界 👩‍👩‍👧 naïve e\u{301}. ".repeat(5);
+    for kind in [TokenizerKind::Bpe, TokenizerKind::Char, TokenizerKind::Word, TokenizerKind::WordPiece] {
+        let tokenizer = Tokenizer::train(kind, 300, false, [&text]).unwrap();
+        let config = ModelConfig::new(
+            HeadConfig::CausalLm { tied: true, output: Default::default() },
+            Vec::new(),
+            tokenizer.vocab_size(),
+            StackConfig::default(),
+        );
+        let codec = Codec::new(&config, tokenizer).unwrap();
+        let ids = codec.tokenizer.encode(&text).unwrap().ids;
+        let whole = codec.tokenizer.decode(&ids).unwrap();
+        for start in [0, 1, 7, 40] {
+            let before = codec.tokenizer.decode(&ids[..start]).unwrap();
+            // A character whose bytes are on both sides belongs to neither.
+            if !whole.starts_with(&before) {
+                continue;
+            }
+            let mut decoder = StreamDecoder::after(&codec, &ids[..start]).unwrap();
+            let mut streamed = before;
+            for &id in &ids[start..] {
+                streamed += &decoder.push(id).unwrap();
+            }
+            assert_eq!(streamed + &decoder.finish().unwrap(), whole, "{kind:?} from {start}");
+        }
+    }
+}
+
+/// A language model over the characters of a text, of sixteen positions.
+fn writer<B: AutodiffBackend>(dir: &Path, head: HeadConfig, device: &B::Device) -> Pipeline<B::InnerBackend> {
+    let examples = match head {
+        HeadConfig::Seq2Seq { .. } => {
+            Examples::Pairs(vec![Pair { source: "abcdefg hi".into(), target: "klmnop".into(), line: 1 }])
+        }
+        _ => Examples::Text(vec!["abcdefg hi klmnop".repeat(5)]),
+    };
+    let position = PositionConfig::Learned(LearnedConfig { init_std: 0.5, ..Default::default() });
+    let stack = StackConfig { max_seq_len: 16, init_std: 0.5, position, ..stack() };
+    let tokenizer = Tokenizer::train(TokenizerKind::Char, 300, false, examples.texts()).unwrap();
+    let config = ModelConfig::new(head, Vec::new(), tokenizer.vocab_size(), stack);
+    let model = TaskModel::<B>::new(&config.head, &config.stack, config.vocab_size, Key::new(4), device);
+    save(dir, &config, &model, &tokenizer.files().unwrap()).unwrap();
+    Pipeline::from_dir(dir, device).unwrap()
+}
+
+fn texts(answer: &Prediction) -> Vec<&str> {
+    let Prediction::Text { generated, .. } = answer else { panic!("{answer:?}") };
+    generated.iter().map(|written| written.text.as_str()).collect()
+}
+
+/// Empty prompts, prompts at the position limit and past it, and all others are answered, in whatever batch they are.
+fn a_text_for_every_prompt<B: AutodiffBackend>(device: &B::Device) {
+    let mut prompts = awkward();
+    prompts.extend(["a".repeat(15), "b".repeat(16), "c".repeat(17), "a b".to_owned()]);
+    for head in [
+        HeadConfig::CausalLm { tied: true, output: Default::default() },
+        HeadConfig::Seq2Seq { tied: true, output: Default::default() },
+    ] {
+        let is_lm = matches!(head, HeadConfig::CausalLm { .. });
+        let dir = tempfile::tempdir().unwrap();
+        let mut pipeline = writer::<B>(&dir.path().join("m"), head, device);
+        assert_eq!(pipeline.predict(&prompts).unwrap().len(), prompts.len());
+        let sampling = Sampling { temperature: 1.0, ..Sampling::GREEDY };
+        let options = WriteOptions { max_new_tokens: 6, sampling, n_sequences: 2, ..WriteOptions::default() };
+        let beams = Some(Beams { width: 3, ..Beams::default() });
+        for options in [options.clone(), WriteOptions { sampling: Sampling::GREEDY, beams, ..options }] {
+            pipeline.batch_size = 3;
+            let answers = pipeline.write(&prompts, &options).unwrap();
+            assert_eq!(answers.len(), prompts.len());
+            pipeline.batch_size = 1;
+            let alone = pipeline.write(&prompts, &options).unwrap();
+            assert_eq!(
+                alone.iter().map(texts).collect::<Vec<_>>(),
+                answers.iter().map(texts).collect::<Vec<_>>()
+            );
+            for (prompt, answer) in prompts.iter().zip(answers) {
+                let Prediction::Text { text, cut, generated } = answer else { panic!() };
+                assert_eq!((&text, generated.len()), (prompt, 2));
+                assert_eq!(
+                    cut,
+                    pipeline.codec.tokenizer.encode(prompt).unwrap().ids.len() > 16 - usize::from(!is_lm) * 2
+                );
+                if is_lm && prompt == &"b".repeat(16) {
+                    // Sixteen positions are read, and the last one still says what comes next.
+                    assert!(generated.iter().all(|written| written.text.chars().count() <= 1));
+                }
+            }
+        }
+    }
+}
+
+fn a_text_ends_before_its_stop_string<B: AutodiffBackend>(device: &B::Device) {
+    let dir = tempfile::tempdir().unwrap();
+    let pipeline = writer::<B>(
+        &dir.path().join("m"),
+        HeadConfig::CausalLm { tied: true, output: Default::default() },
+        device,
+    );
+    let sampling = Sampling { temperature: 1.0, ..Sampling::GREEDY };
+    let free = WriteOptions { max_new_tokens: 12, sampling, ..WriteOptions::default() };
+    let write = |options: &WriteOptions| {
+        let mut streamed = String::new();
+        let written = pipeline.generate("ab", options, &mut |piece| {
+            streamed.push_str(piece);
+            ControlFlow::Continue(())
+        });
+        let written = written.unwrap();
+        assert_eq!(written.text, streamed);
+        written
+    };
+    let whole = write(&free).text;
+    assert!(whole.chars().count() > 6, "{whole}");
+    let stop: String = whole.chars().skip(3).take(2).collect();
+    let options =
+        WriteOptions { stop: vec!["never".into(), stop.clone()], log_probs: Some(2), ..free.clone() };
+    let cut = write(&options);
+    assert_eq!((cut.text.as_str(), cut.finish), (&whole[..whole.find(&stop).unwrap()], "stop"));
+    // The tokens of the stop string are told, and those after it were not generated.
+    assert_eq!(cut.tokens.len(), cut.text.chars().count() + 2);
+    assert!(cut.tokens.iter().all(|token| token.top.len() == 2 && token.top[0].1 >= token.log_prob));
+
+    let beams = Some(Beams { width: 4, ..Beams::default() });
+    let search = WriteOptions { sampling: Sampling::GREEDY, beams, n_sequences: 4, ..free };
+    let texts = |options: &WriteOptions| match pipeline.write(&["ab"], options).unwrap().remove(0) {
+        Prediction::Text { generated, .. } => generated,
+        other => panic!("{other:?}"),
+    };
+    let stop: String = texts(&search)[0].text.chars().skip(2).take(1).collect();
+    let stopped = texts(&WriteOptions { stop: vec![stop.clone()], ..search.clone() });
+    assert!(stopped.iter().any(|written| written.finish == "stop"));
+    assert!(stopped.iter().all(|written| !written.text.contains(&stop)), "{stop} {stopped:?}");
+    let error =
+        pipeline.write(&["ab"], &WriteOptions { stop: vec![String::new()], n_sequences: 9, ..search });
+    assert_eq!(error.unwrap_err().to_string().matches(", found").count(), 2);
+}
+
+fn targets_are_scored<B: AutodiffBackend>(device: &B::Device) {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("m");
+    let examples = Examples::Pairs(vec![Pair { source: "a b".into(), target: "b a".into(), line: 1 }]);
+    folder::<B>(
+        &dir,
+        HeadConfig::Seq2Seq { tied: false, output: Default::default() },
+        TokenizerKind::Word,
+        &examples,
+        device,
+    );
+    let pipeline = Pipeline::<B::InnerBackend>::from_dir(&dir, device).unwrap();
+    let evaluation = pipeline.evaluate(&examples).unwrap();
+    assert!(evaluation.metrics.contains_key("exact_match") && evaluation.score() <= 1.0);
+}
+
+on_backends!(
+    text_streams_whole,
+    pieces_are_the_whole_text,
+    a_text_for_every_prompt,
+    a_text_ends_before_its_stop_string,
+    targets_are_scored,
+);
