@@ -238,10 +238,10 @@ impl HeadConfig {
             Self::TokenClassification { n_labels, .. }
             | Self::SequenceClassification { n_labels, .. }
             | Self::MultiLabelClassification { n_labels, .. } => Some(n_labels),
+            Self::SentenceEmbedding(ref config) => config.pair_loss.n_labels(),
             Self::Regression { .. }
             | Self::Ranking { .. }
             | Self::QuestionAnswering { .. }
-            | Self::SentenceEmbedding(_)
             | Self::MaskedLm { .. }
             | Self::CausalLm { .. }
             | Self::Seq2Seq { .. }
@@ -436,7 +436,9 @@ impl<B: Backend> TaskModel<B> {
                     let key = key.named("dense").child(idx as u64);
                     Linear::new(shape, bias, stack.init_std, key, device)
                 });
-                Self::SentenceEmbedder(SentenceEmbedder::on(bare, config.clone(), dense.collect()))
+                let classifier = config.classifier(out_width).map(|shape| linear(shape, true));
+                let dense = dense.collect();
+                Self::SentenceEmbedder(SentenceEmbedder::on(bare, config.clone(), dense, classifier))
             }
             HeadConfig::MaskedLm { tied, bias: has_bias, transform: config } => {
                 let width = stack.embedding_width();
