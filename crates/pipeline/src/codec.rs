@@ -2,17 +2,18 @@
 
 use locus_data::objective::packed::Packer;
 use locus_data::{
-    Examples, HostBatch, HostLabels, IGNORE, Item, ItemLabels, Kind, LabelSet, PadSide, Row, Tokenizer,
+    Examples, HostBatch, HostLabels, IGNORE, Item, ItemLabels, Kind, LabelSet, PadSide, PairLabel, Row,
+    Tokenizer,
 };
 use locus_data::{collate, lm_blocks, windows};
 use locus_embedding::Tokens;
 use locus_heads::generate::Constraints;
-use locus_heads::{Candidates, HeadConfig, Labels, TaskBatch};
+use locus_heads::{Candidates, HeadConfig, Labels, PairLoss, TaskBatch};
 use locus_model::{ModelConfig, QuestionConfig, QuestionSizes, TokenIds};
 
 use crate::model_options::{constraints, ends};
 use crate::pretraining::Pretraining;
-use crate::{Masking, Objective, Packing, PipelineError, Thresholds, in_units, ranking};
+use crate::{Masking, Objective, Packing, PipelineError, Thresholds, in_units, pairs, ranking};
 
 /// A tokenizer, the labels and the sizes of one model.
 #[derive(Clone, Debug)]
@@ -156,7 +157,12 @@ impl Codec {
             HeadConfig::QuestionAnswering { .. } => Kind::Qa,
             // Those without a text interface are refused before any example is read.
             HeadConfig::MaskedLm { .. } | HeadConfig::Bare { .. } | HeadConfig::CausalLm { .. } => Kind::Text,
-            HeadConfig::Seq2Seq { .. } | HeadConfig::SentenceEmbedding(_) => Kind::Pairs,
+            HeadConfig::SentenceEmbedding(ref head) => match head.pair_loss {
+                PairLoss::InBatchNegatives => Kind::Pairs,
+                PairLoss::Cosine(_) | PairLoss::Cosent(_) => Kind::Scored,
+                PairLoss::Softmax { .. } => Kind::Labelled,
+            },
+            HeadConfig::Seq2Seq { .. } => Kind::Pairs,
         }
     }
 
@@ -220,6 +226,22 @@ impl Codec {
                     encoded.items.push(item);
                 }
             }
+            // Any embedder can be scored by numbers of pairs.
+            (HeadConfig::SentenceEmbedding(head), Examples::Scored(rows)) => {
+                check_bounds(head.pair_loss, rows)?;
+                encoded = pairs::encode(self, rows, |row| {
+                    let cosine = match head.pair_loss {
+                        PairLoss::Cosine(bounds) => bounds.cosine(row.label),
+                        _ => None,
+                    };
+                    Ok(PairLabel::Score(cosine.unwrap_or(row.label) as f32))
+                })?;
+            }
+            (HeadConfig::SentenceEmbedding(head), Examples::Labelled(rows))
+                if head.pair_loss.n_labels().is_some() =>
+            {
+                encoded = pairs::encode(self, rows, |row| Ok(PairLabel::Class(self.label(&row.label)?)))?;
+            }
             (HeadConfig::Seq2Seq { .. }, Examples::Pairs(pairs)) => {
                 for pair in pairs {
                     let (mut item, truncated) = self.row(&pair.source, None)?;
@@ -232,7 +254,7 @@ impl Codec {
             _ => {
                 return Err(PipelineError::WrongExamples {
                     task: self.task(),
-                    expected: match self.head {
+                    expected: match &self.head {
                         HeadConfig::TokenClassification { .. } => "words with tags",
                         HeadConfig::SequenceClassification { .. } => "texts with labels",
                         HeadConfig::MultiLabelClassification { .. } => "texts with any number of labels",
@@ -243,9 +265,14 @@ impl Codec {
                         HeadConfig::MaskedLm { .. } | HeadConfig::Bare { .. } => {
                             "token ids (`locus forward`)"
                         }
-                        HeadConfig::Seq2Seq { .. } | HeadConfig::SentenceEmbedding(_) => {
-                            "pairs of source and target"
-                        }
+                        HeadConfig::SentenceEmbedding(head) => match head.pair_loss {
+                            PairLoss::InBatchNegatives => {
+                                "pairs of source and target (or another train.pair_loss)"
+                            }
+                            PairLoss::Cosine(_) | PairLoss::Cosent(_) => "pairs of texts with a number",
+                            PairLoss::Softmax { .. } => "pairs of texts with a label",
+                        },
+                        HeadConfig::Seq2Seq { .. } => "pairs of source and target",
                     },
                     found: examples.kind().to_string(),
                 });
@@ -435,13 +462,13 @@ impl Codec {
         let side = |ids: &[u32]| Item { ids: ids.to_vec(), ..Item::default() };
         let sources = items.iter().map(|item| side(&item.ids));
         let targets = items.iter().filter_map(|item| match &item.labels {
-            ItemLabels::Target { ids, .. } => Some(side(ids)),
+            ItemLabels::Target { ids, .. } | ItemLabels::Pair { ids, .. } => Some(side(ids)),
             _ => None,
         });
         let rows: Vec<Item> = sources.chain(targets).collect();
         let rows: Vec<&Item> = rows.iter().collect();
         let host = collate(&rows, self.pad_id(), PadSide::Right, self.tokenizer.vocab_size())?;
-        let labels = if rows.len() == 2 * items.len() { Labels::InBatchPairs } else { Labels::None };
+        let labels = if rows.len() == 2 * items.len() { pairs::labels(items) } else { Labels::None };
         Ok(TaskBatch { labels, ..task_batch(host)? })
     }
 
@@ -523,6 +550,19 @@ impl Codec {
     pub(crate) fn room(&self, pair: bool) -> usize {
         self.max_seq_len.saturating_sub(self.tokenizer.frame().n_tokens(pair)).max(1)
     }
+}
+
+/// That numbers lie where the model learns what they stand for.
+fn check_bounds(loss: PairLoss, rows: &[Row<f64>]) -> Result<(), PipelineError> {
+    let PairLoss::Cosine(bounds) = loss else { return Ok(()) };
+    let outside: Vec<&Row<f64>> = rows.iter().filter(|row| bounds.cosine(row.label).is_none()).collect();
+    let Some(first) = outside.first() else { return Ok(()) };
+    Err(PipelineError::OutsideBounds {
+        bounds: bounds.scores,
+        n: outside.len(),
+        score: first.label,
+        line: first.line,
+    })
 }
 
 /// What the model learned from plain text; of masked language models from elsewhere, what is usual.

@@ -1,6 +1,7 @@
 //! Scores of a model on examples, with the metrics of its task.
 
 mod examples;
+mod pairs;
 mod pretraining;
 mod questions;
 mod rankings;
@@ -189,6 +190,12 @@ pub fn evaluate<B: Backend, P: PositionScheme<B>>(
         }
         (TaskModel::SentenceEmbedder(model), Examples::Pairs(_)) => {
             retrieval(model, codec, &items, batch_size)
+        }
+        (TaskModel::SentenceEmbedder(model), Examples::Scored(examples)) => {
+            pairs::numbers(model, codec, examples, &items, batch_size)
+        }
+        (TaskModel::SentenceEmbedder(model), Examples::Labelled(examples)) => {
+            pairs::labels(model, codec, examples, &items, batch_size)
         }
         (TaskModel::Seq2Seq(model), Examples::Pairs(pairs)) => {
             targets::texts(model, codec, pairs, &items, batch_size)

@@ -25,6 +25,7 @@ mod evaluate;
 mod masks;
 mod model_options;
 mod objective;
+mod pairs;
 mod pipeline;
 mod pretraining;
 mod qa;

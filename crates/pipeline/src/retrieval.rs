@@ -72,7 +72,7 @@ fn best(query: &[f32], documents: &[Vec<f32>]) -> Vec<usize> {
 }
 
 /// Each text once, in the order in which they come, and for each place the number of its text.
-fn distinct<T: Copy + Eq + Hash>(texts: impl Iterator<Item = T>) -> (Vec<T>, Vec<usize>) {
+pub(crate) fn distinct<T: Copy + Eq + Hash>(texts: impl Iterator<Item = T>) -> (Vec<T>, Vec<usize>) {
     let (mut list, mut numbers) = (Vec::new(), HashMap::new());
     let number = |text: T| {
         *numbers.entry(text).or_insert_with(|| {
@@ -84,9 +84,10 @@ fn distinct<T: Copy + Eq + Hash>(texts: impl Iterator<Item = T>) -> (Vec<T>, Vec
     (list, of_place)
 }
 
-fn target_ids(item: &Item) -> &[u32] {
+/// The tokens of the second text of a pair.
+pub(crate) fn target_ids(item: &Item) -> &[u32] {
     match &item.labels {
-        ItemLabels::Target { ids, .. } => ids,
+        ItemLabels::Target { ids, .. } | ItemLabels::Pair { ids, .. } => ids,
         _ => unreachable!("the codec gives pairs a target"),
     }
 }
