@@ -1,6 +1,8 @@
 //! From examples to a folder and back: every task answers every input, whatever it looks like.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
+#[path = "pipeline/pairs.rs"]
+mod pairs;
 #[path = "pipeline/pretraining.rs"]
 mod pretraining;
 #[path = "pipeline/ranking.rs"]
