@@ -13,7 +13,7 @@ use locus_model::{ModelConfig, QuestionConfig, QuestionSizes, TokenIds};
 
 use crate::model_options::{constraints, ends};
 use crate::pretraining::Pretraining;
-use crate::{Masking, Objective, Packing, PipelineError, Thresholds, in_units, pairs, ranking};
+use crate::{Masking, Objective, Packing, PipelineError, TargetScore, Thresholds, in_units, pairs, ranking};
 
 /// A tokenizer, the labels and the sizes of one model.
 #[derive(Clone, Debug)]
@@ -35,6 +35,8 @@ pub struct Codec {
     pub packing: Packing,
     /// How many open texts the search has by which targets are written for scores; 1 takes the best token each time.
     pub eval_beams: usize,
+    /// The score that decides of targets; BLEU where their language is known, else exact match, where it is not said.
+    pub eval_score: Option<TargetScore>,
     /// The language that targets are in, by which translations are scored.
     pub(crate) target_language: Option<String>,
     head: HeadConfig,
@@ -107,6 +109,7 @@ impl Codec {
             objective: objective_of(config)?,
             packing: config.packing,
             eval_beams: 1,
+            eval_score: None,
             target_language: config.target_language.clone(),
             head: config.head.clone(),
             token_ids: config.token_ids.clone(),
