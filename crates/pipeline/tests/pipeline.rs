@@ -606,8 +606,9 @@ fn targets_are_scored<B: AutodiffBackend>(device: &B::Device) {
         Pipeline::<B::InnerBackend>::from_dir(&dir, device).unwrap()
     };
     let mut english = in_language("en");
-    let written = english.write(&["a b"], &WriteOptions { max_new_tokens: 4, ..WriteOptions::default() });
-    let [Prediction::Text { generated, .. }] = &written.unwrap()[..] else { panic!("one text") };
+    let options = WriteOptions { max_new_tokens: 4, ..WriteOptions::default() };
+    let written = english.write(&["a b"], &options).unwrap();
+    let [Prediction::Text { generated, .. }] = &written[..] else { panic!("one text") };
     let expected = Rouge::default().score("b a", &generated[0].text);
     let evaluation = english.evaluate(&examples).unwrap();
     assert_eq!(evaluation.score_name, "bleu");
