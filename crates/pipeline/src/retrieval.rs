@@ -146,7 +146,7 @@ mod tests {
         let pairs =
             [pair("red boat", "A red boat!"), pair("鸟唱歌 ", "一只鸟唱歌"), pair("tea", "hot water")];
         let scores = by_words(&pairs).unwrap();
-        assert_eq!(scores.keys().collect::<Vec<_>>().len(), METRICS.len());
+        assert_eq!(scores.len(), METRICS.len());
         assert!((scores["mrr@10"] - (1.0 + 1.0 + 1.0 / 3.0) / 3.0).abs() < 1e-12, "{scores:?}");
         assert!((scores["recall@1"] - 2.0 / 3.0).abs() < 1e-12, "{scores:?}");
     }
