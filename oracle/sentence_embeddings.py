@@ -10,7 +10,8 @@ Run from the repository root:
 As in checkpoints.py every number drawn is a hash of its name and place, models are computed in float64, and gradients are
 given by their length and three projections. The modules are those of sentence-transformers; `files` are what it writes.
 Parameters of a dense layer are named by their folder: "2_Dense/linear.weight". A case has either the gradients of
-sum(embedding · upstream), or of the mean loss of pairs (rows 0, 1, 2 with rows 3, 4, 5).
+sum(embedding · upstream), or of the mean loss of pairs (rows 0, 1, 2 with rows 3, 4, 5). What pairs come with is `loss.labels`; the
+layer that SoftmaxLoss has beside the model is `loss.classifier`, with names as in `params`.
 """
 
 import hashlib
@@ -69,7 +70,12 @@ CASES = {
         [(5, True, Tanh)],
         {"loss": losses.MultipleNegativesSymmetricRankingLoss},
     ),
+    "cosine": ({"pooling_mode": "mean"}, [(5, True, Tanh)], {"loss": losses.CosineSimilarityLoss, "labels": [0.25, 0.875, -0.5]}),
+    # Two have the same number.
+    "cosent": ({"pooling_mode": "cls"}, [], {"loss": losses.CoSENTLoss, "labels": [1.5, 4.0, 1.5]}),
+    "softmax": ({"pooling_mode": "mean"}, [(7, True, Tanh)], {"loss": losses.SoftmaxLoss, "labels": [4, 0, 2]}),
 }
+N_LABELS = 5  # of softmax
 
 
 def inputs():
@@ -106,15 +112,11 @@ def modules_of(pooling, layers):
 
 def draw_dense(modules):
     """The entries of the parameters of dense layers, by name, with the parameters; they then have their values."""
-    params, drawn = {}, {}
+    drawn = {}
     for place, module in enumerate(modules, 1):
         for name, parameter in module.named_parameters():
-            key = f"{place}_{type(module).__name__}/{name}"
-            std = 0.1 if name.endswith("bias") else 0.2
-            values = (std * 3**0.5 * unit(key, tuple(parameter.shape))).astype(np.float32)
-            parameter.data = torch.tensor(values).double()
-            params[key], drawn[key] = {"shape": list(parameter.shape), "mean": 0.0, "std": std}, parameter
-    return params, drawn
+            drawn[f"{place}_{type(module).__name__}/{name}"] = parameter
+    return entries_of(drawn), drawn
 
 
 def files_of(model, modules, prompts):
@@ -133,14 +135,40 @@ def files_of(model, modules, prompts):
         return {name: Path(folder, name).read_text() for name in names}
 
 
-class Nothing(torch.nn.Module):
-    """The model that a loss wants to be given, of which it asks nothing here."""
+class Given(torch.nn.Module):
+    """The model that a loss asks for embeddings: here they are made already."""
+
+    device = "cpu"
+
+    def forward(self, features):
+        return features
+
+
+def entries_of(parameters):
+    """Parameters with drawn values, as the golden has them."""
+    entries = {}
+    for key, parameter in parameters.items():
+        std = 0.1 if key.endswith("bias") else 0.2
+        values = (std * 3**0.5 * unit(key, tuple(parameter.shape))).astype(np.float32)
+        parameter.data = torch.tensor(values).double()
+        entries[key] = {"shape": list(parameter.shape), "mean": 0.0, "std": std}
+    return entries
+
+
+def loss_of(kind, embedding, labels):
+    """The loss of pairs, and the parameters that it has."""
+    loss = kind(Given(), embedding.shape[1], N_LABELS) if kind is losses.SoftmaxLoss else kind(Given())
+    parameters = dict(loss.named_parameters())
+    entries = entries_of(parameters)
+    halves = [{"sentence_embedding": half} for half in (embedding[:3], embedding[3:])]
+    with InFloat64():
+        return loss(halves, torch.tensor(labels)), entries, parameters
 
 
 def case(name):
     pooling, layers, options = CASES[name]
     options = dict(options)
-    family, loss = options.pop("family", "bert"), options.pop("loss", None)
+    family, loss, labels = options.pop("family", "bert"), options.pop("loss", None), options.pop("labels", [0, 1, 2])
     prompt_length = options.pop("prompt_length", 0)
     model, written, params = stack_of(family)
     modules = modules_of(pooling, layers)
@@ -156,17 +184,21 @@ def case(name):
             features = module(features)
     embedding = features["sentence_embedding"]
     assert embedding.dtype == torch.float64
+    of_loss, loss_parameters = {}, {}
     if loss is None:
         value = (embedding * torch.tensor(unit("upstream", tuple(embedding.shape)))).sum()
     else:
-        halves = [embedding[:3], embedding[3:]]
-        value = loss(Nothing()).compute_loss_from_embeddings(halves, torch.arange(3))
+        value, of_loss, loss_parameters = loss_of(loss, embedding, labels)
     value.backward()
     parameters = dict(model.named_parameters(remove_duplicate=False)) | dense_parameters
     params |= dense
     for key, entry in params.items():
         grad = parameters[key].grad
         entry["grad"] = summary(key, np.zeros(entry["shape"]) if grad is None else grad.numpy())
+    for key, entry in of_loss.items():
+        entry["grad"] = summary(key, loss_parameters[key].grad.numpy())
+    has_labels = "labels" in CASES[name][2]
+    more = ({"labels": labels} if has_labels else {}) | ({"classifier": of_loss} if of_loss else {})
     return {
         "family": family,
         "head": "sentence_embedding",
@@ -176,7 +208,7 @@ def case(name):
         "params": params,
         "inputs": {key: value.tolist() for key, value in given.items()},
         "prompt_length": prompt_length,
-        "loss": None if loss is None else {"name": name, "value": rounded(value.item())},
+        "loss": None if loss is None else {"name": name, "value": rounded(value.item())} | more,
         "outputs": {
             "sentence_embedding": {
                 "shape": list(embedding.shape),

@@ -167,9 +167,11 @@ fn tables(evaluation: Evaluation) -> BTreeMap<&'static str, serde_json::Value> {
     ];
     let signatures =
         (!evaluation.signatures.is_empty()).then_some(("signatures", evaluation.signatures.into()));
+    let baseline = serde_json::to_value(&evaluation.baseline).ok();
+    let baseline = baseline.filter(|_| !evaluation.baseline.is_empty()).map(|scores| ("baseline", scores));
     let present = tables.into_iter().filter_map(|(name, table)| Some((name, table?)));
     let present = present.filter_map(|(name, table)| Some((name, serde_json::to_value(table).ok()?)));
-    present.chain(signatures).collect()
+    present.chain(signatures).chain(baseline).collect()
 }
 
 fn text(train: &Training, dev: Option<&Evaluation>, test: Option<&Evaluation>) -> String {

@@ -90,8 +90,11 @@ fn filled<B: Backend>(new: TaskModel<B>, loaded: TaskModel<B>, keeps_labels: boo
         (TaskModel::QuestionAnswerer(new), TaskModel::QuestionAnswerer(loaded)) => {
             TaskModel::QuestionAnswerer(adopted::<B, _>(new, loaded))
         }
-        (TaskModel::SentenceEmbedder(new), TaskModel::SentenceEmbedder(loaded)) => {
-            TaskModel::SentenceEmbedder(adopted::<B, _>(new, loaded))
+        (TaskModel::SentenceEmbedder(mut new), TaskModel::SentenceEmbedder(mut loaded)) => {
+            let (own, other) = (new.classifier.take(), loaded.classifier.take());
+            let mut model = adopted::<B, _>(new, loaded);
+            model.classifier = own.map(|own| other.filter(|_| keeps_labels).unwrap_or(own));
+            TaskModel::SentenceEmbedder(model)
         }
         (TaskModel::MaskedLm(new), TaskModel::MaskedLm(loaded)) => {
             TaskModel::MaskedLm(adopted::<B, _>(new, loaded))

@@ -52,6 +52,13 @@ pub enum ItemLabels {
     Span([i32; 2]),
     /// The candidates of a query, whose tokens the item has.
     Candidates(Vec<CandidateItem>),
+    /// The second text of a pair whose texts are read apart, and what is to be said of the pair.
+    Pair {
+        /// The tokens of the second text.
+        ids: Vec<u32>,
+        /// What is to be said.
+        label: PairLabel,
+    },
     /// A sequence for a decoder: what it is fed, and what it is to answer at each place.
     Target {
         /// Decoder input ids.
@@ -59,6 +66,15 @@ pub enum ItemLabels {
         /// One label for each of them.
         labels: Vec<i32>,
     },
+}
+
+/// What is to be said of a pair of texts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum PairLabel {
+    /// How alike they are.
+    Score(f32),
+    /// One label.
+    Class(i32),
 }
 
 /// A candidate as ids, without its query.
@@ -220,7 +236,7 @@ fn check(items: &[&Item], pad_id: u32, vocab_size: usize) -> Result<(), DataErro
             return Err(DataError::Batch(format!("item {at} has no tokens")));
         }
         check_ids(at, &item.ids, vocab_size)?;
-        if let ItemLabels::Target { ids, .. } = &item.labels {
+        if let ItemLabels::Target { ids, .. } | ItemLabels::Pair { ids, .. } = &item.labels {
             check_ids(at, ids, vocab_size)?;
         }
     }
@@ -312,6 +328,9 @@ fn pad_labels(items: &[&Item], seq: usize, pad_id: u32, side: PadSide) -> Result
         ItemLabels::Candidates(_) => Err(DataError::Batch(
             "a query with its candidates is no row; make a row of the query with each candidate".to_owned(),
         )),
+        ItemLabels::Pair { .. } => Err(DataError::Batch(
+            "a pair of texts that are read apart is no row; make a row of each of them".to_owned(),
+        )),
     }
 }
 
@@ -368,6 +387,7 @@ fn describe(labels: &ItemLabels) -> String {
         ItemLabels::Value(_) => "a number".to_owned(),
         ItemLabels::Span(_) => "a span".to_owned(),
         ItemLabels::Candidates(list) => format!("{} candidates", list.len()),
+        ItemLabels::Pair { .. } => "a pair of texts".to_owned(),
         ItemLabels::Target { ids, labels } => {
             format!("a target of {} ids and {} labels", ids.len(), labels.len())
         }

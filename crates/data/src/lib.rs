@@ -34,7 +34,9 @@ pub mod tokenizer;
 pub mod vectors;
 pub mod window;
 
-pub use batch::{CandidateItem, HostBatch, HostLabels, IGNORE, Item, ItemLabels, PadSide, collate};
+pub use batch::{
+    CandidateItem, HostBatch, HostLabels, IGNORE, Item, ItemLabels, PadSide, PairLabel, collate,
+};
 pub use check::{CheckReport, LengthLimit, Splits, check};
 pub use error::{DataError, FileProblems, Problem};
 pub use example::{

@@ -40,6 +40,10 @@ pub enum Labels {
     Ranking(Candidates),
     /// None of their own: row `i` of the first half and row `i` of the second belong together.
     InBatchPairs,
+    /// A number per pair of rows, likewise, `[batch / 2]`: the cosine that is wanted, or any that is higher where texts are more alike.
+    PairValues(Vec<f32>),
+    /// A label per pair of rows, likewise, `[batch / 2]`.
+    PairLabels(Vec<i32>),
     /// A target text: what the decoder reads, and what it should say next, `[batch · target seq]`.
     Target {
         /// The decoder's input.
@@ -60,6 +64,8 @@ impl Labels {
             Self::Spans(_) => "a start and an end per row",
             Self::Ranking(_) => "candidates of queries",
             Self::InBatchPairs => "pairs of texts",
+            Self::PairValues(_) => "a number per pair of texts",
+            Self::PairLabels(_) => "a label per pair of texts",
             Self::Target { .. } => "a target text",
         }
     }

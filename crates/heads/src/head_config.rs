@@ -215,10 +215,10 @@ impl HeadConfig {
             Self::TokenClassification { n_labels, .. }
             | Self::SequenceClassification { n_labels, .. }
             | Self::MultiLabelClassification { n_labels, .. } => Some(n_labels),
+            Self::SentenceEmbedding(ref config) => config.pair_loss.n_labels(),
             Self::Regression { .. }
             | Self::Ranking { .. }
             | Self::QuestionAnswering { .. }
-            | Self::SentenceEmbedding(_)
             | Self::MaskedLm { .. }
             | Self::CausalLm { .. }
             | Self::Seq2Seq { .. }

@@ -5,7 +5,7 @@
 //! | [`TokenClassifier`] | encoder | one per token (NER, slot filling), with a [`Crf`] where asked for |
 //! | [`SequenceClassifier`] | encoder | per row one (sentiment, intent), any number (emotions), or a number (rating) |
 //! | [`QuestionAnswerer`] | encoder | where an answer starts and ends |
-//! | [`SentenceEmbedder`] | encoder | none: pairs of texts that belong together |
+//! | [`SentenceEmbedder`] | encoder | none: pairs of texts that belong together; or a number or a label per pair |
 //! | [`MaskedLm`] | encoder | the token behind a mask |
 //! | [`CausalLm`] | decoder | the next token |
 //! | [`Seq2Seq`] | encoder–decoder | the next target token |
@@ -31,6 +31,7 @@ mod head_config;
 mod masked_lm;
 mod output;
 mod pack;
+mod pair_loss;
 mod question;
 mod rank;
 mod sentence;
@@ -53,11 +54,12 @@ pub use forward::{HostArray, Outputs};
 pub use head_config::{ClassifierConfig, HeadConfig};
 pub use masked_lm::MaskedLm;
 pub use output::OutputConfig;
+pub use pair_loss::{Cosent, CosineBounds, InBatchNegatives, PairLoss};
 pub use question::QuestionAnswerer;
 pub use rank::{Candidates, FeatureScale, RankingLoss, RankingScore};
 pub use sentence::SentenceEmbedder;
 pub use sentence_config::{
-    DenseActivation, EmbeddingLayer, InBatchNegatives, SentenceEmbeddingConfig, Similarity, TokenPooling,
+    DenseActivation, EmbeddingLayer, SentenceEmbeddingConfig, Similarity, TokenPooling,
 };
 pub use seq2seq::Seq2Seq;
 pub use tag::{TagDecoding, TokenClassifier};

@@ -1,7 +1,5 @@
 //! Sentence embeddings: one vector per text, as `sentence-transformers` makes it (Reimers & Gurevych 2019, arXiv:1908.10084).
 
-use std::collections::HashMap;
-
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::activation::{sigmoid, tanh};
@@ -14,13 +12,14 @@ use locus_embedding::{TokenBatch, Tokens};
 use locus_encoder::{Linear, Stack};
 
 use crate::backward::through_stack;
-use crate::batch::classification_loss;
+use crate::batch::{classification_loss, regression_loss};
+use crate::pair_loss::{PairLoss, concatenated, cosent, in_batch};
 use crate::sentence_config::{DenseActivation, EmbeddingLayer, SentenceEmbeddingConfig, TokenPooling};
 use crate::tag::count_tokens;
 use crate::transform::Transform;
 use crate::{Bare, GradientCheckpointing, HeadError, Labels, LossOptions, LossSum, TaskBatch, Trainable};
 
-/// Added to what must not win a maximum or have a share in a softmax.
+/// Added to what must not win a maximum.
 const NEVER: f32 = -1e9;
 
 /// The smallest square of a length that a vector is divided by: PyTorch's `normalize` has its root, 1e-12.
@@ -28,8 +27,8 @@ const SMALLEST_SQUARE: f64 = 1e-24;
 
 /// A stack whose vectors of a text become one, through pooling and further layers.
 ///
-/// It is trained on pairs of texts that belong together, with the other texts of the batch as negatives: the cross-entropy of
-/// scaled cosines (Henderson et al. 2017, arXiv:1705.00652, §4.4).
+/// It is trained on pairs of texts ([`PairLoss`]): that belong together, with the other texts of the batch as negatives, which is the
+/// cross-entropy of scaled cosines (Henderson et al. 2017, arXiv:1705.00652, §4.4); or that have a number or a label.
 #[derive(Module, Debug)]
 pub struct SentenceEmbedder<B: Backend, P = Position<B>> {
     /// The stack.
@@ -39,20 +38,29 @@ pub struct SentenceEmbedder<B: Backend, P = Position<B>> {
     pub transform: Option<Transform<B>>,
     /// The projections among the layers behind the pooling, in order.
     pub dense: Vec<Linear<B>>,
+    /// What scores the labels of pairs, where pairs have labels: `[3 · d_embedding, n_labels]`.
+    pub classifier: Option<Linear<B>>,
     pub(crate) vocab_size: usize,
     #[module(skip)]
     pub(crate) config: SentenceEmbeddingConfig,
 }
 
 impl<B: Backend, P> SentenceEmbedder<B, P> {
-    /// Puts pooling and further layers on a stack. `dense` are the projections that the configuration names, in order.
+    /// Puts pooling and further layers on a stack. `dense` are the projections that the configuration names, in order; the
+    /// classifier is there where pairs have labels.
     ///
     /// # Panics
-    /// If there are more or fewer projections than that.
-    pub fn on(bare: Bare<B, P>, config: SentenceEmbeddingConfig, dense: Vec<Linear<B>>) -> Self {
+    /// If there are more or fewer projections than that, or the classifier is missing or not asked for.
+    pub fn on(
+        bare: Bare<B, P>,
+        config: SentenceEmbeddingConfig,
+        dense: Vec<Linear<B>>,
+        classifier: Option<Linear<B>>,
+    ) -> Self {
         assert_eq!(dense.len(), config.n_dense(), "one projection for each dense layer");
+        assert_eq!(classifier.is_some(), config.pair_loss.n_labels().is_some(), "a classifier of labels");
         let Bare { encoder, transform, vocab_size } = bare;
-        Self { encoder, transform, dense, vocab_size, config }
+        Self { encoder, transform, dense, classifier, vocab_size, config }
     }
 
     /// The stack alone.
@@ -97,6 +105,31 @@ impl<B: Backend, P: PositionScheme<B>> SentenceEmbedder<B, P> {
         Ok(self.apply(x, tokens, n_prompt_tokens))
     }
 
+    /// The scores of all labels for pairs of vectors, as [`embed`](Self::embed) gives them; none where pairs have no labels.
+    ///
+    /// # Shapes
+    /// - sources, targets: `[n, d_embedding]`; output: `[n, n_labels]`
+    ///
+    /// # Example
+    /// ```
+    /// # use burn::tensor::Tensor;
+    /// # use locus_testkit::device::NdArray;
+    /// # use locus_backend::rng::Key;
+    /// use locus_encoder::StackConfig;
+    /// use locus_heads::{HeadConfig, PairLoss, SentenceEmbeddingConfig, TaskModel};
+    /// let stack = StackConfig { d_model: 8, n_heads: 2, ..StackConfig::default() };
+    /// let pair_loss = PairLoss::Softmax { n_labels: 3 };
+    /// let head = HeadConfig::SentenceEmbedding(SentenceEmbeddingConfig { pair_loss, ..Default::default() });
+    /// let model = TaskModel::<NdArray>::new(&head, &stack, 9, Key::new(1), &Default::default());
+    /// let TaskModel::SentenceEmbedder(model) = model else { unreachable!() };
+    /// let vectors = Tensor::ones([5, 8], &Default::default());
+    /// assert_eq!(model.pair_logits(vectors.clone(), vectors).map(|x| x.dims()), Some([5, 3]));
+    /// ```
+    pub fn pair_logits(&self, sources: Tensor<B, 2>, targets: Tensor<B, 2>) -> Option<Tensor<B, 2>> {
+        let classifier = self.classifier.as_ref()?;
+        Some(classifier.forward(concatenated(sources, targets)))
+    }
+
     pub(crate) fn batch(&self, tokens: &Tokens) -> Result<TokenBatch<B>, HeadError> {
         Ok(TokenBatch::from_host(tokens.clone(), self.vocab_size, &self.encoder.device())?)
     }
@@ -123,8 +156,9 @@ impl<B: Backend, P: PositionScheme<B>> SentenceEmbedder<B, P> {
 
     /// The loss of pairs: the first half of the rows are sources, the second half their targets in the same order.
     fn loss_of(&self, x: Tensor<B, 3>, batch: &TaskBatch) -> Result<LossSum<B>, HeadError> {
-        if batch.labels != Labels::InBatchPairs {
-            let (expected, found) = (Labels::InBatchPairs.kind(), batch.labels.kind());
+        let expected = self.config.pair_loss.labels();
+        if std::mem::discriminant(&expected) != std::mem::discriminant(&batch.labels) {
+            let (expected, found) = (expected.kind(), batch.labels.kind());
             return Err(HeadError::WrongLabels { head: "sentence embedding", expected, found });
         }
         let [rows, _, _] = x.dims();
@@ -132,22 +166,20 @@ impl<B: Backend, P: PositionScheme<B>> SentenceEmbedder<B, P> {
             return Err(HeadError::OddPairs { rows });
         }
         let n = rows / 2;
-        let embeddings = normalised(self.apply(x, &batch.tokens, 0)); // [2n, d_embedding]
-        let sources = embeddings.clone().narrow(0, 0, n);
-        let targets = embeddings.narrow(0, n, n);
-        let no_negatives = TensorData::new(no_negatives(&batch.tokens, n), [n, n]);
-        let no_negatives = Tensor::<B, 2>::from_data(no_negatives, &sources.device());
-        let right: Vec<i32> = (0..n as i32).collect();
-        let side = |a: Tensor<B, 2>, b: Tensor<B, 2>| {
-            let scores = a.matmul(b.transpose()) * self.config.loss.scale + no_negatives.clone(); // [n, n]
-            classification_loss(scores, &right, LossOptions::default())
-        };
-        let forth = side(sources.clone(), targets.clone())?;
-        if !self.config.loss.symmetric {
-            return Ok(forth);
+        let embeddings = self.apply(x, &batch.tokens, 0); // [2n, d_embedding]
+        let halves = |x: Tensor<B, 2>| (x.clone().narrow(0, 0, n), x.narrow(0, n, n));
+        if let (Labels::PairLabels(labels), Some(classifier)) = (&batch.labels, &self.classifier) {
+            let (sources, targets) = halves(embeddings);
+            let logits = classifier.forward(concatenated(sources, targets)); // [n, n_labels]
+            return classification_loss(logits, labels, LossOptions::default());
         }
-        let back = side(targets, sources)?;
-        Ok(LossSum { sum: (forth.sum + back.sum) * 0.5, weight: forth.weight })
+        let (sources, targets) = halves(normalised(embeddings));
+        let cosines = || (sources.clone() * targets.clone()).sum_dim(1); // [n, 1]
+        match (self.config.pair_loss, &batch.labels) {
+            (PairLoss::Cosent(config), Labels::PairValues(scores)) => cosent(cosines(), scores, config),
+            (_, Labels::PairValues(wanted)) => regression_loss(cosines().squeeze_dim(1), wanted),
+            _ => in_batch(sources, targets, &batch.tokens, self.config.loss),
+        }
     }
 }
 
@@ -205,23 +237,6 @@ fn normalised<B: Backend>(x: Tensor<B, 2>) -> Tensor<B, 2> {
     x / squares.clamp_min(SMALLEST_SQUARE).sqrt()
 }
 
-/// For each source and target what is added to their score, `[n · n]`: a pair is no negative where its source or its target is the
-/// same text as the right one.
-fn no_negatives(tokens: &Tokens, n: usize) -> Vec<f32> {
-    let mut numbers: HashMap<Vec<u32>, usize> = HashMap::new();
-    let seq = tokens.seq.max(1);
-    let rows = tokens.ids.chunks(seq).zip(tokens.keep.chunks(seq)).map(|(ids, keep)| {
-        let text: Vec<u32> = ids.iter().zip(keep).filter(|(_, keep)| **keep).map(|(id, _)| *id).collect();
-        let next = numbers.len();
-        *numbers.entry(text).or_insert(next)
-    });
-    let text_of: Vec<usize> = rows.collect();
-    let (sources, targets) = text_of.split_at(n);
-    let same = |i: usize, j: usize| sources[i] == sources[j] || targets[i] == targets[j];
-    let cell = |i: usize, j: usize| if i != j && same(i, j) { NEVER } else { 0.0 };
-    (0..n).flat_map(|i| (0..n).map(move |j| cell(i, j))).collect()
-}
-
 impl<B: Backend, P: PositionScheme<B>> Trainable<B> for SentenceEmbedder<B, P> {
     type Batch = TaskBatch;
 
@@ -267,15 +282,5 @@ mod tests {
         assert_eq!(of(TokenPooling::MeanSqrtLen, 0), [root, root, root, 0.0]);
         // A prompt that is the whole text leaves nothing.
         assert_eq!(of(TokenPooling::Mean, 7), [0.0; 4]);
-    }
-
-    #[test]
-    fn the_same_text_is_no_negative() {
-        // Two sources are the same text, and so are two targets.
-        let ids = vec![5, 6, 5, 7, 8, 8];
-        let tokens = Tokens::new([6, 1], ids, vec![true; 6], None);
-        let cells = tokens.map(|tokens| no_negatives(&tokens, 3));
-        let (n, o) = (NEVER, 0.0);
-        assert_eq!(cells, Ok(vec![o, o, n, o, o, n, n, n, o]));
     }
 }

@@ -6,7 +6,7 @@ use locus_embedding::position::Form;
 use locus_encoder::ConfigProblem;
 use serde::{Deserialize, Serialize};
 
-use crate::TransformConfig;
+use crate::{InBatchNegatives, PairLoss, TransformConfig};
 
 /// How the vectors of tokens become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -76,22 +76,6 @@ pub enum Similarity {
     Manhattan,
 }
 
-/// The loss of pairs in which the targets of other pairs are negatives.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct InBatchNegatives {
-    /// What cosines are multiplied with before the softmax: the inverse of a temperature.
-    pub scale: f64,
-    /// Whether targets look for their sources too; the loss is the mean of both ways.
-    pub symmetric: bool,
-}
-
-impl Default for InBatchNegatives {
-    fn default() -> Self {
-        Self { scale: 20.0, symmetric: false }
-    }
-}
-
 /// A sentence embedder: how it pools, what follows, and how texts are read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -122,7 +106,14 @@ pub struct SentenceEmbeddingConfig {
     /// How vectors are meant to be compared.
     pub similarity: Similarity,
     /// The loss to train with.
+    #[serde(skip_serializing_if = "is_in_batch")]
+    pub pair_loss: PairLoss,
+    /// How the loss is that has the targets of other pairs as negatives.
     pub loss: InBatchNegatives,
+}
+
+fn is_in_batch(loss: &PairLoss) -> bool {
+    *loss == PairLoss::InBatchNegatives
 }
 
 impl Default for SentenceEmbeddingConfig {
@@ -139,6 +130,7 @@ impl Default for SentenceEmbeddingConfig {
             prompts: BTreeMap::new(),
             default_prompt: None,
             similarity: Similarity::default(),
+            pair_loss: PairLoss::default(),
             loss: InBatchNegatives::default(),
         }
     }
@@ -177,6 +169,25 @@ impl SentenceEmbeddingConfig {
         shapes
     }
 
+    /// How wide the vectors are, on a stack whose vectors are `width` wide.
+    pub fn d_embedding(&self, width: usize) -> usize {
+        let pooled = width * self.pooling.len();
+        self.dense(width).last().map_or(pooled, |([_, d_out], _)| *d_out)
+    }
+
+    /// Input and output of the layer that scores the labels of pairs, on a stack whose vectors are `width` wide; none where pairs
+    /// have no labels.
+    ///
+    /// ```
+    /// use locus_heads::{PairLoss, SentenceEmbeddingConfig};
+    /// let pair_loss = PairLoss::Softmax { n_labels: 3 };
+    /// let config = SentenceEmbeddingConfig { pair_loss, ..SentenceEmbeddingConfig::default() };
+    /// assert_eq!(config.classifier(7), Some([21, 3]));
+    /// ```
+    pub fn classifier(&self, width: usize) -> Option<[usize; 2]> {
+        self.pair_loss.n_labels().map(|n_labels| [3 * self.d_embedding(width), n_labels])
+    }
+
     /// Everything that is wrong with it.
     pub(crate) fn check(&self) -> Vec<ConfigProblem> {
         let mut problems = Vec::new();
@@ -203,6 +214,7 @@ impl SentenceEmbeddingConfig {
             let allowed = format!("one of the prompts: {}", known.join(", "));
             unless(self.prompts.contains_key(name), "default_prompt", name.clone(), allowed);
         }
+        problems.extend(self.pair_loss.check());
         problems
     }
 }
@@ -210,6 +222,7 @@ impl SentenceEmbeddingConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Cosent;
 
     #[test]
     fn everything_wrong_is_found_at_once() {
@@ -221,9 +234,12 @@ mod tests {
             max_seq_len: Some(0),
             default_prompt: Some("query".to_owned()),
             loss: InBatchNegatives { scale: f64::NAN, symmetric: false },
+            pair_loss: PairLoss::Cosent(Cosent { scale: -1.0 }),
             ..SentenceEmbeddingConfig::default()
         };
         let keys: Vec<String> = wrong.check().into_iter().map(|problem| problem.key).collect();
-        assert_eq!(keys, ["pooling", "layers.dense.d_out", "max_seq_len", "loss.scale", "default_prompt"]);
+        let before = ["pooling", "layers.dense.d_out", "max_seq_len", "loss.scale", "default_prompt"];
+        assert_eq!(keys[..5], before);
+        assert_eq!(keys[5..], ["pair_loss.cosent.scale"]);
     }
 }

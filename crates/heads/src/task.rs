@@ -132,7 +132,9 @@ impl<B: Backend> TaskModel<B> {
                     let key = key.named("dense").child(idx as u64);
                     Linear::new(shape, bias, stack.init_std, key, device)
                 });
-                Self::SentenceEmbedder(SentenceEmbedder::on(bare, config.clone(), dense.collect()))
+                let classifier = config.classifier(out_width).map(|shape| linear(shape, true));
+                let dense = dense.collect();
+                Self::SentenceEmbedder(SentenceEmbedder::on(bare, config.clone(), dense, classifier))
             }
             HeadConfig::MaskedLm { tied, bias: has_bias, transform: config } => {
                 let width = stack.embedding_width();

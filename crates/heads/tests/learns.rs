@@ -8,9 +8,9 @@ use locus_backend::rng::Key;
 use locus_embedding::Tokens;
 use locus_encoder::StackConfig;
 use locus_heads::{
-    Candidates, DenseActivation, EmbeddingLayer, FeatureScale, HeadConfig, InBatchNegatives, Labels,
-    LossOptions, Pooling, RankingLoss, SentenceEmbeddingConfig, TagDecoding, TaskBatch, TaskModel,
-    TokenPooling, Trainable,
+    Candidates, Cosent, CosineBounds, DenseActivation, EmbeddingLayer, FeatureScale, HeadConfig,
+    InBatchNegatives, Labels, LossOptions, PairLoss, Pooling, RankingLoss, SentenceEmbeddingConfig,
+    TagDecoding, TaskBatch, TaskModel, TokenPooling, Trainable,
 };
 use locus_testkit::on_backends;
 
@@ -90,6 +90,42 @@ fn sentence_embedder<B: AutodiffBackend>(device: &B::Device) {
         };
         learn::<B>(HeadConfig::SentenceEmbedding(head), batch.clone(), device);
     }
+}
+
+/// Three pairs with a number or a label each: sources, then targets.
+fn pairs_of_texts<B: AutodiffBackend>(device: &B::Device) {
+    let rows: &[&[u32]] =
+        &[&[1, 2, 3, 0], &[3, 4, 5, 7], &[6, 2, 0, 0], &[7, 3, 0, 0], &[8, 9, 4, 2], &[5, 1, 0, 0]];
+    let head = |pair_loss| {
+        HeadConfig::SentenceEmbedding(SentenceEmbeddingConfig { pair_loss, ..Default::default() })
+    };
+    let batch = |labels| TaskBatch { tokens: tokens(rows), labels };
+    let numbers = || Labels::PairValues(vec![0.9, -0.5, 0.1]);
+    let (cosine, cosent) = (PairLoss::Cosine(CosineBounds::default()), PairLoss::Cosent(Cosent::default()));
+    learn::<B>(head(cosine), batch(numbers()), device);
+    learn::<B>(head(cosent), batch(numbers()), device);
+    let softmax = PairLoss::Softmax { n_labels: 3 };
+    learn::<B>(head(softmax), batch(Labels::PairLabels(vec![2, 0, 1])), device);
+    let error = |loss, labels| {
+        let model = TaskModel::<B>::new(&head(loss), &StackConfig::default(), 11, Key::new(1), device);
+        model.loss(&batch(labels), None).unwrap_err().to_string()
+    };
+    let said = error(cosent, Labels::PairLabels(vec![2, 0, 1]));
+    assert_eq!(said, "sentence embedding needs a number per pair of texts, found a label per pair of texts");
+    let said = error(softmax, Labels::InBatchPairs);
+    assert_eq!(said, "sentence embedding needs a label per pair of texts, found pairs of texts");
+    for (loss, labels) in [
+        (cosine, Labels::PairValues(vec![0.5; 2])),
+        (cosent, Labels::PairValues(vec![0.5; 5])),
+        (softmax, Labels::PairLabels(vec![0; 6])),
+    ] {
+        let found = match &labels {
+            Labels::PairValues(values) => values.len(),
+            _ => 6,
+        };
+        assert_eq!(error(loss, labels), format!("expected 3 labels, found {found}"));
+    }
+    assert!(error(softmax, Labels::PairLabels(vec![0, 3, 1])).starts_with("label 3 at index 1"));
 }
 
 /// The same text as source or target of two pairs makes neither a negative of the other.
@@ -271,6 +307,7 @@ on_backends!(
     token_classifier,
     sequence_classifier,
     sentence_embedder,
+    pairs_of_texts,
     the_same_target_is_no_negative,
     multi_label_classifier,
     regressor,

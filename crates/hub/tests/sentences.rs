@@ -6,24 +6,29 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use burn::module::{Param as Parameter, ParamId};
+use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Tensor, TensorData};
 use locus_backend::rng::Key;
 use locus_heads::{
-    HeadConfig, Labels, SentenceEmbeddingConfig, TaskBatch, TaskModel, TokenPooling, Trainable,
+    Cosent, CosineBounds, HeadConfig, Labels, PairLoss, SentenceEmbeddingConfig, TaskBatch, TaskModel,
+    TokenPooling, Trainable,
 };
 use locus_hub::{Saved, Weights, is_sentence_folder, load_sentence, read_sentence, save};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 
 use crate::B;
-use crate::parity::case::{Case, Param, cases, golden};
+use crate::parity::case::{Case, Param, cases, golden, numbers};
 use crate::parity::draw::unit;
-use crate::parity::run::{compare, compare_gradients};
+use crate::parity::run::{compare, compare_gradient, compare_gradients};
 
-const CASES: [&str; 13] = [
+const CASES: [&str; 16] = [
     "all",
     "causal",
     "cls",
+    "cosent",
+    "cosine",
     "dense",
     "last",
     "max",
@@ -31,6 +36,7 @@ const CASES: [&str; 13] = [
     "mean_sqrt_len",
     "normalize_first",
     "pairs",
+    "softmax",
     "symmetric",
     "weighted_mean",
     "without_prompt",
@@ -43,7 +49,17 @@ pub(crate) struct Sentences {
     files: BTreeMap<String, String>,
     prompt_length: usize,
     /// The loss whose gradients the file has; else they are those of a weighted sum.
-    loss: Option<f64>,
+    loss: Value,
+}
+
+/// What pairs come with in a case.
+fn pair_loss(name: &str) -> PairLoss {
+    match name {
+        "cosine" => PairLoss::Cosine(CosineBounds::default()),
+        "cosent" => PairLoss::Cosent(Cosent::default()),
+        "softmax" => PairLoss::Softmax { n_labels: 5 },
+        _ => PairLoss::InBatchNegatives,
+    }
 }
 
 impl Sentences {
@@ -54,7 +70,7 @@ impl Sentences {
             case: Case::of(&path, &json),
             files: serde_json::from_value(json["files"].clone()).unwrap(),
             prompt_length: json["prompt_length"].as_u64().unwrap() as usize,
-            loss: json["loss"]["value"].as_f64(),
+            loss: json["loss"].clone(),
         }
     }
 
@@ -79,6 +95,59 @@ impl Sentences {
 
     fn json(&self, name: &str) -> Value {
         serde_json::from_str(&self.files[name]).unwrap()
+    }
+
+    fn labels(&self) -> Labels {
+        let numbers = || numbers(&self.loss["labels"]).into_iter();
+        match pair_loss(&self.case.name) {
+            PairLoss::InBatchNegatives => Labels::InBatchPairs,
+            PairLoss::Softmax { .. } => Labels::PairLabels(numbers().map(|x| x as i32).collect()),
+            _ => Labels::PairValues(numbers().map(|x| x as f32).collect()),
+        }
+    }
+
+    /// Gives the layer of the loss of labels the values that it has there.
+    fn draw_classifier(&self, model: &mut TaskModel<B>) {
+        let (Some(params), TaskModel::SentenceEmbedder(model)) = (self.loss["classifier"].as_object(), model)
+        else {
+            return;
+        };
+        let draw = |name: &str| {
+            let param = Param::read(&params[name]);
+            TensorData::new(param.draw(name), param.shape)
+        };
+        let device = Default::default();
+        let weight = Tensor::<B, 2>::from_data(draw("classifier.weight"), &device).transpose();
+        let bias = Tensor::<B, 1>::from_data(draw("classifier.bias"), &device);
+        let classifier = model.classifier.as_mut().unwrap();
+        classifier.weight = Parameter::initialized(ParamId::new(), weight.detach().require_grad());
+        classifier.bias = Some(Parameter::initialized(ParamId::new(), bias.detach().require_grad()));
+    }
+
+    /// The largest relative difference of the gradients of that layer.
+    fn compare_classifier(
+        &self,
+        model: &TaskModel<B>,
+        grads: &<B as AutodiffBackend>::Gradients,
+    ) -> Result<f64, String> {
+        let (Some(params), TaskModel::SentenceEmbedder(model)) = (self.loss["classifier"].as_object(), model)
+        else {
+            return Ok(0.0);
+        };
+        let classifier = model.classifier.as_ref().ok_or("no classifier")?;
+        let bias = classifier.bias.as_ref().ok_or("no bias")?;
+        let of_weight = classifier.weight.val().grad(grads).ok_or("no gradient")?.transpose();
+        let of_bias = bias.val().grad(grads).ok_or("no gradient")?;
+        let found: [(&str, Vec<f32>); 2] = [
+            ("classifier.weight", of_weight.into_data().iter::<f32>().collect()),
+            ("classifier.bias", of_bias.into_data().iter::<f32>().collect()),
+        ];
+        let mut largest = 0.0_f64;
+        for (name, grad) in &found {
+            let want = Param::read(&params[*name]).grad.ok_or("no gradient in the golden")?;
+            largest = largest.max(compare_gradient(name, grad, want, 0.0)?);
+        }
+        Ok(largest)
     }
 }
 
@@ -112,10 +181,15 @@ fn check(name: &str, golden: &Sentences, folder: &Path) -> Result<(f64, f64), St
     golden.write(&dir);
     let mut sentence = read_sentence(&dir).map_err(|error| error.to_string())?;
     sentence.head.loss.symmetric = name == "symmetric";
-    let loaded = sentence.load::<B>(Key::new(1), &Default::default()).map_err(|error| error.to_string())?;
-    if !loaded.new.is_empty() || !loaded.dropped.is_empty() {
+    sentence.head.pair_loss = pair_loss(name);
+    let mut loaded =
+        sentence.load::<B>(Key::new(1), &Default::default()).map_err(|error| error.to_string())?;
+    // Folders do not have the layer of the loss of labels.
+    let new: &[&str] = if name == "softmax" { &["classifier.weight", "classifier.bias"] } else { &[] };
+    if loaded.new != new || !loaded.dropped.is_empty() {
         return Err(format!("new {:?}, dropped {:?}", loaded.new, loaded.dropped));
     }
+    golden.draw_classifier(&mut loaded.model);
     let (config, tokens) = (&loaded.checkpoint.config, case.tokens());
     let TaskModel::SentenceEmbedder(model) = &loaded.model else { return Err("another head".to_owned()) };
     let embedded = model.embed(&tokens, golden.prompt_length, None).map_err(|error| error.to_string())?;
@@ -124,9 +198,9 @@ fn check(name: &str, golden: &Sentences, folder: &Path) -> Result<(f64, f64), St
     }
     let values: Vec<f32> = embedded.to_data().iter::<f32>().collect();
     let of_values = compare(&values, &case.values, &vec![true; values.len()], 1e-5)?;
-    let loss: Tensor<B, 1> = match golden.loss {
+    let loss: Tensor<B, 1> = match golden.loss["value"].as_f64() {
         Some(want) => {
-            let batch = TaskBatch { tokens, labels: Labels::InBatchPairs };
+            let batch = TaskBatch { tokens, labels: golden.labels() };
             let loss = model.loss(&batch, None).map_err(|error| error.to_string())?;
             let mean = loss.sum / loss.weight;
             let got: Vec<f32> = mean.to_data().iter::<f32>().collect();
@@ -141,6 +215,7 @@ fn check(name: &str, golden: &Sentences, folder: &Path) -> Result<(f64, f64), St
     };
     let grads = loss.backward();
     let of_grads = compare_gradients(case, config, &loaded.model, &grads, &folder.join("grads"))?;
+    let of_grads = of_grads.max(golden.compare_classifier(&loaded.model, &grads)?);
     // Back: the same tensors to the bit, the same modules, and a configuration that reads as the same model.
     let model_type = case.config["model_type"].as_str();
     let saved = save(&out, config, &loaded.model, model_type, &[]).map_err(|error| error.to_string())?;
@@ -165,7 +240,9 @@ fn check(name: &str, golden: &Sentences, folder: &Path) -> Result<(f64, f64), St
         }
     }
     let again = read_sentence(&out).map_err(|error| error.to_string())?;
-    if name != "symmetric" && again.config().head != config.head {
+    // A loss is no part of a folder.
+    let own_loss = name == "symmetric" || pair_loss(name) != PairLoss::InBatchNegatives;
+    if !own_loss && again.config().head != config.head {
         return Err(format!("the head came back as {:?}", again.head));
     }
     Ok((of_values, of_grads))
@@ -204,6 +281,39 @@ fn a_planted_error_is_found() {
     planted("last", &|head, _| head.layers.clear());
     planted("without_prompt", &|_, n_prompt_tokens| *n_prompt_tokens = 1);
     planted("without_prompt", &|head, _| head.include_prompt = true);
+}
+
+/// Another order of numbers, another number, another label: the loss is further off than the tolerance.
+#[test]
+fn a_planted_error_in_a_loss_is_found() {
+    let value = |name: &str, change: &dyn Fn(&mut SentenceEmbeddingConfig, &mut Labels)| {
+        let (golden, folder) = (Sentences::read(name), tempfile::tempdir().unwrap());
+        golden.write(folder.path());
+        let mut sentence = read_sentence(folder.path()).unwrap();
+        let mut labels = golden.labels();
+        sentence.head.pair_loss = pair_loss(name);
+        change(&mut sentence.head, &mut labels);
+        let mut loaded = sentence.load::<B>(Key::new(1), &Default::default()).unwrap();
+        golden.draw_classifier(&mut loaded.model);
+        let loss = loaded.model.loss(&TaskBatch { tokens: golden.case.tokens(), labels }, None).unwrap();
+        let value: Vec<f32> = (loss.sum / loss.weight).to_data().iter::<f32>().collect();
+        compare(&value, &[golden.loss["value"].as_f64().unwrap()], &[true], 1e-5)
+    };
+    for name in ["cosine", "cosent", "softmax"] {
+        value(name, &|_, _| {}).unwrap();
+        let order = value(name, &|_, labels| match labels {
+            Labels::PairValues(values) => values.swap(0, 1),
+            Labels::PairLabels(labels) => labels.swap(0, 1),
+            _ => panic!("{labels:?}"),
+        });
+        assert!(order.is_err(), "{name}");
+    }
+    let equal = value("cosent", &|_, labels| *labels = Labels::PairValues(vec![1.5, 4.0, 1.25]));
+    assert!(equal.is_err(), "equal numbers are not compared");
+    let scale = value("cosent", &|head, _| head.pair_loss = PairLoss::Cosent(Cosent { scale: 10.0 }));
+    assert!(scale.is_err(), "another scale");
+    let as_cosine = value("cosent", &|head, _| head.pair_loss = pair_loss("cosine"));
+    assert!(as_cosine.is_err(), "another loss");
 }
 
 #[test]

@@ -8,6 +8,8 @@ use crate::{
     bootstrap::{Bootstrap, Interval},
     chrf,
     error::MetricsError,
+    numbers::average_ranks,
+    regression::spearman,
 };
 
 /// How a score follows from summed counts, a share of 0 of 0 being 0.
@@ -24,6 +26,8 @@ pub enum Formula {
     Bleu,
     /// Of n-grams of hypothesis, of reference, in common, order by order: [`chrf`].
     Chrf,
+    /// Of 1, of gold and predicted numbers, their squares and their product: Pearson's correlation.
+    Correlation,
 }
 
 impl Formula {
@@ -43,6 +47,11 @@ impl Formula {
                 sums.try_into().map_or(f64::NAN, |sums| bleu::BleuReport::new(sums, false).score)
             }
             (Self::Chrf, sums) if sums.len() % 3 == 0 => chrf::score(sums),
+            (Self::Correlation, [n, x, y, xx, yy, xy]) => {
+                // What is constant in a resample follows nothing.
+                let (of_x, of_y) = (n * xx - x * x, n * yy - y * y);
+                share(n * xy - x * y, (of_x.max(0.0) * of_y.max(0.0)).sqrt()).clamp(-1.0, 1.0)
+            }
             _ => f64::NAN,
         }
     }
@@ -77,6 +86,29 @@ impl Samples {
     {
         let row = |row: R| row.into_iter().map(Into::into).collect();
         Self { formula, counts: counts.into_iter().map(row).collect() }
+    }
+
+    /// Samples of Spearman's correlation: Pearson's of the ranks that the numbers have among all examples, which they keep in
+    /// resamples. None where it is undefined.
+    ///
+    /// ```
+    /// use locus_metrics::samples::Samples;
+    ///
+    /// let samples = Samples::of_ranks(&[1.0, 2.0, 7.0], &[0.1, 0.4, 0.5]);
+    /// assert_eq!(samples.map(|samples| samples.score()), Some(1.0));
+    /// assert!(Samples::of_ranks(&[1.0, 2.0], &[0.5, 0.5]).is_none());
+    /// ```
+    pub fn of_ranks(gold: &[f64], predicted: &[f64]) -> Option<Self> {
+        spearman(gold, predicted).ok()?;
+        // From -0.5 to 0.5, so that sums keep their digits.
+        let half = (gold.len() + 1) as f64 / 2.0;
+        let ranks = |numbers: &[f64]| {
+            let ranks = average_ranks(numbers).into_iter();
+            ranks.map(|rank| (rank - half) / (2.0 * half)).collect::<Vec<_>>()
+        };
+        let (gold, predicted) = (ranks(gold), ranks(predicted));
+        let rows = gold.iter().zip(&predicted).map(|(x, y)| [1.0, *x, *y, x * x, y * y, x * y]);
+        Some(Self::new(Formula::Correlation, rows))
     }
 
     /// The score of all examples; NaN if a row is not as the formula asks.
@@ -158,6 +190,17 @@ mod tests {
         assert_eq!(Formula::MacroF1.score(&[3.0, 4.0, 8.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0]), 0.5);
         assert_eq!(Formula::F1.score(&[0.0; 3]), 0.0);
         assert!(Formula::F1.score(&[1.0, 2.0]).is_nan());
+        assert_eq!(Formula::Correlation.score(&[3.0, 0.0, 0.0, 0.0, 2.0, 0.0]), 0.0);
+    }
+
+    #[test]
+    fn a_correlation_of_ranks_is_spearmans() {
+        let (gold, predicted) = ([4.0, 0.0, 2.5, 2.5, 5.0, 1.0, 3.0], [0.7, -0.2, 0.9, 0.1, 0.8, 0.1, 0.3]);
+        let samples = Samples::of_ranks(&gold, &predicted).unwrap();
+        assert!((samples.score() - spearman(&gold, &predicted).unwrap()).abs() < 1e-12);
+        let interval = samples.interval().unwrap();
+        assert!(interval.low < samples.score() && interval.high <= 1.0, "{interval:?}");
+        assert!(Samples::of_ranks(&[1.0, f64::NAN], &[0.1, 0.2]).is_none());
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use locus_data::tokenizer::is_cjk;
+
 /// How soon more of the same word says nothing new.
 const K1: f64 = 1.5;
 /// How much the length of a document counts.
@@ -14,9 +16,8 @@ const B: f64 = 0.75;
 ///
 /// ```
 /// use locus_pipeline::Bm25;
-/// let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-/// let index = Bm25::new(["the red boat", "the blue boat", "a house"].map(words));
-/// let found = index.search(&words("blue boat"), 5);
+/// let index = Bm25::new(["The red boat.", "The blue boat.", "A house."].map(Bm25::words));
+/// let found = index.search(&Bm25::words("blue boat"), 5);
 /// assert_eq!(found.iter().map(|(document, _)| *document).collect::<Vec<_>>(), [1, 0]);
 /// ```
 #[derive(Clone, Debug)]
@@ -28,6 +29,29 @@ pub struct Bm25 {
 }
 
 impl Bm25 {
+    /// The words of a text: runs of letters, digits and `_` in lower case. Of Chinese characters that stand together every two
+    /// neighbours are a word, and one alone is.
+    ///
+    /// ```
+    /// use locus_pipeline::Bm25;
+    /// assert_eq!(Bm25::words("It's A股, 鸟唱歌!"), ["it", "s", "a", "股", "鸟唱", "唱歌"]);
+    /// ```
+    pub fn words(text: &str) -> Vec<String> {
+        let lower = text.to_lowercase();
+        let mut words = Vec::new();
+        for run in lower.split(|c: char| !(c.is_alphanumeric() || c == '_')) {
+            let run: Vec<char> = run.chars().collect();
+            for part in run.chunk_by(|&a, &b| is_cjk(a) == is_cjk(b)) {
+                if part.len() > 1 && is_cjk(part[0]) {
+                    words.extend(part.windows(2).map(|two| two.iter().collect::<String>()));
+                } else {
+                    words.push(part.iter().collect());
+                }
+            }
+        }
+        words
+    }
+
     /// Indexes documents, each as its words.
     pub fn new<S: Into<String>>(documents: impl IntoIterator<Item = Vec<S>>) -> Self {
         let mut postings: HashMap<String, Vec<(usize, f64)>> = HashMap::new();
@@ -52,19 +76,24 @@ impl Bm25 {
     /// are not among them.
     pub fn search<S: AsRef<str>>(&self, query: &[S], k: usize) -> Vec<(usize, f64)> {
         let n = self.lengths.len() as f64;
-        let mut scores: HashMap<usize, f64> = HashMap::new();
+        let mut scores = vec![0.0; self.lengths.len()];
         for word in query {
             let Some(places) = self.postings.get(word.as_ref()) else { continue };
             let df = places.len() as f64;
             let idf = (1.0 + (n - df + 0.5) / (df + 0.5)).ln();
             for &(document, count) in places {
-                *scores.entry(document).or_default() +=
-                    idf * count * (K1 + 1.0) / (count + self.lengths[document]);
+                scores[document] += idf * count * (K1 + 1.0) / (count + self.lengths[document]);
             }
         }
-        let mut found: Vec<(usize, f64)> = scores.into_iter().collect();
-        found.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        // What a word adds is above 0.
+        let mut found: Vec<(usize, f64)> =
+            scores.into_iter().enumerate().filter(|(_, score)| *score > 0.0).collect();
+        let by_score = |a: &(usize, f64), b: &(usize, f64)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+        if (1..found.len()).contains(&k) {
+            found.select_nth_unstable_by(k - 1, by_score);
+        }
         found.truncate(k);
+        found.sort_by(by_score);
         found
     }
 }
@@ -89,6 +118,18 @@ mod tests {
         }
         assert_eq!(index.search(&["a"], 1).len(), 1);
         assert!(index.search(&["x"], 3).is_empty());
+    }
+
+    #[test]
+    fn the_best_of_many_are_in_order() {
+        let documents =
+            (0..29).map(|n| vec!["a"; n % 7 + 1].into_iter().chain(vec!["b"; 3]).collect::<Vec<_>>());
+        let index = Bm25::new(documents);
+        let all = index.search(&["a"], 29);
+        assert!(all.len() == 29 && all.windows(2).all(|two| two[0].1 >= two[1].1));
+        for k in [0, 1, 5, 28, 31] {
+            assert_eq!(index.search(&["a"], k), all[..k.min(29)], "{k}");
+        }
     }
 
     #[test]

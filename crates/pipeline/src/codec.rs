@@ -5,13 +5,13 @@ mod encode;
 mod tokens;
 
 use locus_data::{Kind, LabelSet, Tokenizer};
-use locus_heads::HeadConfig;
 use locus_heads::generate::Constraints;
+use locus_heads::{HeadConfig, PairLoss};
 use locus_model::{ModelConfig, QuestionConfig, QuestionSizes, TokenIds};
 
 use crate::model_options::{constraints, ends};
 use crate::pretraining::Pretraining;
-use crate::{Masking, Objective, Packing, PipelineError, Thresholds};
+use crate::{Masking, Objective, Packing, PipelineError, TargetScore, Thresholds};
 
 pub use encode::Encoded;
 
@@ -35,6 +35,8 @@ pub struct Codec {
     pub packing: Packing,
     /// How many open texts the search has by which targets are written for scores; 1 takes the best token each time.
     pub eval_beams: usize,
+    /// The score that decides of targets; BLEU where their language is known, else exact match, where it is not said.
+    pub eval_score: Option<TargetScore>,
     /// The language that targets are in, by which translations are scored.
     pub(crate) target_language: Option<String>,
     head: HeadConfig,
@@ -89,6 +91,7 @@ impl Codec {
             objective: objective_of(config)?,
             packing: config.packing,
             eval_beams: 1,
+            eval_score: None,
             target_language: config.target_language.clone(),
             head: config.head.clone(),
             token_ids: config.token_ids.clone(),
@@ -139,7 +142,12 @@ impl Codec {
             HeadConfig::QuestionAnswering { .. } => Kind::Qa,
             // Those without a text interface are refused before any example is read.
             HeadConfig::MaskedLm { .. } | HeadConfig::Bare { .. } | HeadConfig::CausalLm { .. } => Kind::Text,
-            HeadConfig::Seq2Seq { .. } | HeadConfig::SentenceEmbedding(_) => Kind::Pairs,
+            HeadConfig::SentenceEmbedding(ref head) => match head.pair_loss {
+                PairLoss::InBatchNegatives => Kind::Pairs,
+                PairLoss::Cosine(_) | PairLoss::Cosent(_) => Kind::Scored,
+                PairLoss::Softmax { .. } => Kind::Labelled,
+            },
+            HeadConfig::Seq2Seq { .. } => Kind::Pairs,
         }
     }
 

@@ -57,6 +57,29 @@ pub enum PipelineError {
         /// The line of the query.
         line: usize,
     },
+    /// A text alone where pairs are read.
+    #[error(
+        "line {line}: expected a pair of texts, found one text; `data.columns.pair` says where the second stands"
+    )]
+    NoSecondText {
+        /// The line of the text.
+        line: usize,
+    },
+    /// Numbers that stand for no cosine.
+    #[error(
+        "{n} of the pairs have a number outside train.cosine.scores = [{}, {}], the first {score} on line {line}; give the \
+         lowest and the highest number of the data", .bounds[0], .bounds[1]
+    )]
+    OutsideBounds {
+        /// The bounds.
+        bounds: [f64; 2],
+        /// How many there are.
+        n: usize,
+        /// The first of them.
+        score: f64,
+        /// Its line.
+        line: usize,
+    },
     /// The tokenizer has another size than the model's token table.
     #[error("tokenizer.json has {tokenizer} tokens but config.json says vocab_size = {model}")]
     WrongTokenizer {

@@ -1,6 +1,7 @@
 //! Scores of a model on examples, with the metrics of its task.
 
 mod examples;
+mod pairs;
 mod pretraining;
 mod questions;
 mod rankings;
@@ -24,7 +25,7 @@ use locus_metrics::{confusion::ConfusionMatrix, entity::EntityScorer, lm::LmScor
 use serde::Serialize;
 
 use crate::classify::outputs;
-use crate::retrieval::{METRICS, SCORE, search};
+use crate::retrieval::{METRICS, SCORE, by_words, search};
 use crate::tagging::{TaggedWord, best, tag};
 use crate::units::Units;
 use crate::{Codec, Encoded, Packing, PipelineError};
@@ -43,6 +44,9 @@ pub struct Evaluation {
     pub n_examples: usize,
     /// What tells these examples from others: a hash of their texts and labels in their order.
     pub examples_hash: String,
+    /// The scores of simple methods on the same examples, by their names, where [`with_baseline`](Self::with_baseline) computed some.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub baseline: BTreeMap<&'static str, BTreeMap<String, f64>>,
     /// Its 95 % interval, where [`with_interval`](Self::with_interval) computed one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval: Option<Interval>,
@@ -81,6 +85,7 @@ impl Evaluation {
             score_name,
             n_examples: 0,
             examples_hash: String::new(),
+            baseline: BTreeMap::new(),
             interval: None,
             samples: None,
             n_truncated: 0,
@@ -110,6 +115,19 @@ impl Evaluation {
         self
     }
 
+    /// The same with the scores of [`Bm25`](crate::Bm25) where the examples were searched.
+    ///
+    /// # Errors
+    /// If a score of theirs cannot be computed.
+    pub fn with_baseline(mut self, examples: &Examples) -> Result<Self, PipelineError> {
+        if let Examples::Pairs(pairs) = examples
+            && self.score_name == SCORE
+        {
+            self.baseline.insert("bm25", by_words(pairs)?);
+        }
+        Ok(self)
+    }
+
     /// The score as a number of which more is better: a loss with its sign turned.
     pub fn score(&self) -> f64 {
         let value = self.value();
@@ -135,6 +153,15 @@ impl fmt::Display for Evaluation {
         if let Some(Interval { low, high }) = self.interval {
             let (name, n) = (self.score_name, self.n_examples);
             write!(f, "\n{name} {:.4}, 95 % interval {low:.4} – {high:.4} over {n} examples", self.value())?;
+        }
+        for (name, scores) in &self.baseline {
+            let numbers: Vec<String> = scores.iter().map(|(name, x)| format!("{name} {x:.4}")).collect();
+            write!(f, "\nbaseline {name}: {}", numbers.join(" · "))?;
+            if let Some(other) = scores.get(self.score_name) {
+                let above = self.value() - other;
+                let side = if above < 0.0 { "below" } else { "above" };
+                write!(f, "; {} of the model is {:.4} {side} it", self.score_name, above.abs())?;
+            }
         }
         self.signatures.iter().try_for_each(|signature| write!(f, "\n{signature}"))?;
         match self.n_truncated {
@@ -189,6 +216,12 @@ pub fn evaluate<B: Backend, P: PositionScheme<B>>(
         }
         (TaskModel::SentenceEmbedder(model), Examples::Pairs(_)) => {
             retrieval(model, codec, &items, batch_size)
+        }
+        (TaskModel::SentenceEmbedder(model), Examples::Scored(examples)) => {
+            pairs::numbers(model, codec, examples, &items, batch_size)
+        }
+        (TaskModel::SentenceEmbedder(model), Examples::Labelled(examples)) => {
+            pairs::labels(model, codec, examples, &items, batch_size)
         }
         (TaskModel::Seq2Seq(model), Examples::Pairs(pairs)) => {
             targets::texts(model, codec, pairs, &items, batch_size)

@@ -82,6 +82,24 @@ pub enum Prediction {
         /// The number.
         value: f64,
     },
+    /// How alike the texts of a pair are, by their vectors.
+    Similarity {
+        /// The text.
+        text: String,
+        /// The second text.
+        pair: String,
+        /// The cosine of their vectors.
+        cosine: f64,
+        /// The best label, where the model has learned labels of pairs.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        label: Option<String>,
+        /// Its probability.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        score: Option<f64>,
+        /// The probability of every label.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        scores: BTreeMap<String, f64>,
+    },
     /// The answer to a question.
     Answer {
         /// The question.
@@ -263,13 +281,21 @@ impl<B: Backend> Pipeline<B> {
     }
 
     /// One answer per pair of texts, in their order: a label, labels, a number, or, of a query and a candidate, its score, with
-    /// features as they are on average; [`Pipeline::rank`] takes features.
+    /// features as they are on average; [`Pipeline::rank`] takes features. Of a sentence embedder the cosine of the vectors that
+    /// [`Pipeline::embed`] gives, and the label where it has learned labels of pairs.
     ///
     /// # Errors
-    /// If the model does not classify, or a text cannot be tokenised.
+    /// If the model neither classifies nor embeds, or a text cannot be tokenised.
     pub fn predict_pairs<S: AsRef<str>>(&self, pairs: &[(S, S)]) -> Result<Vec<Prediction>, PipelineError> {
-        let TaskModel::SequenceClassifier(model) = &self.model else {
-            return Err(PipelineError::WrongTask { task: self.codec.task(), asked: "read pairs of texts" });
+        let model = match &self.model {
+            TaskModel::SequenceClassifier(model) => model,
+            TaskModel::SentenceEmbedder(model) => return self.similarities(model, pairs),
+            _ => {
+                return Err(PipelineError::WrongTask {
+                    task: self.codec.task(),
+                    asked: "read pairs of texts",
+                });
+            }
         };
         let pairs: Vec<_> = pairs.iter().map(|(text, pair)| (text.as_ref(), Some(pair.as_ref()))).collect();
         self.rows(model, &pairs)
@@ -432,7 +458,7 @@ impl<B: Backend> Pipeline<B> {
     }
 
     /// Probabilities by the names of their labels.
-    fn named(&self, probabilities: &[f64]) -> BTreeMap<String, f64> {
+    pub(crate) fn named(&self, probabilities: &[f64]) -> BTreeMap<String, f64> {
         let names = probabilities.iter().enumerate();
         names.map(|(idx, &p)| (self.codec.label_name(idx).to_owned(), p)).collect()
     }

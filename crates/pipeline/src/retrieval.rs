@@ -1,16 +1,16 @@
-//! Pairs as search: each source must find its target among all targets.
+//! Pairs as search: each source must find its target among all targets, by vectors and, as the baseline, by words.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
 use burn::tensor::backend::Backend;
-use locus_data::{Item, ItemLabels};
+use locus_data::{Item, ItemLabels, Pair};
 use locus_embedding::position::PositionScheme;
 use locus_heads::SentenceEmbedder;
 use locus_metrics::retrieval::RetrievalScorer;
 
 use crate::embed::embed;
-use crate::{Codec, PipelineError};
+use crate::{Bm25, Codec, PipelineError};
 
 /// How deep lists are read.
 const DEPTH: usize = 10;
@@ -42,20 +42,48 @@ pub(crate) fn search<B: Backend, P: PositionScheme<B>>(
     if queries.iter().chain(&documents).flatten().any(|x| !x.is_finite()) {
         return Ok(None);
     }
-    let mut right: Vec<Vec<usize>> = vec![Vec::new(); sources.len()];
-    for (&source, &target) in source_of.iter().zip(&target_of) {
+    let lists: Vec<Vec<usize>> = queries.iter().map(|query| best(query, &documents)).collect();
+    scored(&lists, &source_of, &target_of).map(Some)
+}
+
+/// The scores of the same search by BM25. Behind the targets that have a word of the source stand the others, in their order.
+pub(crate) fn by_words(pairs: &[Pair]) -> Result<BTreeMap<String, f64>, PipelineError> {
+    let (sources, source_of) = distinct(pairs.iter().map(|pair| pair.source.trim()));
+    let (targets, target_of) = distinct(pairs.iter().map(|pair| pair.target.trim()));
+    let index = Bm25::new(targets.iter().map(|text| Bm25::words(text)));
+    let list = |source: &&str| {
+        let found = index.search(&Bm25::words(source), DEPTH).into_iter();
+        let mut list: Vec<usize> = found.map(|(target, _)| target).collect();
+        let others: Vec<usize> =
+            (0..targets.len()).filter(|target| !list.contains(target)).take(DEPTH).collect();
+        list.extend(others);
+        list.truncate(DEPTH);
+        list
+    };
+    let lists: Vec<Vec<usize>> = sources.iter().map(list).collect();
+    let report = scored(&lists, &source_of, &target_of)?.report();
+    Ok(METRICS.into_iter().map(|name| (name.to_owned(), report[name])).collect())
+}
+
+/// How far up the right targets stand in the list of each source: all those that the source has in any pair.
+fn scored(
+    lists: &[Vec<usize>],
+    source_of: &[usize],
+    target_of: &[usize],
+) -> Result<RetrievalScorer, PipelineError> {
+    let mut right: Vec<Vec<usize>> = vec![Vec::new(); lists.len()];
+    for (&source, &target) in source_of.iter().zip(target_of) {
         if !right[source].contains(&target) {
             right[source].push(target);
         }
     }
-    let lists: Vec<Vec<usize>> = queries.iter().map(|query| best(query, &documents)).collect();
     let mut scorer = RetrievalScorer::new(&CUTOFFS)?;
     // One query per pair, so that a source counts as often as it stands there.
-    for &source in &source_of {
+    for &source in source_of {
         let ranked: Vec<bool> = lists[source].iter().map(|target| right[source].contains(target)).collect();
         scorer.add_binary(&ranked, right[source].len())?;
     }
-    Ok(Some(scorer))
+    Ok(scorer)
 }
 
 /// The documents that are nearest to a query, the nearest first; of equal ones the first.
@@ -72,7 +100,7 @@ fn best(query: &[f32], documents: &[Vec<f32>]) -> Vec<usize> {
 }
 
 /// Each text once, in the order in which they come, and for each place the number of its text.
-fn distinct<T: Copy + Eq + Hash>(texts: impl Iterator<Item = T>) -> (Vec<T>, Vec<usize>) {
+pub(crate) fn distinct<T: Copy + Eq + Hash>(texts: impl Iterator<Item = T>) -> (Vec<T>, Vec<usize>) {
     let (mut list, mut numbers) = (Vec::new(), HashMap::new());
     let number = |text: T| {
         *numbers.entry(text).or_insert_with(|| {
@@ -84,9 +112,10 @@ fn distinct<T: Copy + Eq + Hash>(texts: impl Iterator<Item = T>) -> (Vec<T>, Vec
     (list, of_place)
 }
 
-fn target_ids(item: &Item) -> &[u32] {
+/// The tokens of the second text of a pair.
+pub(crate) fn target_ids(item: &Item) -> &[u32] {
     match &item.labels {
-        ItemLabels::Target { ids, .. } => ids,
+        ItemLabels::Target { ids, .. } | ItemLabels::Pair { ids, .. } => ids,
         _ => unreachable!("the codec gives pairs a target"),
     }
 }
@@ -107,5 +136,18 @@ mod tests {
         assert_eq!(list, [6, 13, 20, 5, 12, 19, 4, 11, 18, 3]);
         assert_eq!(best(&[1.0, 0.0], &documents[..3]), [2, 1, 0]);
         assert_eq!(distinct("abca".chars()), (vec!['a', 'b', 'c'], vec![0, 1, 2, 0]));
+    }
+
+    #[test]
+    fn words_find_what_has_them() {
+        let pair =
+            |source: &str, target: &str| Pair { source: source.into(), target: target.into(), line: 1 };
+        // The third has no word of its target, which stands third of the three.
+        let pairs =
+            [pair("red boat", "A red boat!"), pair("鸟唱歌 ", "一只鸟唱歌"), pair("tea", "hot water")];
+        let scores = by_words(&pairs).unwrap();
+        assert_eq!(scores.len(), METRICS.len());
+        assert!((scores["mrr@10"] - (1.0 + 1.0 + 1.0 / 3.0) / 3.0).abs() < 1e-12, "{scores:?}");
+        assert!((scores["recall@1"] - 2.0 / 3.0).abs() < 1e-12, "{scores:?}");
     }
 }

@@ -40,7 +40,8 @@ pub(crate) struct PredictArgs {
     /// The text in which its answer stands.
     #[arg(long, value_name = "TEXT", requires = "question")]
     pub(crate) context: Option<String>,
-    /// Each line has two texts with a tab between, for a model that was trained on pairs.
+    /// Each line has two texts with a tab between, for a model that was trained on pairs, or one of vectors, which says their
+    /// cosine.
     #[arg(long)]
     pub(crate) pairs: bool,
     /// Print one JSON object a line.

@@ -22,7 +22,7 @@ pub(crate) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
 }
 
 /// The keys without a default.
-const OPTIONAL: [&str; 24] = [
+const OPTIONAL: [&str; 25] = [
     "data.set",
     "data.dir",
     "data.train",
@@ -41,6 +41,7 @@ const OPTIONAL: [&str; 24] = [
     "model.d_ff",
     "model.layer_positions",
     "train.class_weights",
+    "train.eval_score",
     "train.max_steps",
     "train.patience",
     "train.eval_every_steps",

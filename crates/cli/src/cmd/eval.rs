@@ -33,15 +33,17 @@ impl Job for Eval<'_> {
         pipeline.codec.eval_beams = self.0.beams;
         let options = options(&self.0.read)?;
         let embeds = matches!(pipeline.model, TaskModel::SentenceEmbedder(_));
-        let kind = match options.format {
+        let kind = match (options.format, options.kind) {
             // Questions with their contexts become pairs.
-            Some(Format::Squad) if embeds => Kind::Qa,
+            (Some(Format::Squad), _) if embeds => Kind::Qa,
+            // However it was trained, a model of vectors can be scored by search and by numbers of pairs.
+            (_, Some(kind)) if embeds => kind,
             _ => pipeline.codec.kind(),
         };
         let mut examples = read(&self.0.data, &ReadOptions { kind: Some(kind), ..options })?;
         if embeds {
             examples = examples.into_pairs();
         }
-        Ok(pipeline.evaluate(&examples)?.with_interval())
+        Ok(pipeline.evaluate(&examples)?.with_baseline(&examples)?.with_interval())
     }
 }

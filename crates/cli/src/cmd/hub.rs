@@ -117,6 +117,12 @@ impl Job for Export<'_> {
             std::fs::copy(&from, args.out.join(name))
                 .with_context(|| format!("cannot copy {} to {}", from.display(), args.out.display()))?;
         }
+        let has_pair_labels = matches!(&config.head, HeadConfig::SentenceEmbedding(head) if head.pair_loss.n_labels().is_some());
+        if has_pair_labels && saved != Saved::Locus {
+            tell!(
+                "note: what scores labels of pairs is left out; sentence-transformers has it in its loss alone"
+            );
+        }
         match saved {
             Saved::Family(name) => say(format_args!("wrote {} as {name}", args.out.display())),
             Saved::Locus => say(format_args!(

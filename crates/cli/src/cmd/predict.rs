@@ -72,9 +72,11 @@ impl Predict<'_> {
         if unread != WriteArgs::default() {
             return Err(UsageError(format!("this model does {task}: it takes no options of generation")));
         }
-        if args.pairs && !matches!(pipeline.model, TaskModel::SequenceClassifier(_)) {
+        let reads_pairs =
+            matches!(pipeline.model, TaskModel::SequenceClassifier(_) | TaskModel::SentenceEmbedder(_));
+        if args.pairs && !reads_pairs {
             return Err(UsageError(format!(
-                "--pairs: this model does {task}; classify, multilabel, regression and rank take pairs of texts"
+                "--pairs: this model does {task}; classify, multilabel, regression, rank and embed take pairs of texts"
             )));
         }
         if args.question.is_some() && !matches!(pipeline.model, TaskModel::QuestionAnswerer(_)) {
@@ -130,6 +132,10 @@ fn shown(prediction: &Prediction) -> String {
             let labels = if labels.is_empty() { "-".to_owned() } else { labels.join("; ") };
             format!("{labels}\t{}", both(text, pair.as_deref()))
         }
+        Prediction::Similarity { text, pair, cosine, label, score, .. } => {
+            let label = label.as_ref().zip(*score).map(|(label, score)| format!("{label} {score:.2}, "));
+            format!("{}cosine {cosine:.4}\t{}", label.unwrap_or_default(), both(text, Some(pair)))
+        }
         Prediction::Number { text, pair, value } => format!("{value:.4}\t{}", both(text, pair.as_deref())),
         Prediction::Answer { question, answer, score, .. } => {
             let answer = if answer.is_empty() { "-".to_owned() } else { answer.replace('\n', " ") };
@@ -172,6 +178,17 @@ mod tests {
         };
         assert_eq!(shown(&answer("Mira\nTolland")), "Mira Tolland 0.87\tWho?");
         assert_eq!(shown(&answer("")), "- 0.87\tWho?");
+        let alike = |label: Option<&str>| Prediction::Similarity {
+            text: "a".to_owned(),
+            pair: "b".to_owned(),
+            cosine: 0.5,
+            label: label.map(str::to_owned),
+            score: label.map(|_| 0.875),
+            scores: Default::default(),
+        };
+        assert_eq!(shown(&alike(None)), "cosine 0.5000\ta\tb");
+        assert_eq!(shown(&alike(Some("same"))), "same 0.88, cosine 0.5000\ta\tb");
+        assert_eq!(alike(None).to_json(), r#"{"text":"a","pair":"b","cosine":0.5}"#);
         let token = |token: &str, score| FilledMask {
             token: token.to_owned(),
             id: 7,

@@ -11,7 +11,7 @@ use super::say;
 use crate::UsageError;
 use crate::args::TrainArgs;
 use crate::experiment::{Ended, Experiment};
-use crate::run_file::{DataSection, Source, Task, load};
+use crate::run_file::{DataSection, PairLossName, Source, Task, load};
 
 pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let mut run = load(&Source::find(&args.recipe)?, &args.sets)?;
@@ -20,6 +20,7 @@ pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<()> {
     }
     let backend = resolve(args.device.backend.as_deref())?.name();
     let task = run.task;
+    let has_pairs = task == Task::Embed && !run.embeds_with(PairLossName::InBatchNegatives);
     let dir = args.data_dir.as_ref().or(run.data.dir.as_ref());
     let scored = file_to_score(&run.data).map(|file| match dir {
         Some(dir) if !file.exists() => dir.join(file),
@@ -57,7 +58,7 @@ pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<()> {
         }
         Ended::Done(report) => {
             say(report.text())?;
-            say(next_steps(task, &out, scored.as_deref()))
+            say(next_steps(task, has_pairs, &out, scored.as_deref()))
         }
     }
 }
@@ -155,7 +156,8 @@ fn file_to_score(data: &DataSection) -> Option<PathBuf> {
     data.test.clone().or_else(|| data.dev.clone()).filter(|_| data.read == ReadOptions::default())
 }
 
-fn next_steps(task: Task, out: &Path, scored: Option<&Path>) -> String {
+/// What to do with the model; `has_pairs` where vectors were trained on pairs with a number or a label.
+fn next_steps(task: Task, has_pairs: bool, out: &Path, scored: Option<&Path>) -> String {
     let path = |name: &str| quoted(&out.join(name).display().to_string());
     let (model, run) = (path("model"), path("run.toml"));
     let usage = match task {
@@ -167,6 +169,11 @@ fn next_steps(task: Task, out: &Path, scored: Option<&Path>) -> String {
         }
         Task::Rank | Task::MultipleChoice => {
             format!("printf 'a query\\ta candidate\\n' | locus predict --model {model} --pairs")
+        }
+        Task::Embed if has_pairs => {
+            format!(
+                "printf 'It rained all day.\\tRain fell all day.\\n' | locus predict --model {model} --pairs"
+            )
         }
         Task::Embed => format!("echo 'Where is my order?' | locus embed --model {model}"),
         Task::Mlm => format!("echo 'The [MASK] of the day.' | locus predict --model {model}"),

@@ -11,7 +11,7 @@ use locus_model::ModelConfig;
 use locus_pipeline::in_units;
 
 use super::Experiment;
-use crate::run_file::Task;
+use crate::run_file::{PairLossName, Task};
 use crate::{UsageError, samples};
 
 impl Experiment {
@@ -80,7 +80,12 @@ impl Experiment {
             Task::Regression => Kind::Scored,
             // Questions with their contexts become pairs.
             Task::Embed if self.run.data.read.format == Some(Format::Squad) => Kind::Qa,
-            Task::Seq2seq | Task::Embed => Kind::Pairs,
+            Task::Embed => match self.run.train.pair_loss {
+                PairLossName::InBatchNegatives => Kind::Pairs,
+                PairLossName::Cosine | PairLossName::Cosent => Kind::Scored,
+                PairLossName::Softmax => Kind::Labelled,
+            },
+            Task::Seq2seq => Kind::Pairs,
             Task::Qa => Kind::Qa,
             Task::Rank | Task::MultipleChoice => Kind::Ranked,
             Task::Lm

@@ -23,7 +23,7 @@ impl Experiment {
         labels: Vec<String>,
     ) -> anyhow::Result<(ModelConfig, Tokenizer)> {
         if let Some(from) = self.sentence_source() {
-            return self.plan_of_sentences(from, head);
+            return self.plan_of_sentences(from, head, labels);
         }
         if is_checkpoint(from) {
             return self.plan_of_checkpoint(from, &head, labels);
@@ -73,11 +73,17 @@ impl Experiment {
         Ok(match (config.head.clone(), head) {
             (kept, head) if !are_alike(&kept, &head) => self.with_own_pooling(new_head(from, head, &kept)?),
             // Everything but the loss is the folder's, and texts may be cut shorter.
-            (HeadConfig::SentenceEmbedding(kept), _) => {
-                let (loss, own_len) = (self.run.train.in_batch_negatives, self.run.model.stack.max_seq_len);
+            (HeadConfig::SentenceEmbedding(kept), HeadConfig::SentenceEmbedding(own)) => {
+                let own_len = self.run.model.stack.max_seq_len;
                 let len = kept.max_seq_len.unwrap_or(config.stack.max_seq_len);
                 let max_seq_len = if own_len < len { Some(own_len) } else { kept.max_seq_len };
-                HeadConfig::SentenceEmbedding(SentenceEmbeddingConfig { loss, max_seq_len, ..kept })
+                let SentenceEmbeddingConfig { loss, pair_loss, .. } = own;
+                HeadConfig::SentenceEmbedding(SentenceEmbeddingConfig {
+                    loss,
+                    pair_loss,
+                    max_seq_len,
+                    ..kept
+                })
             }
             // How scores are trained and judged is a matter of this run.
             (
@@ -101,7 +107,12 @@ impl Experiment {
 
     /// Pooling and further layers are those of a list of modules; where there is none, those of this run. `model.max_seq_len` may
     /// shorten what is read of a text.
-    fn plan_of_sentences(&self, from: &Path, head: HeadConfig) -> anyhow::Result<(ModelConfig, Tokenizer)> {
+    fn plan_of_sentences(
+        &self,
+        from: &Path,
+        head: HeadConfig,
+        labels: Vec<String>,
+    ) -> anyhow::Result<(ModelConfig, Tokenizer)> {
         if is_sentence_folder(from) && self.run.train.adapter.is_some() {
             let problem = format!(
                 "train.adapter: {} is a folder of sentence-transformers, on which no adapter of vectors is trained; take out train.adapter, \
@@ -117,10 +128,11 @@ impl Experiment {
             if !is_sentence_folder(from) {
                 (sentence.head.pooling, sentence.head.layers) = (own.pooling, own.layers);
             }
-            sentence.head.loss = own.loss;
+            (sentence.head.loss, sentence.head.pair_loss) = (own.loss, own.pair_loss);
         }
         sentence.head.max_seq_len = Some(sentence.head.max_seq_len.map_or(own_len, |len| len.min(own_len)));
-        Ok((self.with_own_dropout(with_spare_tokens(sentence.config(), &tokenizer)), tokenizer))
+        let config = ModelConfig { labels, ..sentence.config() };
+        Ok((self.with_own_dropout(with_spare_tokens(config, &tokenizer)), tokenizer))
     }
 
     /// Sizes and scheme are the folder's; dropout is a matter of this training.

@@ -86,6 +86,7 @@ impl Experiment {
         if splits.contains_key(&Part::Dev) {
             codec.thresholds = Thresholds::Tuned(self.run.model.thresholds);
         }
+        codec.eval_score = self.run.train.eval_score;
         let codec = Arc::new(codec);
         let set = self.training_set(&codec, train, corpus)?;
         let (model, new) = self.model::<B>(&config, device)?;

@@ -9,7 +9,7 @@ use locus_pipeline::Objective;
 use super::Experiment;
 use super::data::as_trained;
 use super::scales::{feature_scales, mean_and_std};
-use crate::run_file::{ConfigErrors, Problem, Task};
+use crate::run_file::{ConfigErrors, PairLossName, Problem, Task};
 
 impl Experiment {
     /// The model's configuration and tokenizer: new ones, or those of the folder it starts from.
@@ -40,7 +40,8 @@ impl Experiment {
 
     /// The labels that are learned.
     fn labels(&self, train: &Examples) -> anyhow::Result<Vec<String>> {
-        if let Task::Ner | Task::Classify | Task::Multilabel = self.run.task {
+        let of_pairs = self.run.embeds_with(PairLossName::Softmax);
+        if of_pairs || matches!(self.run.task, Task::Ner | Task::Classify | Task::Multilabel) {
             return Ok(LabelSet::from_training(&as_trained(train))?.names().to_vec());
         }
         let labels = self.run.objective.as_ref().map(Objective::labels).unwrap_or_default();

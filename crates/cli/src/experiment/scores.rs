@@ -18,7 +18,8 @@ impl Experiment {
         splits: &Splits,
     ) -> anyhow::Result<(Option<Evaluation>, Option<Evaluation>)> {
         let scores = |part, codec: &Codec| {
-            let score = |examples| evaluate(model, codec, examples, self.run.train.eval_batch_size);
+            let batch_size = self.run.train.eval_batch_size;
+            let score = |examples| evaluate(model, codec, examples, batch_size)?.with_baseline(examples);
             splits.get(&part).map(score).transpose()
         };
         codec.eval_beams = self.run.train.eval_beams;

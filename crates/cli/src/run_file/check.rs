@@ -1,6 +1,6 @@
 //! What is wrong with the values of a run file, beyond their types.
 
-use super::{Problem, RunFile};
+use super::{Problem, RunFile, Task};
 
 impl RunFile {
     /// Everything wrong with the values.
@@ -12,6 +12,8 @@ impl RunFile {
         problems.extend(self.train.check_sizes());
         problems.extend(self.check_objective());
         problems.extend(self.check_ranking());
+        problems.extend(self.check_pairs());
+        problems.extend(self.check_eval_score());
         let below = |section: &str, key: &str, found: String, allowed: &str| {
             Problem::new(&format!("{section}.{key}"), found, allowed)
         };
@@ -23,7 +25,10 @@ impl RunFile {
         let stack = self.head(1).check(&self.model.stack).into_iter();
         problems.extend(stack.map(|p| match &p.key[..] {
             "loss.scale" => below("train.in_batch_negatives", "scale", p.found, &p.allowed),
-            key => below("model", key, p.found, &p.allowed),
+            key => match key.strip_prefix("pair_loss.") {
+                Some(key) => below("train", key, p.found, &p.allowed),
+                None => below("model", key, p.found, &p.allowed),
+            },
         }));
         // Which schemes there are can be told of a sound stack only.
         if problems.is_empty() {
@@ -32,6 +37,13 @@ impl RunFile {
         let fit = self.train.fit.check().into_iter();
         problems.extend(fit.map(|p| below("train", &p.key, p.found, &p.allowed)));
         problems
+    }
+
+    /// Whether targets have the score that is to decide.
+    fn check_eval_score(&self) -> Option<Problem> {
+        let score = self.train.eval_score.filter(|_| self.task == Task::Seq2seq)?;
+        let lacking = score.lacks(self.data.target_language.as_deref())?;
+        Some(Problem::new("train.eval_score", score.name(), lacking))
     }
 
     /// Everything wrong with the adapter that is trained, if one is.

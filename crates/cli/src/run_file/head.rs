@@ -30,6 +30,7 @@ impl RunFile {
             Task::Embed => HeadConfig::SentenceEmbedding(SentenceEmbeddingConfig {
                 pooling: vec![of_tokens(pooling)],
                 layers: vec![EmbeddingLayer::Normalize],
+                pair_loss: self.pair_loss(n_labels),
                 loss: self.train.in_batch_negatives,
                 ..SentenceEmbeddingConfig::default()
             }),

@@ -46,7 +46,7 @@ impl RunFile {
             task => {
                 let allowed = "none: only ner, classify and multilabel have it";
                 let no_labels = match task {
-                    Task::Embed => Some("0: pairs have no labels"),
+                    Task::Embed => Some("0: losses of pairs have none"),
                     Task::Rank | Task::MultipleChoice => Some("0: candidates have no labels"),
                     Task::Regression | Task::Qa => Some("0: numbers and places are no labels"),
                     // Their labels are tokens, or what is told of segments.

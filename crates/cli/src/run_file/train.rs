@@ -1,12 +1,13 @@
 //! `[train]`: the training.
 
 use locus_backend::ops::Products;
-use locus_heads::{AdapterConfig, InBatchNegatives};
+use locus_heads::{AdapterConfig, Cosent, CosineBounds, InBatchNegatives};
+use locus_pipeline::TargetScore;
 use locus_train::FitConfig;
 use serde::{Deserialize, Serialize};
 
 use super::section::section;
-use super::{Problem, RankingSection, is_usual};
+use super::{PairLossName, Problem, RankingSection, is_usual};
 use crate::class_weights::ClassWeights;
 
 section! {
@@ -18,6 +19,9 @@ section! {
         pub(crate) eval_batch_size: usize,
         /// Open texts of the search by which targets are written for the scores at the end; in training none, for speed.
         pub(crate) eval_beams: usize,
+        /// The score of targets that decides; BLEU where their language is given, else exact match, where absent.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub(crate) eval_score: Option<TargetScore>,
         /// Label smoothing.
         pub(crate) label_smoothing: f64,
         /// How much less counts what is predicted well.
@@ -29,7 +33,16 @@ section! {
         pub(crate) precision: Precision,
         /// The loss of pairs.
         #[serde(skip_serializing_if = "is_usual")]
+        pub(crate) pair_loss: PairLossName,
+        /// Of pairs without more, whose negatives are the targets of others.
+        #[serde(skip_serializing_if = "is_usual")]
         pub(crate) in_batch_negatives: InBatchNegatives,
+        /// Of pairs with a number: which cosine it stands for.
+        #[serde(skip_serializing_if = "is_usual")]
+        pub(crate) cosine: CosineBounds,
+        /// Of pairs with a number, whose order counts.
+        #[serde(skip_serializing_if = "is_usual")]
+        pub(crate) cosent: Cosent,
         /// How candidates are trained.
         #[serde(skip_serializing_if = "is_usual")]
         pub(crate) ranking: RankingSection,
@@ -68,11 +81,15 @@ impl Default for TrainSection {
             batch_size: 16,
             eval_batch_size: 32,
             eval_beams: 1,
+            eval_score: None,
             label_smoothing: 0.0,
             focal_gamma: 0.0,
             class_weights: None,
             precision: Precision::F32,
+            pair_loss: PairLossName::default(),
             in_batch_negatives: InBatchNegatives::default(),
+            cosine: CosineBounds::default(),
+            cosent: Cosent::default(),
             ranking: RankingSection::default(),
             adapter: None,
             fit: FitConfig::default(),

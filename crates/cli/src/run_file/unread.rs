@@ -2,7 +2,11 @@
 
 use serde::Serialize;
 
-use super::{Problem, RunFile, Task, is_usual};
+use super::{PairLossName, Problem, RunFile, Task, is_usual};
+
+const OF_IN_BATCH: &str = "embed with train.pair_loss = \"in_batch_negatives\"";
+const OF_COSINE: &str = "embed with train.pair_loss = \"cosine\"";
+const OF_COSENT: &str = "embed with train.pair_loss = \"cosent\"";
 
 impl RunFile {
     /// Keys with a value of their own that only other tasks read.
@@ -23,16 +27,23 @@ impl RunFile {
         let beams = (train.eval_beams != 1).then(|| shown(&train.eval_beams));
         let language = data.target_language.as_ref().map(shown);
         let label = data.out_of_scope.as_ref().map(shown);
+        let score = train.eval_score.as_ref().map(shown);
+        let in_batch = unusual(&train.in_batch_negatives);
+        let has_loss = |loss| self.embeds_with(loss);
         let (is_embed, is_seq2seq) = (task == Task::Embed, task == Task::Seq2seq);
         [
             (task == Task::Ner, "model.decoding", unusual(&model.decoding), "ner"),
             (pools, "model.pooling", pooling, of_pooling),
             (task == Task::Multilabel, "model.thresholds", unusual(&model.thresholds), "multilabel"),
-            (is_embed, "train.in_batch_negatives", unusual(&train.in_batch_negatives), "embed"),
+            (is_embed, "train.pair_loss", unusual(&train.pair_loss), "embed"),
+            (has_loss(PairLossName::InBatchNegatives), "train.in_batch_negatives", in_batch, OF_IN_BATCH),
+            (has_loss(PairLossName::Cosine), "train.cosine", unusual(&train.cosine), OF_COSINE),
+            (has_loss(PairLossName::Cosent), "train.cosent", unusual(&train.cosent), OF_COSENT),
             (task.ranks(), "train.ranking", unusual(&train.ranking), "rank and multiple_choice"),
             (scores_tokens, "model.tied", untied, of_tied),
             (task == Task::Qa, "model.questions", unusual(&model.questions), "qa"),
             (is_seq2seq, "train.eval_beams", beams, "seq2seq"),
+            (is_seq2seq, "train.eval_score", score, "seq2seq"),
             (task == Task::Lm, "data.packing", unusual(&data.packing), "lm"),
             (is_seq2seq, "data.target_language", language, "seq2seq"),
             (task == Task::Classify, "data.out_of_scope", label, "classify"),
@@ -51,6 +62,6 @@ fn unusual<T: Default + PartialEq + Serialize>(value: &T) -> Option<String> {
 }
 
 /// A value as the run file has it.
-fn shown(value: &impl Serialize) -> String {
+pub(super) fn shown(value: &impl Serialize) -> String {
     toml::Value::try_from(value).map(|value| value.to_string()).unwrap_or_default()
 }

@@ -180,6 +180,9 @@ fn translations_are_scored_by_their_language() {
     place.train(&[&["pairs.toml", "--out", "searched"], &searched[..]].concat()).succeeds();
     let eval = ["eval", "--model", "searched/model", "--data", "pairs.tsv", "--beams", "3", "--json"];
     let evaluation: serde_json::Value = serde_json::from_str(&place.run(&eval).succeeds().stdout()).unwrap();
+    for score in ["rouge1", "rouge2", "rougeL"] {
+        assert!((0.0..=1.0).contains(&number(&evaluation, score)), "{score}");
+    }
     assert_eq!(evaluation["metrics"], json(&place.path("searched/report.json"))["metrics"]);
     let zero = sets(&["data.train=pairs.tsv", "train.eval_beams=0"]);
     place

@@ -61,7 +61,8 @@ impl<B: Backend, P: PositionScheme<B>> TaskModel<B, P> {
                 let mut all = under("encoder", model.encoder.named_projections());
                 let layers = model.dense.iter_mut().enumerate();
                 all.extend(layers.map(|(idx, linear)| (format!("dense.{idx}"), linear)));
-                (all, dense(&mut model.transform), None)
+                let scores = model.classifier.as_mut().map(|linear| ("classifier", linear));
+                (all, dense(&mut model.transform), scores)
             }
             Self::Bare(model) => {
                 (under("encoder", model.encoder.named_projections()), dense(&mut model.transform), None)

@@ -104,11 +104,18 @@ impl SentenceCheckpoint {
         let dense = self.dense.iter().zip(shapes);
         let dense = dense.map(|(dir, (shape, bias))| read_dense(dir, shape, bias, device));
         let dense = dense.collect::<Result<Vec<_>, _>>()?;
+        // Folders have none: it is of use in training alone.
+        let classifier = self.head.classifier(out_width(&config.stack));
+        let classifier = classifier
+            .map(|shape| Linear::new(shape, true, config.stack.init_std, key.named("classifier"), device));
         let mut loaded = load_checkpoint::<B>(&self.transformer, self.checkpoint, key, device)?;
         loaded.checkpoint.config = config;
+        if classifier.is_some() {
+            loaded.new.extend(["classifier.weight", "classifier.bias"].map(str::to_owned));
+        }
         loaded.model = match loaded.model {
             TaskModel::Bare(bare) => {
-                TaskModel::SentenceEmbedder(SentenceEmbedder::on(bare, self.head, dense))
+                TaskModel::SentenceEmbedder(SentenceEmbedder::on(bare, self.head, dense, classifier))
             }
             _ => unreachable!("the checkpoint was read without a head"),
         };

@@ -23,6 +23,7 @@ use crate::save::{Saved, written};
 use crate::tensors::{self, Tensors};
 
 /// Writes a sentence embedder so that `sentence-transformers` loads it; as a model folder of Locus where no family has its stack.
+/// What scores the labels of pairs has no place there and is left out: `sentence-transformers` keeps it in its loss.
 pub(crate) fn save<B: Backend>(
     dir: &Path,
     config: &ModelConfig,
@@ -33,6 +34,7 @@ pub(crate) fn save<B: Backend>(
 ) -> Result<Saved, HubError> {
     let bare = |pooler: Option<TransformConfig>| ModelConfig {
         head: HeadConfig::Bare { form: head.form, pooler },
+        labels: Vec::new(),
         ..config.clone()
     };
     // A family's stack may go without its pooler, which nothing reads.

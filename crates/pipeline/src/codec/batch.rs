@@ -5,7 +5,7 @@ use locus_embedding::Tokens;
 use locus_heads::{Candidates, HeadConfig, Labels, TaskBatch};
 
 use super::Codec;
-use crate::{PipelineError, ranking};
+use crate::{PipelineError, pairs, ranking};
 
 impl Codec {
     /// Items as a batch, padded on the right.
@@ -45,13 +45,13 @@ impl Codec {
         let side = |ids: &[u32]| Item { ids: ids.to_vec(), ..Item::default() };
         let sources = items.iter().map(|item| side(&item.ids));
         let targets = items.iter().filter_map(|item| match &item.labels {
-            ItemLabels::Target { ids, .. } => Some(side(ids)),
+            ItemLabels::Target { ids, .. } | ItemLabels::Pair { ids, .. } => Some(side(ids)),
             _ => None,
         });
         let rows: Vec<Item> = sources.chain(targets).collect();
         let rows: Vec<&Item> = rows.iter().collect();
         let host = collate(&rows, self.pad_id(), PadSide::Right, self.tokenizer.vocab_size())?;
-        let labels = if rows.len() == 2 * items.len() { Labels::InBatchPairs } else { Labels::None };
+        let labels = if rows.len() == 2 * items.len() { pairs::labels(items) } else { Labels::None };
         Ok(TaskBatch { labels, ..task_batch(host)? })
     }
 }

@@ -1,11 +1,11 @@
 //! Texts as items of a batch.
 
 use locus_data::objective::packed::Packer;
-use locus_data::{Examples, IGNORE, Item, ItemLabels, Row, lm_blocks, windows};
-use locus_heads::HeadConfig;
+use locus_data::{Examples, IGNORE, Item, ItemLabels, PairLabel, Row, lm_blocks, windows};
+use locus_heads::{HeadConfig, PairLoss};
 
 use super::Codec;
-use crate::{Packing, PipelineError, in_units, ranking};
+use crate::{Packing, PipelineError, in_units, pairs, ranking};
 
 /// Examples as items of a batch.
 #[derive(Clone, Debug, Default)]
@@ -86,6 +86,22 @@ impl Codec {
                     encoded.items.push(item);
                 }
             }
+            // Any embedder can be scored by numbers of pairs.
+            (HeadConfig::SentenceEmbedding(head), Examples::Scored(rows)) => {
+                check_bounds(head.pair_loss, rows)?;
+                encoded = pairs::encode(self, rows, |row| {
+                    let cosine = match head.pair_loss {
+                        PairLoss::Cosine(bounds) => bounds.cosine(row.label),
+                        _ => None,
+                    };
+                    Ok(PairLabel::Score(cosine.unwrap_or(row.label) as f32))
+                })?;
+            }
+            (HeadConfig::SentenceEmbedding(head), Examples::Labelled(rows))
+                if head.pair_loss.n_labels().is_some() =>
+            {
+                encoded = pairs::encode(self, rows, |row| Ok(PairLabel::Class(self.label(&row.label)?)))?;
+            }
             (HeadConfig::Seq2Seq { .. }, Examples::Pairs(pairs)) => {
                 for pair in pairs {
                     let (mut item, truncated) = self.row(&pair.source, None)?;
@@ -98,7 +114,7 @@ impl Codec {
             _ => {
                 return Err(PipelineError::WrongExamples {
                     task: self.task(),
-                    expected: match self.head {
+                    expected: match &self.head {
                         HeadConfig::TokenClassification { .. } => "words with tags",
                         HeadConfig::SequenceClassification { .. } => "texts with labels",
                         HeadConfig::MultiLabelClassification { .. } => "texts with any number of labels",
@@ -109,9 +125,14 @@ impl Codec {
                         HeadConfig::MaskedLm { .. } | HeadConfig::Bare { .. } => {
                             "token ids (`locus forward`)"
                         }
-                        HeadConfig::Seq2Seq { .. } | HeadConfig::SentenceEmbedding(_) => {
-                            "pairs of source and target"
-                        }
+                        HeadConfig::SentenceEmbedding(head) => match head.pair_loss {
+                            PairLoss::InBatchNegatives => {
+                                "pairs of source and target (or another train.pair_loss)"
+                            }
+                            PairLoss::Cosine(_) | PairLoss::Cosent(_) => "pairs of texts with a number",
+                            PairLoss::Softmax { .. } => "pairs of texts with a label",
+                        },
+                        HeadConfig::Seq2Seq { .. } => "pairs of source and target",
                     },
                     found: examples.kind().to_string(),
                 });
@@ -263,4 +284,17 @@ impl Codec {
     pub(crate) fn room(&self, pair: bool) -> usize {
         self.max_seq_len.saturating_sub(self.tokenizer.frame().n_tokens(pair)).max(1)
     }
+}
+
+/// That numbers lie where the model learns what they stand for.
+fn check_bounds(loss: PairLoss, rows: &[Row<f64>]) -> Result<(), PipelineError> {
+    let PairLoss::Cosine(bounds) = loss else { return Ok(()) };
+    let outside: Vec<&Row<f64>> = rows.iter().filter(|row| bounds.cosine(row.label).is_none()).collect();
+    let Some(first) = outside.first() else { return Ok(()) };
+    Err(PipelineError::OutsideBounds {
+        bounds: bounds.scores,
+        n: outside.len(),
+        score: first.label,
+        line: first.line,
+    })
 }

@@ -7,12 +7,15 @@ use locus_heads::Seq2Seq;
 use locus_heads::generate::Beams;
 use locus_metrics::bleu::{Bleu, BleuScorer, BleuTokenizer};
 use locus_metrics::chrf::{Chrf, ChrfScorer};
+use locus_metrics::rouge::{Rouge, RougeScorer};
 
 use super::{Evaluation, batch_losses, share};
+use crate::target_score::bleu_tokenizer;
 use crate::write::{WriteOptions, translate_texts};
-use crate::{Codec, PipelineError};
+use crate::{Codec, PipelineError, TargetScore};
 
-/// Whole targets that are right; of translations BLEU, which then decides, and chrF.
+/// Whole targets that are right; where their language is known BLEU, which then decides unless the codec says otherwise, and chrF;
+/// where it has words, ROUGE.
 pub(super) fn texts<B: Backend, P: PositionScheme<B>>(
     model: &Seq2Seq<B, P>,
     codec: &Codec,
@@ -30,10 +33,17 @@ pub(super) fn texts<B: Backend, P: PositionScheme<B>>(
     if !problems.is_empty() {
         return Err(PipelineError::Options(problems));
     }
+    let language = codec.target_language.as_deref();
+    let usual = if language.is_some() { TargetScore::Bleu } else { TargetScore::ExactMatch };
+    let decides = codec.eval_score.unwrap_or(usual);
+    if let Some(lacking) = decides.lacks(language) {
+        return Err(PipelineError::Options(vec![format!("{} needs {lacking}", decides.name())]));
+    }
     let mut exact = Vec::with_capacity(pairs.len());
-    let tokenizer = codec.target_language.as_deref().map(bleu_tokenizer);
+    let tokenizer = language.map(bleu_tokenizer);
     let mut bleu = BleuScorer::new(Bleu { tokenizer: tokenizer.unwrap_or_default(), ..Bleu::default() });
     let mut chrf = ChrfScorer::new(Chrf::default());
+    let mut rouge = (tokenizer == Some(BleuTokenizer::V13a)).then(|| RougeScorer::new(Rouge::default()));
     for chunk in items.chunks(batch_size.max(1)) {
         let sources: Vec<Vec<u32>> = chunk.iter().map(|item| item.ids.clone()).collect();
         let written = translate_texts(model, codec, &sources, &options, &mut ())?;
@@ -44,22 +54,35 @@ pub(super) fn texts<B: Backend, P: PositionScheme<B>>(
                 let text = codec.tokenizer.decode(&row.ids)?;
                 bleu.add(&text, &[&pair.target])?;
                 chrf.add(&text, &[&pair.target])?;
+                if let Some(rouge) = &mut rouge {
+                    rouge.add(&[&pair.target], &text)?;
+                }
             }
         }
     }
-    let mut evaluation = Evaluation::new("exact_match");
+    let mut evaluation = Evaluation::new(decides.name());
     let n_exact = exact.iter().filter(|exact| **exact).count();
     evaluation.set("exact_match", n_exact as f64 / pairs.len().max(1) as f64);
     evaluation.set("loss", nats / n_tokens.max(1) as f64);
-    evaluation.samples = Some(share(&exact));
     if tokenizer.is_some() {
-        evaluation.score_name = "bleu";
         evaluation.set("bleu", bleu.report().score);
         evaluation.set("chrf", chrf.score());
         evaluation.signatures =
             vec![format!("bleu {}", bleu.signature()), format!("chrf {}", chrf.signature())];
-        evaluation.samples = Some(bleu.samples());
     }
+    if let Some(rouge) = &rouge {
+        let report = rouge.report();
+        let of_words = [("rouge1", report.rouge1), ("rouge2", report.rouge2), ("rougeL", report.rouge_l)];
+        of_words.iter().for_each(|(name, score)| evaluation.set(name, score.f1));
+    }
+    evaluation.samples = match decides {
+        TargetScore::ExactMatch => Some(share(&exact)),
+        TargetScore::Bleu => Some(bleu.samples()),
+        TargetScore::Chrf => Some(chrf.samples()),
+        TargetScore::Rouge1 => rouge.map(|rouge| rouge.samples(|scores| scores.rouge1)),
+        TargetScore::Rouge2 => rouge.map(|rouge| rouge.samples(|scores| scores.rouge2)),
+        TargetScore::RougeL => rouge.map(|rouge| rouge.samples(|scores| scores.rouge_l)),
+    };
     Ok(evaluation)
 }
 
@@ -68,35 +91,5 @@ fn target_ids(item: &Item) -> &[u32] {
     match &item.labels {
         ItemLabels::Target { ids, .. } => ids,
         _ => unreachable!("the codec gives pairs a target"),
-    }
-}
-
-/// How BLEU cuts the text of a language into words. Japanese, Korean and Thai have other tokenizers in sacreBLEU, which are
-/// programs of their own; here they are scored by characters.
-fn bleu_tokenizer(language: &str) -> BleuTokenizer {
-    // `zh-Hans`, `zh_CN` and `ZH` are Chinese as well: the primary subtag tells (BCP 47).
-    let primary = language.split(['-', '_']).next().unwrap_or(language).to_ascii_lowercase();
-    match primary.as_str() {
-        "zh" | "zho" | "chi" | "cmn" | "yue" | "wuu" | "lzh" => BleuTokenizer::Zh,
-        "ja" | "ko" | "th" => BleuTokenizer::Char,
-        _ => BleuTokenizer::V13a,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use locus_metrics::bleu::BleuTokenizer;
-
-    use super::bleu_tokenizer;
-
-    #[test]
-    fn the_primary_subtag_decides() {
-        for language in ["zh", "zh-Hans", "zh_CN", "ZH-tw", "cmn", "cmn-Hant", "yue-HK", "wuu", "lzh"] {
-            assert_eq!(bleu_tokenizer(language), BleuTokenizer::Zh, "{language}");
-        }
-        assert_eq!(bleu_tokenizer("ja-JP"), BleuTokenizer::Char);
-        for language in ["en", "en-zh", "zha", ""] {
-            assert_eq!(bleu_tokenizer(language), BleuTokenizer::V13a, "{language}");
-        }
     }
 }

@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
 mod masks;
+mod pairs;
 mod pretraining;
 mod questions;
 mod ranking;

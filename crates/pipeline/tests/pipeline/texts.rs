@@ -10,8 +10,9 @@ use locus_embedding::position::{LearnedConfig, PositionConfig};
 use locus_encoder::StackConfig;
 use locus_heads::generate::{Beams, Sampling};
 use locus_heads::{HeadConfig, TaskModel};
+use locus_metrics::rouge::Rouge;
 use locus_model::{ModelConfig, save};
-use locus_pipeline::{Codec, Pipeline, Prediction, StreamDecoder, WriteOptions};
+use locus_pipeline::{Codec, Pipeline, Prediction, StreamDecoder, TargetScore, WriteOptions};
 use locus_testkit::on_backends;
 
 use crate::{awkward, folder, stack};
@@ -198,6 +199,35 @@ fn targets_are_scored<B: AutodiffBackend>(device: &B::Device) {
     let pipeline = Pipeline::<B::InnerBackend>::from_dir(&dir, device).unwrap();
     let evaluation = pipeline.evaluate(&examples).unwrap();
     assert!(evaluation.metrics.contains_key("exact_match") && evaluation.score() <= 1.0);
+    assert_eq!((evaluation.score_name, evaluation.metrics.contains_key("rouge1")), ("exact_match", false));
+    // Where the language is known, as a text; where its words are written apart, by these.
+    let in_language = |language: &str| {
+        let path = dir.join("config.json");
+        let mut config: serde_json::Value =
+            serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        config["target_language"] = language.into();
+        std::fs::write(&path, config.to_string()).unwrap();
+        Pipeline::<B::InnerBackend>::from_dir(&dir, device).unwrap()
+    };
+    let mut english = in_language("en");
+    let options = WriteOptions { max_new_tokens: 4, ..WriteOptions::default() };
+    let written = english.write(&["a b"], &options).unwrap();
+    let [Prediction::Text { generated, .. }] = &written[..] else { panic!("one text") };
+    let expected = Rouge::default().score("b a", &generated[0].text);
+    let evaluation = english.evaluate(&examples).unwrap();
+    assert_eq!(evaluation.score_name, "bleu");
+    for (name, score) in expected.named().iter().take(3) {
+        assert!((evaluation.metrics[*name] - score.f1).abs() < 1e-9, "{name}: {:?}", evaluation.metrics);
+    }
+    english.codec.eval_score = Some(TargetScore::RougeL);
+    let evaluation = english.evaluate(&examples).unwrap();
+    assert_eq!((evaluation.score_name, evaluation.value()), ("rougeL", expected.rouge_l.f1));
+    let mut chinese = in_language("zh");
+    let evaluation = chinese.evaluate(&examples).unwrap();
+    assert!(evaluation.metrics.contains_key("chrf") && !evaluation.metrics.contains_key("rouge1"));
+    chinese.codec.eval_score = Some(TargetScore::Rouge1);
+    let error = chinese.evaluate(&examples).unwrap_err().to_string();
+    assert!(error.contains("rouge1 needs targets whose words are written apart"), "{error}");
 }
 
 on_backends!(
