@@ -13,11 +13,12 @@ use locus_encoder::{
 use serde::{Deserialize, Serialize};
 
 use crate::classify::Objective;
+use crate::replaced::Generator;
 use crate::{
     Bare, CausalLm, Crf, FeatureScale, GradientCheckpointing, HeadError, LossOptions, LossSum, MaskedLm,
-    OutputConfig, Pooling, QuestionAnswerer, RankingLoss, RankingScore, SentenceEmbedder,
-    SentenceEmbeddingConfig, Seq2Seq, SequenceClassifier, TagDecoding, TaskBatch, TokenClassifier, Trainable,
-    Transform, TransformConfig,
+    OutputConfig, Pooling, QuestionAnswerer, RankingLoss, RankingScore, ReplacedTokenDetector,
+    ReplacedTokensConfig, SentenceEmbedder, SentenceEmbeddingConfig, Seq2Seq, SequenceClassifier,
+    TagDecoding, TaskBatch, TokenClassifier, Trainable, Transform, TransformConfig,
 };
 
 /// What stands between a stack and the scores of labels.
@@ -124,6 +125,8 @@ pub enum HeadConfig {
         /// What stands below the scores.
         transform: TransformConfig,
     },
+    /// Whether a token was replaced, with the generator that replaces it.
+    ReplacedTokens(ReplacedTokensConfig),
     /// The next token.
     CausalLm {
         /// Whether the token table serves as output too.
@@ -174,7 +177,7 @@ impl HeadConfig {
             | Self::QuestionAnswering { layers } => one(layers.form),
             Self::Bare { form, .. } => one(*form),
             Self::SentenceEmbedding(config) => one(config.form),
-            Self::MaskedLm { .. } => &[Form::Bidirectional],
+            Self::MaskedLm { .. } | Self::ReplacedTokens(_) => &[Form::Bidirectional],
             Self::CausalLm { .. } => &[Form::Causal],
             Self::Seq2Seq { .. } => &[Form::Bidirectional, Form::Causal],
         }
@@ -243,6 +246,7 @@ impl HeadConfig {
             | Self::QuestionAnswering { .. }
             | Self::SentenceEmbedding(_)
             | Self::MaskedLm { .. }
+            | Self::ReplacedTokens(_)
             | Self::CausalLm { .. }
             | Self::Seq2Seq { .. }
             | Self::Bare { .. } => None,
@@ -262,6 +266,9 @@ impl HeadConfig {
             }
         }
         if let Self::SentenceEmbedding(config) = self {
+            problems.extend(config.check());
+        }
+        if let Self::ReplacedTokens(config) = self {
             problems.extend(config.check());
         }
         let mut problem = |key: &str, found: String, allowed: &str| {
@@ -291,6 +298,17 @@ impl HeadConfig {
             return problems;
         }
         let extra: usize = stack.schemes().0.iter().map(|scheme| scheme.extra_width()).sum();
+        if let Self::ReplacedTokens(config) = self {
+            if extra > 0 {
+                problems.push(ConfigProblem {
+                    key: "position".to_owned(),
+                    found: format!("{extra} appended dimensions"),
+                    allowed: "none: the token table is the generator's output, and would be narrower than its vectors".to_owned(),
+                });
+            }
+            let of_generator = config.generator(stack).check(Form::Bidirectional).into_iter();
+            problems.extend(of_generator.map(|p| ConfigProblem { key: format!("generator.{}", p.key), ..p }));
+        }
         let tied = |head: &Self| {
             matches!(
                 head,
@@ -337,6 +355,8 @@ pub enum TaskModel<B: Backend, P: Module<B> = Position<B>> {
     SentenceEmbedder(SentenceEmbedder<B, P>),
     /// The token behind a mask.
     MaskedLm(MaskedLm<B, P>),
+    /// Whether a token was replaced.
+    ReplacedTokenDetector(ReplacedTokenDetector<B, P>),
     /// The next token.
     CausalLm(CausalLm<B, P>),
     /// A target text.
@@ -450,6 +470,14 @@ impl<B: Backend> TaskModel<B> {
                     loss,
                 })
             }
+            HeadConfig::ReplacedTokens(config) => Self::ReplacedTokenDetector(ReplacedTokenDetector {
+                encoder: body(Form::Bidirectional),
+                transform: transform(&config.transform, out_width),
+                classifier: linear([out_width, 1], true),
+                generator: Generator::new(config, stack, vocab_size, key.named("generator"), device),
+                vocab_size,
+                config: config.clone(),
+            }),
             HeadConfig::CausalLm { tied, output } => Self::CausalLm(CausalLm {
                 decoder: body(Form::Causal),
                 lm_head: (!tied).then(|| linear([out_width, vocab_size], output.bias)),
@@ -478,7 +506,8 @@ impl<B: Backend> TaskModel<B> {
 }
 
 impl<B: Backend, P: Module<B>> TaskModel<B, P> {
-    /// The same model with these options in the loss to train on. In regression, ranking and embedding there are none.
+    /// The same model with these options in the loss to train on. In regression, ranking, embedding and the detection of
+    /// replaced tokens there are none.
     #[must_use]
     pub fn with_loss(mut self, options: LossOptions) -> Self {
         *match &mut self {
@@ -488,7 +517,7 @@ impl<B: Backend, P: Module<B>> TaskModel<B, P> {
             Self::MaskedLm(model) => &mut model.loss,
             Self::CausalLm(model) => &mut model.loss,
             Self::Seq2Seq(model) => &mut model.loss,
-            Self::SentenceEmbedder(_) | Self::Bare(_) => return self,
+            Self::SentenceEmbedder(_) | Self::ReplacedTokenDetector(_) | Self::Bare(_) => return self,
         } = options;
         self
     }
@@ -522,6 +551,11 @@ impl<B: Backend, P: Module<B>> TaskModel<B, P> {
                 model.encoder.set_products(products);
                 model.lm_head.as_mut()
             }
+            Self::ReplacedTokenDetector(model) => {
+                model.encoder.set_products(products);
+                model.generator.encoder.set_products(products);
+                None
+            }
             Self::CausalLm(model) => {
                 model.decoder.set_products(products);
                 model.lm_head.as_mut()
@@ -547,6 +581,7 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for TaskModel<B, P> {
             Self::SequenceClassifier(model) => model.loss(batch, key),
             Self::QuestionAnswerer(model) => model.loss(batch, key),
             Self::MaskedLm(model) => model.loss(batch, key),
+            Self::ReplacedTokenDetector(model) => model.loss(batch, key),
             Self::CausalLm(model) => model.loss(batch, key),
             Self::Seq2Seq(model) => model.loss(batch, key),
             Self::SentenceEmbedder(model) => model.loss(batch, key),
@@ -569,6 +604,7 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for TaskModel<B, P> {
             Self::SequenceClassifier(model) => model.backward(batch, key, checkpointing, sums),
             Self::QuestionAnswerer(model) => model.backward(batch, key, checkpointing, sums),
             Self::MaskedLm(model) => model.backward(batch, key, checkpointing, sums),
+            Self::ReplacedTokenDetector(model) => model.backward(batch, key, checkpointing, sums),
             Self::CausalLm(model) => model.backward(batch, key, checkpointing, sums),
             Self::Seq2Seq(model) => model.backward(batch, key, checkpointing, sums),
             Self::SentenceEmbedder(model) => model.backward(batch, key, checkpointing, sums),
