@@ -110,22 +110,22 @@ mod tests {
     #[test]
     fn a_generator_has_whole_heads() {
         let stack = StackConfig {
-            d_model: 30,
+            d_model: 36,
             n_heads: 6,
             d_ff: Some(35),
             n_kv_heads: Some(2),
             ..StackConfig::default()
         };
         let half = of(0.5, &stack);
-        assert_eq!((half.n_heads, half.d_model, half.d_head(), half.d_ff), (3, 15, 5, Some(17)));
+        assert_eq!((half.n_heads, half.d_model, half.d_head(), half.d_ff), (3, 18, 6, Some(17)));
         assert_eq!(half.n_kv_heads, Some(1), "two do not divide three");
-        assert_eq!(half.embedding_projection, EmbeddingProjection::Factorised { width: 30 });
+        assert_eq!(half.embedding_projection, EmbeddingProjection::Factorised { width: 36 });
         assert_eq!(half.check(Default::default()), []);
         assert_eq!(of(0.01, &stack).n_heads, 1);
         let whole = of(1.0, &stack);
-        assert_eq!((whole.d_model, whole.embedding_projection), (30, EmbeddingProjection::None));
+        assert_eq!((whole.d_model, whole.embedding_projection), (36, EmbeddingProjection::None));
         let narrow =
-            StackConfig { embedding_projection: EmbeddingProjection::Factorised { width: 15 }, ..stack };
+            StackConfig { embedding_projection: EmbeddingProjection::Factorised { width: 18 }, ..stack };
         assert_eq!(of(0.5, &narrow).embedding_projection, EmbeddingProjection::None, "as wide as the table");
     }
 
