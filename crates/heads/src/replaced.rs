@@ -183,6 +183,11 @@ impl<B: Backend, P: PositionScheme<B>> ReplacedTokenDetector<B, P> {
         Ok(Replaced { places, originals, scores, tokens: read, is_replaced })
     }
 
+    /// What it is made of, and how its losses are weighted.
+    pub fn config(&self) -> &ReplacedTokensConfig {
+        &self.config
+    }
+
     pub(crate) fn batch(&self, tokens: &Tokens) -> Result<TokenBatch<B>, HeadError> {
         let device = self.classifier.weight.device();
         Ok(TokenBatch::from_host(tokens.clone(), self.vocab_size, &device)?)

@@ -1,5 +1,7 @@
 //! Text to numbers and back, for one model.
 
+use std::iter::repeat;
+
 use locus_data::objective::packed::Packer;
 use locus_data::{
     Examples, HostBatch, HostLabels, IGNORE, Item, ItemLabels, Kind, LabelSet, PadSide, Row, Tokenizer,
@@ -12,7 +14,7 @@ use locus_model::{ModelConfig, QuestionConfig, QuestionSizes, TokenIds};
 
 use crate::model_options::{constraints, ends};
 use crate::pretraining::Pretraining;
-use crate::{Masking, Objective, Packing, PipelineError, Thresholds, in_units, ranking};
+use crate::{Masking, Objective, Packing, PipelineError, Replacing, Thresholds, in_units, ranking};
 
 /// A tokenizer, the labels and the sizes of one model.
 #[derive(Clone, Debug)]
@@ -138,6 +140,7 @@ impl Codec {
             HeadConfig::QuestionAnswering { .. } => "question answering",
             HeadConfig::SentenceEmbedding(_) => "sentence embedding",
             HeadConfig::MaskedLm { .. } => "masked language modelling",
+            HeadConfig::ReplacedTokens(_) => "replaced-token detection",
             HeadConfig::CausalLm { .. } => "language modelling",
             HeadConfig::Seq2Seq { .. } => "sequence to sequence",
             HeadConfig::Bare { .. } => "vectors of tokens",
@@ -155,7 +158,10 @@ impl Codec {
             HeadConfig::Ranking { .. } => Kind::Ranked,
             HeadConfig::QuestionAnswering { .. } => Kind::Qa,
             // Those without a text interface are refused before any example is read.
-            HeadConfig::MaskedLm { .. } | HeadConfig::Bare { .. } | HeadConfig::CausalLm { .. } => Kind::Text,
+            HeadConfig::MaskedLm { .. }
+            | HeadConfig::ReplacedTokens(_)
+            | HeadConfig::Bare { .. }
+            | HeadConfig::CausalLm { .. } => Kind::Text,
             HeadConfig::Seq2Seq { .. } | HeadConfig::SentenceEmbedding(_) => Kind::Pairs,
         }
     }
@@ -238,7 +244,7 @@ impl Codec {
                         HeadConfig::MultiLabelClassification { .. } => "texts with any number of labels",
                         HeadConfig::Regression { .. } => "texts with numbers",
                         HeadConfig::Ranking { .. } => "queries with candidates",
-                        HeadConfig::CausalLm { .. } => "plain text",
+                        HeadConfig::CausalLm { .. } | HeadConfig::ReplacedTokens(_) => "plain text",
                         HeadConfig::QuestionAnswering { .. } => "questions with contexts",
                         HeadConfig::MaskedLm { .. } | HeadConfig::Bare { .. } => {
                             "token ids (`locus forward`)"
@@ -409,8 +415,36 @@ impl Codec {
         if items.iter().any(|item| matches!(item.labels, ItemLabels::Candidates(_))) {
             return self.batch_of_candidates(items);
         }
+        if items.iter().any(|item| matches!(item.labels, ItemLabels::Replaced { .. })) {
+            return self.batch_of_replaced(items);
+        }
         let host = collate(items, self.pad_id(), PadSide::Right, self.tokenizer.vocab_size())?;
         task_batch(host)
+    }
+
+    /// Hidden tokens with the quantiles at which a generator's are drawn; those of padding are 0.
+    fn batch_of_replaced(&self, items: &[&Item]) -> Result<TaskBatch, PipelineError> {
+        let (mut rows, mut of_rows) = (Vec::new(), Vec::new());
+        for item in items {
+            let (labels, quantiles) = match &item.labels {
+                ItemLabels::Replaced { labels, quantiles } => {
+                    (ItemLabels::PerToken(labels.clone()), quantiles.as_slice())
+                }
+                other => (other.clone(), Default::default()),
+            };
+            rows.push(Item { ids: item.ids.clone(), labels, ..Item::default() });
+            of_rows.push(quantiles);
+        }
+        let rows: Vec<&Item> = rows.iter().collect();
+        let host = collate(&rows, self.pad_id(), PadSide::Right, self.tokenizer.vocab_size())?;
+        let padded = |row: &[f64]| row.iter().copied().chain(repeat(0.0)).take(host.seq).collect::<Vec<_>>();
+        let quantiles: Vec<f64> = of_rows.into_iter().flat_map(padded).collect();
+        let TaskBatch { tokens, labels } = task_batch(host)?;
+        let labels = match labels {
+            Labels::PerToken(labels) => Labels::Replaced { labels, quantiles },
+            other => other,
+        };
+        Ok(TaskBatch { tokens, labels })
     }
 
     /// Each candidate as a row behind its query.
@@ -525,14 +559,17 @@ impl Codec {
     }
 }
 
-/// What the model learned from plain text; of masked language models from elsewhere, what is usual.
+/// What the model learned from plain text; of masked language models and detectors from elsewhere, what is usual.
 fn objective_of(config: &ModelConfig) -> Result<Option<Objective>, PipelineError> {
     if let Some(value) = &config.objective {
         let objective = serde_json::from_value(value.clone());
         return objective.map(Some).map_err(|error| PipelineError::Objective(error.to_string()));
     }
-    let is_masked = matches!(config.head, HeadConfig::MaskedLm { .. });
-    Ok(is_masked.then(|| Objective::Mlm(Masking::default())))
+    Ok(match config.head {
+        HeadConfig::MaskedLm { .. } => Some(Objective::Mlm(Masking::default())),
+        HeadConfig::ReplacedTokens(_) => Some(Objective::ReplacedTokens(Replacing::default())),
+        _ => None,
+    })
 }
 
 fn task_batch(host: HostBatch) -> Result<TaskBatch, PipelineError> {
