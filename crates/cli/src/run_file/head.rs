@@ -4,7 +4,6 @@ use locus_heads::{
     EmbeddingLayer, HeadActivation, HeadConfig, Pooling, SentenceEmbeddingConfig, TokenPooling,
     TransformConfig,
 };
-
 use locus_pipeline::{Objective, Replacing};
 
 use super::{RunFile, Task};
