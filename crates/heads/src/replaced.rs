@@ -81,7 +81,7 @@ impl<B: Backend> Generator<B> {
     ) -> Self {
         let own = config.generator(stack);
         let shape = StackShape { vocab_size, form: Form::Bidirectional, cross_attention: false };
-        let mut encoder = Stack::new(&own, shape, key.named("stack"), device);
+        let mut encoder = Stack::<B>::new(&own, shape, key.named("stack"), device);
         encoder.embeddings.tokens = None;
         // As in transformers.
         let transform = TransformConfig { activation: HeadActivation::Gelu, bias: true, norm: true };
