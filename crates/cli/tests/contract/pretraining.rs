@@ -83,6 +83,7 @@ fn tasks_begin_from_the_discriminator() {
     place.write("book.txt", TEXT);
     let small = sets(&[
         "data.train=book.txt",
+        "data.test=book.txt",
         "tokenizer.vocab_size=300",
         "model.max_seq_len=32",
         "train.max_steps=3",
