@@ -29,6 +29,7 @@ pub(crate) const RECIPES: &[Recipe] = recipes![
     "regression",
     "lm",
     "mlm",
+    "replaced-tokens",
     "prefix-lm",
     "span-corruption",
     "denoising",

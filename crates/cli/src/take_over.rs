@@ -99,6 +99,9 @@ fn filled<B: Backend>(new: TaskModel<B>, loaded: TaskModel<B>, keeps_labels: boo
         (TaskModel::MaskedLm(new), TaskModel::MaskedLm(loaded)) => {
             TaskModel::MaskedLm(adopted::<B, _>(new, loaded))
         }
+        (TaskModel::ReplacedTokenDetector(new), TaskModel::ReplacedTokenDetector(loaded)) => {
+            TaskModel::ReplacedTokenDetector(adopted::<B, _>(new, loaded))
+        }
         (TaskModel::CausalLm(new), TaskModel::CausalLm(loaded)) => {
             TaskModel::CausalLm(adopted::<B, _>(new, loaded))
         }
@@ -125,6 +128,7 @@ fn stack_mut<B: Backend>(model: &mut TaskModel<B>) -> Option<&mut Stack<B>> {
         TaskModel::SequenceClassifier(model) => Some(&mut model.encoder),
         TaskModel::QuestionAnswerer(model) => Some(&mut model.encoder),
         TaskModel::MaskedLm(model) => Some(&mut model.encoder),
+        TaskModel::ReplacedTokenDetector(model) => Some(&mut model.encoder),
         TaskModel::CausalLm(model) => Some(&mut model.decoder),
         TaskModel::SentenceEmbedder(model) => Some(&mut model.encoder),
         TaskModel::Bare(model) => Some(&mut model.encoder),
@@ -138,6 +142,7 @@ fn into_stack<B: Backend>(model: TaskModel<B>) -> Option<Stack<B>> {
         TaskModel::SequenceClassifier(model) => Some(model.encoder),
         TaskModel::QuestionAnswerer(model) => Some(model.encoder),
         TaskModel::MaskedLm(model) => Some(model.encoder),
+        TaskModel::ReplacedTokenDetector(model) => Some(model.encoder),
         TaskModel::CausalLm(model) => Some(model.decoder),
         TaskModel::SentenceEmbedder(model) => Some(model.encoder),
         TaskModel::Bare(model) => Some(model.encoder),

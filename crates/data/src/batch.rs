@@ -50,6 +50,13 @@ pub enum ItemLabels {
     Value(f32),
     /// Where an answer starts and ends: columns of the item, both inclusive.
     Span([i32; 2]),
+    /// The hidden tokens, for a generator whose own take their places.
+    Replaced {
+        /// One label for each token, [`IGNORE`] where nothing was hidden.
+        labels: Vec<i32>,
+        /// For each token the quantile (0 or more, below 1) at which the generator's token is drawn.
+        quantiles: Vec<f64>,
+    },
     /// The candidates of a query, whose tokens the item has.
     Candidates(Vec<CandidateItem>),
     /// The second text of a pair whose texts are read apart, and what is to be said of the pair.
@@ -325,6 +332,10 @@ fn pad_labels(items: &[&Item], seq: usize, pad_id: u32, side: PadSide) -> Result
         })
         .map(HostLabels::Spans),
         ItemLabels::Target { .. } => pad_target(items, pad_id),
+        ItemLabels::Replaced { .. } => Err(DataError::Batch(
+            "hidden tokens with quantiles are labels of two kinds; pad the quantiles beside token labels"
+                .to_owned(),
+        )),
         ItemLabels::Candidates(_) => Err(DataError::Batch(
             "a query with its candidates is no row; make a row of the query with each candidate".to_owned(),
         )),
@@ -388,6 +399,9 @@ fn describe(labels: &ItemLabels) -> String {
         ItemLabels::Span(_) => "a span".to_owned(),
         ItemLabels::Candidates(list) => format!("{} candidates", list.len()),
         ItemLabels::Pair { .. } => "a pair of texts".to_owned(),
+        ItemLabels::Replaced { labels, quantiles } => {
+            format!("{} token labels and {} quantiles", labels.len(), quantiles.len())
+        }
         ItemLabels::Target { ids, labels } => {
             format!("a target of {} ids and {} labels", ids.len(), labels.len())
         }

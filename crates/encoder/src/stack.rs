@@ -228,13 +228,65 @@ impl<B: Backend, P: PositionScheme<B>> Stack<B, P> {
         &self,
         batch: &TokenBatch<B>,
         memory: Option<&Memory<B>>,
+        cache: Option<&mut KvCache<B>>,
+        key: Option<Key>,
+    ) -> Result<Tensor<B, 3>, EmbeddingError> {
+        let table = memory.and_then(|memory| memory.tokens.clone());
+        self.run(batch, table, memory, cache, key)
+    }
+
+    /// As [`Stack::forward`] without memory and cache, of a stack whose `embeddings.tokens` is absent: it reads the token table
+    /// of another module.
+    ///
+    /// # Shapes
+    /// - batch: `[batch, q]`; table: `[vocab_size, width]`; output: `[batch, q, d_model]`
+    ///
+    /// # Errors
+    /// As [`Stack::forward`].
+    ///
+    /// # Panics
+    /// If the stack has a token table of its own, or cross-attention.
+    ///
+    /// # Example
+    /// ```
+    /// use locus_embedding::{TokenBatch, Tokens, position::Form};
+    /// use locus_encoder::{Stack, StackConfig, StackShape};
+    /// # use locus_testkit::device::NdArray;
+    /// # fn main() -> Result<(), locus_embedding::EmbeddingError> {
+    /// let device = Default::default();
+    /// let config = StackConfig { d_model: 8, n_heads: 2, ..StackConfig::default() };
+    /// let shape = StackShape { vocab_size: 11, form: Form::Bidirectional, cross_attention: false };
+    /// let mut stack = Stack::<NdArray>::new(&config, shape, locus_backend::rng::Key::new(1), &device);
+    /// let batch = TokenBatch::from_host(Tokens::new([1, 2], vec![4, 7], vec![true; 2], None)?, 11, &device)?;
+    /// let own = stack.forward(&batch, None, None, None)?;
+    /// let table = stack.embeddings.tokens.take().map(|table| table.val());
+    /// if let Some(table) = table {
+    ///     assert_eq!(stack.forward_with_table(&batch, table, None)?.into_data(), own.into_data());
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn forward_with_table(
+        &self,
+        batch: &TokenBatch<B>,
+        table: Tensor<B, 2>,
+        key: Option<Key>,
+    ) -> Result<Tensor<B, 3>, EmbeddingError> {
+        self.run(batch, Some(table), None, None, key)
+    }
+
+    /// `table` is the token table of a stack that has none of its own.
+    fn run(
+        &self,
+        batch: &TokenBatch<B>,
+        table: Option<Tensor<B, 2>>,
+        memory: Option<&Memory<B>>,
         mut cache: Option<&mut KvCache<B>>,
         key: Option<Key>,
     ) -> Result<Tensor<B, 3>, EmbeddingError> {
         self.check_memory(memory);
         let device = batch.ids.device();
         let plan = self.plan(&batch.tokens, cache.as_deref(), key)?;
-        let mut x = self.embed(batch, memory.and_then(|memory| memory.tokens.clone()), &plan)?;
+        let mut x = self.embed(batch, table, &plan)?;
         // From here on nothing fails: a refused pass leaves the cache as it was.
         let shared = self.shared(&plan, memory, &device);
         let prepared = self.prepare_all(&shared, &device);

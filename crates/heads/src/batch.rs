@@ -36,6 +36,14 @@ pub enum Labels {
     Values(Vec<f32>),
     /// Where an answer starts and ends, `[batch]`: columns of the row, both inclusive.
     Spans(Vec<[i32; 2]>),
+    /// For a generator and a discriminator: the hidden tokens, −100 where nothing is hidden, and for each token the quantile (0
+    /// or more, below 1) at which the generator's is drawn; `[batch · seq]` each.
+    Replaced {
+        /// The hidden tokens.
+        labels: Vec<i32>,
+        /// Where tokens are drawn.
+        quantiles: Vec<f64>,
+    },
     /// Rows that are candidates of queries.
     Ranking(Candidates),
     /// None of their own: row `i` of the first half and row `i` of the second belong together.
@@ -62,6 +70,7 @@ impl Labels {
             Self::MultiHot(_) => "a yes or no per row and label",
             Self::Values(_) => "a number per row",
             Self::Spans(_) => "a start and an end per row",
+            Self::Replaced { .. } => "hidden tokens with quantiles",
             Self::Ranking(_) => "candidates of queries",
             Self::InBatchPairs => "pairs of texts",
             Self::PairValues(_) => "a number per pair of texts",

@@ -59,6 +59,10 @@ impl<B: Backend, P: PositionScheme<B>> TaskModel<B, P> {
                 let hidden = model.encoder.forward(&model.batch(tokens)?, None, None, None)?;
                 (hidden.clone(), Some(model.output().scores(model.transform.forward(hidden)).into()))
             }
+            Self::ReplacedTokenDetector(model) => {
+                let hidden = model.encoder.forward(&model.batch(tokens)?, None, None, None)?;
+                (hidden.clone(), Some(model.detect(hidden).into()))
+            }
             Self::CausalLm(model) => {
                 let hidden = model.hidden(tokens, None, None)?;
                 (hidden.clone(), Some(model.output().scores(hidden).into()))

@@ -24,6 +24,9 @@ impl HeadConfig {
         if let Self::SentenceEmbedding(config) = self {
             problems.extend(config.check());
         }
+        if let Self::ReplacedTokens(config) = self {
+            problems.extend(config.check());
+        }
         let mut problem = |key: &str, found: String, allowed: &str| {
             problems.push(ConfigProblem { key: key.to_owned(), found, allowed: allowed.to_owned() });
         };
@@ -51,6 +54,17 @@ impl HeadConfig {
             return problems;
         }
         let extra: usize = stack.schemes().0.iter().map(|scheme| scheme.extra_width()).sum();
+        if let Self::ReplacedTokens(config) = self {
+            if extra > 0 {
+                problems.push(ConfigProblem {
+                    key: "position".to_owned(),
+                    found: format!("{extra} appended dimensions"),
+                    allowed: "none: the token table is the generator's output, and would be narrower than its vectors".to_owned(),
+                });
+            }
+            let of_generator = config.generator(stack).check(Form::Bidirectional).into_iter();
+            problems.extend(of_generator.map(|p| ConfigProblem { key: format!("generator.{}", p.key), ..p }));
+        }
         let tied = |head: &Self| {
             matches!(
                 head,

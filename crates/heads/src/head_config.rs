@@ -4,8 +4,8 @@ use locus_embedding::position::Form;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    FeatureScale, OutputConfig, Pooling, RankingLoss, RankingScore, SentenceEmbeddingConfig, TagDecoding,
-    TransformConfig,
+    FeatureScale, OutputConfig, Pooling, RankingLoss, RankingScore, ReplacedTokensConfig,
+    SentenceEmbeddingConfig, TagDecoding, TransformConfig,
 };
 
 /// What stands between a stack and the scores of labels.
@@ -112,6 +112,8 @@ pub enum HeadConfig {
         /// What stands below the scores.
         transform: TransformConfig,
     },
+    /// Whether a token was replaced, with the generator that replaces it.
+    ReplacedTokens(ReplacedTokensConfig),
     /// The next token.
     CausalLm {
         /// Whether the token table serves as output too.
@@ -151,7 +153,7 @@ impl HeadConfig {
             | Self::QuestionAnswering { layers } => one(layers.form),
             Self::Bare { form, .. } => one(*form),
             Self::SentenceEmbedding(config) => one(config.form),
-            Self::MaskedLm { .. } => &[Form::Bidirectional],
+            Self::MaskedLm { .. } | Self::ReplacedTokens(_) => &[Form::Bidirectional],
             Self::CausalLm { .. } => &[Form::Causal],
             Self::Seq2Seq { .. } => &[Form::Bidirectional, Form::Causal],
         }
@@ -220,6 +222,7 @@ impl HeadConfig {
             | Self::Ranking { .. }
             | Self::QuestionAnswering { .. }
             | Self::MaskedLm { .. }
+            | Self::ReplacedTokens(_)
             | Self::CausalLm { .. }
             | Self::Seq2Seq { .. }
             | Self::Bare { .. } => None,

@@ -7,6 +7,7 @@
 //! | [`QuestionAnswerer`] | encoder | where an answer starts and ends |
 //! | [`SentenceEmbedder`] | encoder | none: pairs of texts that belong together; or a number or a label per pair |
 //! | [`MaskedLm`] | encoder | the token behind a mask |
+//! | [`ReplacedTokenDetector`] | encoder, and a small one | whether a token was replaced |
 //! | [`CausalLm`] | decoder | the next token |
 //! | [`Seq2Seq`] | encoder–decoder | the next target token |
 //!
@@ -34,6 +35,8 @@ mod pack;
 mod pair_loss;
 mod question;
 mod rank;
+mod replaced;
+mod replaced_config;
 mod sentence;
 mod sentence_config;
 mod seq2seq;
@@ -57,6 +60,8 @@ pub use output::OutputConfig;
 pub use pair_loss::{Cosent, CosineBounds, InBatchNegatives, PairLoss};
 pub use question::QuestionAnswerer;
 pub use rank::{Candidates, FeatureScale, RankingLoss, RankingScore};
+pub use replaced::{Generator, Replaced, ReplacedTokenDetector};
+pub use replaced_config::ReplacedTokensConfig;
 pub use sentence::SentenceEmbedder;
 pub use sentence_config::{
     DenseActivation, EmbeddingLayer, SentenceEmbeddingConfig, Similarity, TokenPooling,

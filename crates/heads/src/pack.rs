@@ -51,6 +51,10 @@ impl<B: Backend, P: Module<B>> TaskModel<B, P> {
                 let table = model.encoder.embeddings.tokens.as_ref();
                 output(&mut model.lm_head, &mut model.tied, table, precision)
             }
+            Self::ReplacedTokenDetector(model) => {
+                model.encoder.pack(precision)?;
+                model.generator.encoder.pack(precision)
+            }
             Self::CausalLm(model) => {
                 model.decoder.pack(precision)?;
                 let table = model.decoder.embeddings.tokens.as_ref();
@@ -74,6 +78,7 @@ impl<B: Backend, P: Module<B>> TaskModel<B, P> {
             Self::SequenceClassifier(model) => &model.encoder,
             Self::QuestionAnswerer(model) => &model.encoder,
             Self::MaskedLm(model) => &model.encoder,
+            Self::ReplacedTokenDetector(model) => &model.encoder,
             Self::SentenceEmbedder(model) => &model.encoder,
             Self::Bare(model) => &model.encoder,
             Self::CausalLm(model) => &model.decoder,

@@ -10,10 +10,11 @@ use locus_embedding::position::{Form, Position, PositionScheme};
 use locus_encoder::{EmbeddingProjection, EncoderDecoder, Linear, Stack, StackConfig, StackShape};
 
 use crate::classify::Objective;
+use crate::replaced::Generator;
 use crate::{
     Bare, CausalLm, ClassifierConfig, Crf, GradientCheckpointing, HeadConfig, HeadError, LossOptions,
-    LossSum, MaskedLm, Pooling, QuestionAnswerer, SentenceEmbedder, Seq2Seq, SequenceClassifier, TagDecoding,
-    TaskBatch, TokenClassifier, Trainable, Transform, TransformConfig,
+    LossSum, MaskedLm, Pooling, QuestionAnswerer, ReplacedTokenDetector, SentenceEmbedder, Seq2Seq,
+    SequenceClassifier, TagDecoding, TaskBatch, TokenClassifier, Trainable, Transform, TransformConfig,
 };
 
 /// A model for any task.
@@ -33,6 +34,8 @@ pub enum TaskModel<B: Backend, P: Module<B> = Position<B>> {
     SentenceEmbedder(SentenceEmbedder<B, P>),
     /// The token behind a mask.
     MaskedLm(MaskedLm<B, P>),
+    /// Whether a token was replaced.
+    ReplacedTokenDetector(ReplacedTokenDetector<B, P>),
     /// The next token.
     CausalLm(CausalLm<B, P>),
     /// A target text.
@@ -148,6 +151,14 @@ impl<B: Backend> TaskModel<B> {
                     loss,
                 })
             }
+            HeadConfig::ReplacedTokens(config) => Self::ReplacedTokenDetector(ReplacedTokenDetector {
+                encoder: body(Form::Bidirectional),
+                transform: transform(&config.transform, out_width),
+                classifier: linear([out_width, 1], true),
+                generator: Generator::new(config, stack, vocab_size, key.named("generator"), device),
+                vocab_size,
+                config: config.clone(),
+            }),
             HeadConfig::CausalLm { tied, output } => Self::CausalLm(CausalLm {
                 decoder: body(Form::Causal),
                 lm_head: (!tied).then(|| linear([out_width, vocab_size], output.bias)),
@@ -176,7 +187,8 @@ impl<B: Backend> TaskModel<B> {
 }
 
 impl<B: Backend, P: Module<B>> TaskModel<B, P> {
-    /// The same model with these options in the loss to train on. In regression, ranking and embedding there are none.
+    /// The same model with these options in the loss to train on. In regression, ranking, embedding and the detection of
+    /// replaced tokens there are none.
     #[must_use]
     pub fn with_loss(mut self, options: LossOptions) -> Self {
         *match &mut self {
@@ -186,7 +198,7 @@ impl<B: Backend, P: Module<B>> TaskModel<B, P> {
             Self::MaskedLm(model) => &mut model.loss,
             Self::CausalLm(model) => &mut model.loss,
             Self::Seq2Seq(model) => &mut model.loss,
-            Self::SentenceEmbedder(_) | Self::Bare(_) => return self,
+            Self::SentenceEmbedder(_) | Self::ReplacedTokenDetector(_) | Self::Bare(_) => return self,
         } = options;
         self
     }
@@ -220,6 +232,11 @@ impl<B: Backend, P: Module<B>> TaskModel<B, P> {
                 model.encoder.set_products(products);
                 model.lm_head.as_mut()
             }
+            Self::ReplacedTokenDetector(model) => {
+                model.encoder.set_products(products);
+                model.generator.encoder.set_products(products);
+                None
+            }
             Self::CausalLm(model) => {
                 model.decoder.set_products(products);
                 model.lm_head.as_mut()
@@ -245,6 +262,7 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for TaskModel<B, P> {
             Self::SequenceClassifier(model) => model.loss(batch, key),
             Self::QuestionAnswerer(model) => model.loss(batch, key),
             Self::MaskedLm(model) => model.loss(batch, key),
+            Self::ReplacedTokenDetector(model) => model.loss(batch, key),
             Self::CausalLm(model) => model.loss(batch, key),
             Self::Seq2Seq(model) => model.loss(batch, key),
             Self::SentenceEmbedder(model) => model.loss(batch, key),
@@ -267,6 +285,7 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for TaskModel<B, P> {
             Self::SequenceClassifier(model) => model.backward(batch, key, checkpointing, sums),
             Self::QuestionAnswerer(model) => model.backward(batch, key, checkpointing, sums),
             Self::MaskedLm(model) => model.backward(batch, key, checkpointing, sums),
+            Self::ReplacedTokenDetector(model) => model.backward(batch, key, checkpointing, sums),
             Self::CausalLm(model) => model.backward(batch, key, checkpointing, sums),
             Self::Seq2Seq(model) => model.backward(batch, key, checkpointing, sums),
             Self::SentenceEmbedder(model) => model.backward(batch, key, checkpointing, sums),

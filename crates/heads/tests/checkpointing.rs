@@ -46,6 +46,16 @@ fn target() -> [Labels; 2] {
     [of(&[&[1, 5, 6], &[1, 8, 0], &[1, 3, 12]]), of(&[&[1, 2, 3, 4], &[1, 16, 0, 0]])]
 }
 
+/// Hidden tokens, none of them in padding.
+fn replaced() -> [Labels; 2] {
+    let of = |n: usize, hidden: &[(usize, i32)]| {
+        let mut labels = vec![-100; n];
+        hidden.iter().for_each(|&(place, id)| labels[place] = id);
+        Labels::Replaced { labels, quantiles: (0..n as u64).map(|i| Key::new(7).uniform(i)).collect() }
+    };
+    [of(15, &[(1, 7), (6, 16), (13, 3)]), of(8, &[(2, 2), (5, 11)])]
+}
+
 fn heads() -> Vec<(HeadConfig, [TaskBatch; 2])> {
     let n_labels = 3;
     let tags = |decoding| HeadConfig::TokenClassification { n_labels, decoding, layers: Default::default() };
@@ -94,6 +104,7 @@ fn heads() -> Vec<(HeadConfig, [TaskBatch; 2])> {
         ),
         (ranking(RankingLoss::Listnet), batches(queries.clone())),
         (ranking(RankingLoss::Pairwise), batches(queries)),
+        (HeadConfig::ReplacedTokens(Default::default()), batches(replaced())),
         (HeadConfig::Seq2Seq { tied: true, output: Default::default() }, batches(target())),
         (HeadConfig::Seq2Seq { tied: false, output: Default::default() }, batches(target())),
     ]

@@ -70,6 +70,7 @@ fn scores<B: Backend>(model: &TaskModel<B>) -> Vec<f32> {
         TaskModel::QuestionAnswerer(_)
         | TaskModel::SentenceEmbedder(_)
         | TaskModel::MaskedLm(_)
+        | TaskModel::ReplacedTokenDetector(_)
         | TaskModel::Bare(_) => unreachable!("this test makes none"),
     }
 }

@@ -41,6 +41,8 @@ pub enum HeadKind {
     MultipleChoice,
     /// Whether the second part of a row follows the first. Here it is a classifier of rows.
     NextSentence,
+    /// Whether tokens were replaced: a discriminator without its generator. Here it is read as no head.
+    ReplacedTokens,
     /// None, on an encoder and a decoder. Here it is a head that writes, with an output that is new unless it is tied.
     EncoderDecoder,
 }
@@ -51,6 +53,7 @@ impl HeadKind {
         match self {
             Self::MultipleChoice | Self::NextSentence => Self::SequenceClassification,
             Self::EncoderDecoder => Self::Seq2SeqLm,
+            Self::ReplacedTokens => Self::Bare,
             kind => kind,
         }
     }
@@ -65,6 +68,7 @@ impl HeadKind {
             | HeadConfig::Ranking { .. } => Self::SequenceClassification,
             HeadConfig::QuestionAnswering { .. } => Self::QuestionAnswering,
             HeadConfig::MaskedLm { .. } => Self::MaskedLm,
+            HeadConfig::ReplacedTokens(_) => Self::ReplacedTokens,
             HeadConfig::CausalLm { .. } => Self::CausalLm,
             HeadConfig::Seq2Seq { .. } => Self::Seq2SeqLm,
             // Its further layers are no matter of the checkpoint of its stack.
@@ -223,7 +227,9 @@ impl Body {
             (HeadKind::Seq2SeqLm | HeadKind::EncoderDecoder, _) => {
                 HeadConfig::Seq2Seq { tied: self.tied, output: self.output }
             }
-            (HeadKind::Bare, _) => HeadConfig::Bare { form: self.form, pooler: self.pooler.clone() },
+            (HeadKind::Bare | HeadKind::ReplacedTokens, _) => {
+                HeadConfig::Bare { form: self.form, pooler: self.pooler.clone() }
+            }
         }
     }
 }

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use burn::tensor::backend::Backend;
 use locus_encoder::StackConfig;
-use locus_heads::{HeadConfig, TaskModel};
+use locus_heads::{HeadConfig, TaskModel, TransformConfig};
 use locus_model::{ModelConfig, ModelError, WEIGHTS_FILE, replace_dir, write_file};
 use serde_json::{Map, Value, json};
 
 use crate::config::{Body, CONFIG_FILE, Checkpoint, HeadKind, Layers, Problem};
-use crate::families::{FAMILIES, Family};
+use crate::families::{FAMILIES, Family, in_head};
 use crate::generation::{GENERATION_FILE, written as written_generation};
 use crate::{HubError, sentence, tensors};
 
@@ -24,7 +24,8 @@ pub enum Saved {
 
 /// Writes a model so that `transformers` loads it, as the first family that has such a model, or as `model_type` says; else as
 /// a model folder of Locus. `files` are the tokenizer's. Mean and standard deviation of a regressor become part of its last
-/// layer. A sentence embedder becomes a folder of `sentence-transformers`. The weights are written tensor by tensor.
+/// layer. A sentence embedder becomes a folder of `sentence-transformers`; of a detector of replaced tokens the
+/// discriminator is written. The weights are written tensor by tensor.
 ///
 /// # Errors
 /// If the disk is full, or the asked family does not have such a model.
@@ -84,6 +85,12 @@ fn beyond_families(config: &ModelConfig) -> Option<&'static str> {
         HeadConfig::Ranking { features, .. } if !features.is_empty() => {
             Some("its scores read numbers beside the text")
         }
+        HeadConfig::ReplacedTokens(head) => {
+            let activation = in_head(config.stack.activation);
+            let usual = TransformConfig { activation, bias: true, norm: false };
+            (head.transform != usual)
+                .then_some("the layer below its scores has not the activation of its stack")
+        }
         _ if config.thresholds.iter().any(|threshold| *threshold != 0.5) => {
             Some("its labels have thresholds of their own")
         }
@@ -124,8 +131,18 @@ pub(crate) fn written(
     // Where positions count from the id of padding, the family's file has written it, and another would be another model.
     [true, false].into_iter().find_map(|replaces| {
         let again = Checkpoint::from_json(family, with_ids(json.clone(), config, replaces), None).ok()?;
-        (computation(&again.config) == computation(config)).then_some((family, again))
+        (computation(&again.config) == computation(config)).then_some((family, under_own_head(again, config)))
     })
+}
+
+/// A discriminator is read as no head, and written with its own.
+fn under_own_head(again: Checkpoint, config: &ModelConfig) -> Checkpoint {
+    match &config.head {
+        head @ HeadConfig::ReplacedTokens(_) => {
+            Checkpoint { config: ModelConfig { head: head.clone(), ..again.config }, ..again }
+        }
+        _ => again,
+    }
 }
 
 /// A configuration with the ids of tokens; those that it has already are replaced if asked for.
@@ -170,6 +187,7 @@ fn body(config: &ModelConfig) -> Body {
         HeadConfig::CausalLm { tied, output } | HeadConfig::Seq2Seq { tied, output } => {
             (body.tied, body.output) = (*tied, *output);
         }
+        HeadConfig::ReplacedTokens(_) => {}
         HeadConfig::Bare { pooler, .. } => body.pooler.clone_from(pooler),
         HeadConfig::SentenceEmbedding(head) => body.pooler.clone_from(&head.pooler),
     }
@@ -206,6 +224,8 @@ fn computation(config: &ModelConfig) -> Value {
         HeadConfig::Regression { pooling, layers, .. } | HeadConfig::Ranking { pooling, layers, .. } => {
             HeadConfig::Regression { pooling: *pooling, mean: 0.0, std: 1.0, layers: layers.clone() }
         }
+        // What stands beside its stack is looked at elsewhere.
+        HeadConfig::ReplacedTokens(_) => HeadConfig::Bare { form: config.head.forms()[0], pooler: None },
         head => head.clone(),
     };
     let mut value =

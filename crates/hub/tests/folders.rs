@@ -7,7 +7,9 @@ use std::path::Path;
 use burn::tensor::Tensor;
 use half::{bf16, f16};
 use locus_backend::rng::Key;
-use locus_encoder::StackConfig;
+use locus_embedding::position::{LearnedConfig, PositionConfig};
+use locus_embedding::{TokenBatch, Tokens};
+use locus_encoder::{EmbeddingProjection, Residual, StackConfig};
 use locus_heads::{FeatureScale, HeadConfig, RankingLoss, RankingScore, TagDecoding, TaskModel};
 use locus_hub::{HeadKind, Request, Saved, inspect, load, load_with, save};
 use locus_model::ModelConfig;
@@ -377,4 +379,50 @@ fn a_model_that_no_family_has_is_saved_as_ours() {
     assert_eq!(locus_model::load_config(&dir).unwrap(), config);
     let error = save(&dir, &config, &model, Some("bert"), &files).unwrap_err().to_string();
     assert!(error.contains("bert") && error.contains("no such model"), "{error}");
+}
+
+#[test]
+fn a_discriminator_is_written_without_its_generator() {
+    let folder = tempfile::tempdir().unwrap();
+    let stack = StackConfig {
+        d_model: 12,
+        n_heads: 3,
+        d_ff: Some(17),
+        max_seq_len: 7,
+        norm_eps: 1e-12,
+        residual: Residual::Post,
+        embedding_norm: true,
+        embedding_projection: EmbeddingProjection::Factorised { width: 5 },
+        n_segments: 2,
+        position: PositionConfig::Learned(LearnedConfig::default()),
+        ..StackConfig::default()
+    };
+    let config = ModelConfig::new(HeadConfig::ReplacedTokens(Default::default()), Vec::new(), 11, stack);
+    let model = TaskModel::<B>::new(&config.head, &config.stack, 11, Key::new(1), &Default::default());
+    let out = folder.path().join("electra");
+    assert_eq!(save(&out, &config, &model, None, &[]).unwrap(), Saved::Family("electra"));
+    let json = fs::read_to_string(out.join("config.json")).unwrap();
+    assert!(json.contains("ElectraForPreTraining"), "{json}");
+    let bytes = fs::read(out.join("model.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let names = file.names();
+    let has = |name: &str| names.iter().any(|own| *own == name);
+    assert!(has("discriminator_predictions.dense.weight"), "{names:?}");
+    assert!(has("electra.embeddings_project.weight"), "{names:?}");
+    assert_eq!(file.tensor("discriminator_predictions.dense_prediction.weight").unwrap().shape(), [1, 12]);
+    assert!(names.iter().all(|name| !name.starts_with("generator")), "{names:?}");
+    // What is read is the stack.
+    let loaded = load::<B>(&out, &Default::default()).unwrap();
+    assert_eq!(loaded.checkpoint.saved_head, HeadKind::ReplacedTokens);
+    assert_eq!(loaded.dropped.len(), 4, "{:?}", loaded.dropped);
+    let (TaskModel::Bare(bare), TaskModel::ReplacedTokenDetector(model)) = (&loaded.model, &model) else {
+        panic!("another head")
+    };
+    let tokens = Tokens::new([1, 3], vec![1, 8, 2], vec![true; 3], None).unwrap();
+    let batch = TokenBatch::from_host(tokens.clone(), 11, &Default::default()).unwrap();
+    let hidden = model.encoder.forward(&batch, None, None, None).unwrap();
+    assert_eq!(bare.hidden(&tokens, None).unwrap().into_data(), hidden.into_data());
+    // No other family has such a head.
+    let error = save(&out, &config, &TaskModel::ReplacedTokenDetector(model.clone()), Some("bert"), &[]);
+    assert!(error.unwrap_err().to_string().contains("no such model"));
 }

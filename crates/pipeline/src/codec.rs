@@ -11,7 +11,7 @@ use locus_model::{ModelConfig, QuestionConfig, QuestionSizes, TokenIds};
 
 use crate::model_options::{constraints, ends};
 use crate::pretraining::Pretraining;
-use crate::{Masking, Objective, Packing, PipelineError, TargetScore, Thresholds};
+use crate::{Masking, Objective, Packing, PipelineError, Replacing, TargetScore, Thresholds};
 
 pub use encode::Encoded;
 
@@ -124,6 +124,7 @@ impl Codec {
             HeadConfig::QuestionAnswering { .. } => "question answering",
             HeadConfig::SentenceEmbedding(_) => "sentence embedding",
             HeadConfig::MaskedLm { .. } => "masked language modelling",
+            HeadConfig::ReplacedTokens(_) => "replaced-token detection",
             HeadConfig::CausalLm { .. } => "language modelling",
             HeadConfig::Seq2Seq { .. } => "sequence to sequence",
             HeadConfig::Bare { .. } => "vectors of tokens",
@@ -141,7 +142,10 @@ impl Codec {
             HeadConfig::Ranking { .. } => Kind::Ranked,
             HeadConfig::QuestionAnswering { .. } => Kind::Qa,
             // Those without a text interface are refused before any example is read.
-            HeadConfig::MaskedLm { .. } | HeadConfig::Bare { .. } | HeadConfig::CausalLm { .. } => Kind::Text,
+            HeadConfig::MaskedLm { .. }
+            | HeadConfig::ReplacedTokens(_)
+            | HeadConfig::Bare { .. }
+            | HeadConfig::CausalLm { .. } => Kind::Text,
             HeadConfig::SentenceEmbedding(ref head) => match head.pair_loss {
                 PairLoss::InBatchNegatives => Kind::Pairs,
                 PairLoss::Cosine(_) | PairLoss::Cosent(_) => Kind::Scored,
@@ -185,12 +189,15 @@ impl Codec {
     }
 }
 
-/// What the model learned from plain text; of masked language models from elsewhere, what is usual.
+/// What the model learned from plain text; of masked language models and detectors from elsewhere, what is usual.
 fn objective_of(config: &ModelConfig) -> Result<Option<Objective>, PipelineError> {
     if let Some(value) = &config.objective {
         let objective = serde_json::from_value(value.clone());
         return objective.map(Some).map_err(|error| PipelineError::Objective(error.to_string()));
     }
-    let is_masked = matches!(config.head, HeadConfig::MaskedLm { .. });
-    Ok(is_masked.then(|| Objective::Mlm(Masking::default())))
+    Ok(match config.head {
+        HeadConfig::MaskedLm { .. } => Some(Objective::Mlm(Masking::default())),
+        HeadConfig::ReplacedTokens(_) => Some(Objective::ReplacedTokens(Replacing::default())),
+        _ => None,
+    })
 }

@@ -47,7 +47,7 @@ pub use evaluate::{Evaluation, evaluate};
 pub use locus_model::Packing;
 pub use masks::FilledMask;
 pub use model_options::ModelOptions;
-pub use objective::{Masking, Objective, Words};
+pub use objective::{Masking, Objective, Replacing, Words};
 pub use pipeline::{Entity, Pipeline, Prediction, ScoredLabel};
 pub use qa::Answer;
 pub use stream::StreamDecoder;

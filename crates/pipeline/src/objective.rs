@@ -8,7 +8,9 @@ use locus_data::objective::corruption::SpanCorruption;
 use locus_data::objective::denoising::Denoising;
 use locus_data::objective::masked::{MaskUnit, MaskedLm};
 use locus_data::objective::prefix::PrefixLm;
+use locus_data::objective::replaced::ReplacedTokens;
 use locus_data::objective::words::{PlainWords, WordSplitter};
+use locus_heads::ReplacedTokensConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::PipelineError;
@@ -22,6 +24,8 @@ const N_SENTINELS: usize = 100;
 pub enum Objective {
     /// The tokens behind masks, from both sides.
     Mlm(Masking),
+    /// Whether each token was replaced by what a generator says.
+    ReplacedTokens(Replacing),
     /// The rest of a text, after a start that is read in both directions.
     PrefixLm(PrefixLm),
     /// The spans that sentinels stand for.
@@ -62,6 +66,49 @@ impl Masking {
     }
 }
 
+/// What is hidden of a text, and the generator that fills it in.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Replacing {
+    /// The share of tokens that are hidden.
+    pub rate: f64,
+    /// The share of hidden tokens that become the mask; the rest stays.
+    pub mask_share: f64,
+    /// Who says what a word is, for words and spans.
+    pub words: Words,
+    /// What is hidden together.
+    pub unit: MaskUnit,
+    /// The generator's width as a share of the model's, in whole heads.
+    pub generator_width: f64,
+    /// What the loss of the model is multiplied by beside the generator's.
+    pub discriminator_weight: f64,
+    /// What the generator's scores are divided by before a token is drawn; 0 takes the best.
+    pub temperature: f64,
+}
+
+impl Default for Replacing {
+    fn default() -> Self {
+        let ReplacedTokens { rate, mask_share, unit } = ReplacedTokens::default();
+        let ReplacedTokensConfig { generator_width, discriminator_weight, temperature, .. } =
+            ReplacedTokensConfig::default();
+        let words = Words::default();
+        Self { rate, mask_share, words, unit, generator_width, discriminator_weight, temperature }
+    }
+}
+
+impl Replacing {
+    pub(crate) fn hide(&self) -> ReplacedTokens {
+        let Self { rate, mask_share, unit, .. } = *self;
+        ReplacedTokens { rate, mask_share, unit }
+    }
+
+    /// The head that learns it.
+    pub fn head(&self) -> ReplacedTokensConfig {
+        let Self { generator_width, discriminator_weight, temperature, .. } = *self;
+        ReplacedTokensConfig { generator_width, discriminator_weight, temperature, ..Default::default() }
+    }
+}
+
 /// Who says what a word is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -99,6 +146,7 @@ impl Objective {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Mlm(_) => "mlm",
+            Self::ReplacedTokens(_) => "replaced_tokens",
             Self::PrefixLm(_) => "prefix_lm",
             Self::SpanCorruption(_) => "span_corruption",
             Self::Denoising(_) => "denoising",
@@ -106,7 +154,8 @@ impl Objective {
         }
     }
 
-    /// Everything that is out of range: `key = value: expected what is allowed`.
+    /// Everything that is out of range: `key = value: expected what is allowed`. What becomes part of a head is checked with
+    /// the head.
     ///
     /// ```
     /// use locus_pipeline::{Masking, Objective};
@@ -116,6 +165,7 @@ impl Objective {
     pub fn check(&self) -> Vec<String> {
         let (found, words) = match self {
             Self::Mlm(masking) => (masking.hide().check(), masking.words),
+            Self::ReplacedTokens(replacing) => (replacing.hide().check(), replacing.words),
             Self::PrefixLm(config) => (config.check(), Words::Plain),
             Self::SpanCorruption(config) => (config.check(), Words::Plain),
             Self::Denoising(config) => (config.check(), Words::Plain),
@@ -136,7 +186,10 @@ impl Objective {
     /// Why it cannot be learned from rows of tokens without their text, where it cannot.
     pub fn needs_text(&self) -> Option<&'static str> {
         match self {
-            Self::Mlm(masking) if masking.unit == MaskUnit::Word => Some("whole words are found in text"),
+            Self::Mlm(Masking { unit: MaskUnit::Word, .. })
+            | Self::ReplacedTokens(Replacing { unit: MaskUnit::Word, .. }) => {
+                Some("whole words are found in text")
+            }
             Self::Denoising(Denoising { permute_sentences, .. }) if *permute_sentences == 0.0 => None,
             Self::Denoising(_) | Self::SentenceOrder {} => Some("sentences are found in text"),
             _ => None,

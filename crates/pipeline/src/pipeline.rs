@@ -228,7 +228,7 @@ impl<B: Backend> Pipeline<B> {
             TaskModel::QuestionAnswerer(_) => {
                 Err(PipelineError::WrongTask { task: self.codec.task(), asked: "read a text alone" })
             }
-            TaskModel::SentenceEmbedder(_) | TaskModel::Bare(_) => {
+            TaskModel::ReplacedTokenDetector(_) | TaskModel::SentenceEmbedder(_) | TaskModel::Bare(_) => {
                 Err(PipelineError::WrongTask { task: self.codec.task(), asked: "answer in text" })
             }
         }

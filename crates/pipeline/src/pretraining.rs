@@ -9,12 +9,13 @@ use locus_data::objective::corruption::{CorruptionVocab, SpanCorruption};
 use locus_data::objective::denoising::{Denoising, DenoisingVocab};
 use locus_data::objective::masked::{MaskUnit, MaskedLm};
 use locus_data::objective::prefix::PrefixLm;
+use locus_data::objective::replaced::ReplacedTokens;
 use locus_data::objective::sentences::{segment_pairs, sentence_order, sentences, token_sentences};
 use locus_data::objective::words::{framed_words, token_words};
 use locus_data::objective::{ExampleKey, MaskVocab};
 use locus_data::{DataError, Item, ItemLabels};
 
-use crate::{Codec, Objective, PipelineError};
+use crate::{Codec, Masking, Objective, PipelineError, Replacing};
 
 /// A part of a document, before the objective makes an item of it.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +40,7 @@ pub(crate) struct Pretraining {
 #[derive(Clone, Debug)]
 enum Learner {
     Masked(MaskedLm, MaskVocab),
+    Replaced(ReplacedTokens, MaskVocab),
     Prefix(PrefixLm),
     Corruption(SpanCorruption, CorruptionVocab),
     Denoising(Denoising, DenoisingVocab),
@@ -59,6 +61,9 @@ impl Pretraining {
         let tokenizer = &codec.tokenizer;
         let learner = match objective {
             Objective::Mlm(masking) => Learner::Masked(masking.hide(), MaskVocab::of(tokenizer)?),
+            Objective::ReplacedTokens(replacing) => {
+                Learner::Replaced(replacing.hide(), MaskVocab::of(tokenizer)?)
+            }
             Objective::PrefixLm(config) => Learner::Prefix(config),
             Objective::SpanCorruption(config) => {
                 // What the decoder starts and ends with is the same as in generation.
@@ -87,7 +92,7 @@ impl Pretraining {
     pub(crate) fn text_len(&self, codec: &Codec) -> Result<usize, PipelineError> {
         let (longest, frame) = (codec.max_seq_len, codec.tokenizer.frame().n_tokens(false));
         let room = match &self.learner {
-            Learner::Masked(..) => codec.room(false),
+            Learner::Masked(..) | Learner::Replaced(..) => codec.room(false),
             // The last token is a label only.
             Learner::Prefix(_) => longest + 1,
             Learner::Corruption(config, vocab) => {
@@ -112,13 +117,17 @@ impl Pretraining {
         let mut pieces = Vec::new();
         for (number, document) in documents.iter().enumerate() {
             match (&self.learner, self.objective) {
-                (Learner::Masked(hide, _), Objective::Mlm(masking)) if hide.unit != MaskUnit::Token => {
+                (
+                    Learner::Masked(..) | Learner::Replaced(..),
+                    Objective::Mlm(Masking { unit, words, .. })
+                    | Objective::ReplacedTokens(Replacing { unit, words, .. }),
+                ) if unit != MaskUnit::Token => {
                     let encoding = codec.tokenizer.encode(document)?;
-                    let words = token_words(document, &encoding, masking.words.splitter()?);
+                    let words = token_words(document, &encoding, words.splitter()?);
                     let parts = encoding.ids.chunks(room).zip(words.chunks(room));
                     pieces.extend(parts.map(|(ids, words)| self.piece_of(codec, ids, Some(words))));
                 }
-                (Learner::Masked(..), _) => {
+                (Learner::Masked(..) | Learner::Replaced(..), _) => {
                     let ids = codec.tokenizer.encode_ids(document)?;
                     pieces.extend(ids.chunks(room).map(|ids| self.piece_of(codec, ids, None)));
                 }
@@ -164,7 +173,7 @@ impl Pretraining {
 
     /// A piece of at most [`text_len`](Self::text_len) tokens, with the word of each where words are hidden.
     pub(crate) fn piece_of(&self, codec: &Codec, ids: &[u32], words: Option<&[usize]>) -> Piece {
-        let Learner::Masked(..) = &self.learner else {
+        let (Learner::Masked(..) | Learner::Replaced(..)) = &self.learner else {
             return Piece { ids: ids.to_vec(), ..Piece::default() };
         };
         let framed = codec.tokenizer.assemble(ids, None);
@@ -188,6 +197,10 @@ impl Pretraining {
     pub(crate) fn item(&self, codec: &Codec, piece: &Piece, key: ExampleKey) -> Result<Item, PipelineError> {
         Ok(match &self.learner {
             Learner::Masked(hide, vocab) => {
+                let item = Item { ids: piece.ids.clone(), ..Item::default() };
+                hide.apply(&item, piece.words.as_deref(), vocab, key)?
+            }
+            Learner::Replaced(hide, vocab) => {
                 let item = Item { ids: piece.ids.clone(), ..Item::default() };
                 hide.apply(&item, piece.words.as_deref(), vocab, key)?
             }

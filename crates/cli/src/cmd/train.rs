@@ -177,6 +177,9 @@ fn next_steps(task: Task, has_pairs: bool, out: &Path, scored: Option<&Path>) ->
         }
         Task::Embed => format!("echo 'Where is my order?' | locus embed --model {model}"),
         Task::Mlm => format!("echo 'The [MASK] of the day.' | locus predict --model {model}"),
+        Task::ReplacedTokens => {
+            format!("locus train ner --set model.from={model} --set data.train=MINE.conll")
+        }
         Task::SpanCorruption | Task::Denoising => {
             format!("locus train seq2seq --set model.from={model} --set data.train=PAIRS.tsv")
         }

@@ -90,6 +90,7 @@ impl Experiment {
             Task::Rank | Task::MultipleChoice => Kind::Ranked,
             Task::Lm
             | Task::Mlm
+            | Task::ReplacedTokens
             | Task::PrefixLm
             | Task::SpanCorruption
             | Task::Denoising

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use locus_data::Tokenizer;
 use locus_encoder::StackConfig;
-use locus_heads::{HeadConfig, SentenceEmbeddingConfig};
+use locus_heads::{HeadConfig, ReplacedTokensConfig, SentenceEmbeddingConfig};
 use locus_hub::{is_checkpoint, is_sentence_folder, read_config, read_sentence};
 use locus_model::{ModelConfig, load_config};
 
@@ -53,6 +53,14 @@ impl Experiment {
         head: &HeadConfig,
         labels: Vec<String>,
     ) -> anyhow::Result<(ModelConfig, Tokenizer)> {
+        if self.run.task == Task::ReplacedTokens {
+            return Err(UsageError(format!(
+                "model.from = {}: expected a model folder of Locus for replaced_tokens, found a checkpoint of transformers, which \
+                 has no generator; start anew, or from what mlm makes of the checkpoint",
+                from.display()
+            ))
+            .into());
+        }
         let checkpoint = read_config(from, Some(&self.request(labels, head)))?;
         let tokenizer = Tokenizer::from_file(from)?;
         let mut config = checkpoint.config;
@@ -90,6 +98,16 @@ impl Experiment {
                 HeadConfig::Ranking { pooling, features, layers, .. },
                 HeadConfig::Ranking { loss, score, .. },
             ) => HeadConfig::Ranking { pooling, loss, score, features, layers },
+            // How both networks are trained is a matter of this run; their sizes are the folder's.
+            (HeadConfig::ReplacedTokens(kept), HeadConfig::ReplacedTokens(own)) => {
+                if own.generator_width != kept.generator_width {
+                    tell!(
+                        "note: the generator is that of model.from; objective.replaced_tokens.generator_width gives way"
+                    );
+                }
+                let (generator_width, transform) = (kept.generator_width, kept.transform);
+                HeadConfig::ReplacedTokens(ReplacedTokensConfig { generator_width, transform, ..own })
+            }
             // How tags are decoded is a matter of this run.
             (kept @ HeadConfig::TokenClassification { .. }, head) => head.with_layers_of(&kept),
             // Numbers keep the scale they were learned in.

@@ -71,7 +71,8 @@ impl Experiment {
             },
             Task::Lm | Task::PrefixLm => Request::CausalLm,
             Task::Seq2seq | Task::SpanCorruption | Task::Denoising => Request::Seq2SeqLm,
-            Task::Embed => Request::Bare,
+            // No checkpoint has a generator beside its discriminator, so that replaced tokens are not learned from one.
+            Task::Embed | Task::ReplacedTokens => Request::Bare,
             Task::Qa => Request::Answer,
             Task::Rank | Task::MultipleChoice => match head {
                 HeadConfig::Ranking { loss, score, features, .. } => {

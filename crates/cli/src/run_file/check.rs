@@ -25,6 +25,9 @@ impl RunFile {
         let stack = self.head(1).check(&self.model.stack).into_iter();
         problems.extend(stack.map(|p| match &p.key[..] {
             "loss.scale" => below("train.in_batch_negatives", "scale", p.found, &p.allowed),
+            key @ ("generator_width" | "discriminator_weight" | "temperature") => {
+                below("objective.replaced_tokens", key, p.found, &p.allowed)
+            }
             key => match key.strip_prefix("pair_loss.") {
                 Some(key) => below("train", key, p.found, &p.allowed),
                 None => below("model", key, p.found, &p.allowed),

@@ -4,6 +4,7 @@ use locus_heads::{
     EmbeddingLayer, HeadActivation, HeadConfig, Pooling, SentenceEmbeddingConfig, TokenPooling,
     TransformConfig,
 };
+use locus_pipeline::{Objective, Replacing};
 
 use super::{RunFile, Task};
 
@@ -40,6 +41,13 @@ impl RunFile {
                 // As in BERT.
                 transform: TransformConfig { activation: HeadActivation::Gelu, bias: true, norm: true },
             },
+            Task::ReplacedTokens => {
+                let replacing = match self.objective {
+                    Some(Objective::ReplacedTokens(own)) => own,
+                    _ => Replacing::default(),
+                };
+                HeadConfig::ReplacedTokens(replacing.head())
+            }
             Task::Lm | Task::PrefixLm => HeadConfig::CausalLm { tied, output: Default::default() },
             Task::Seq2seq | Task::SpanCorruption | Task::Denoising => {
                 HeadConfig::Seq2Seq { tied, output: Default::default() }

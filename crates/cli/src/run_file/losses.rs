@@ -48,6 +48,7 @@ impl RunFile {
                 let no_labels = match task {
                     Task::Embed => Some("0: losses of pairs have none"),
                     Task::Rank | Task::MultipleChoice => Some("0: candidates have no labels"),
+                    Task::ReplacedTokens => Some("0: its two losses have none"),
                     Task::Regression | Task::Qa => Some("0: numbers and places are no labels"),
                     // Their labels are tokens, or what is told of segments.
                     _ => None,

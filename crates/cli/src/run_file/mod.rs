@@ -57,6 +57,8 @@ pub(crate) enum Task {
     MultipleChoice,
     /// The tokens behind masks.
     Mlm,
+    /// Whether tokens were replaced by a generator.
+    ReplacedTokens,
     /// The rest of a text, after a start that is read in both directions.
     PrefixLm,
     /// The spans that sentinels stand for.

@@ -3,7 +3,7 @@
 use locus_data::objective::corruption::SpanCorruption;
 use locus_data::objective::denoising::Denoising;
 use locus_data::objective::prefix::PrefixLm;
-use locus_pipeline::{Masking, Objective};
+use locus_pipeline::{Masking, Objective, Replacing};
 
 use super::{Problem, RunFile, Task};
 
@@ -12,6 +12,7 @@ impl Task {
     fn objective(self) -> Option<Objective> {
         Some(match self {
             Self::Mlm => Objective::Mlm(Masking::default()),
+            Self::ReplacedTokens => Objective::ReplacedTokens(Replacing::default()),
             Self::PrefixLm => Objective::PrefixLm(PrefixLm::default()),
             Self::SpanCorruption => Objective::SpanCorruption(SpanCorruption::default()),
             Self::Denoising => Objective::Denoising(Denoising::default()),
@@ -52,6 +53,10 @@ impl RunFile {
                 Some((name, found)) => problem(&format!("{key}.{name}"), found, allowed),
                 None => problem(&key, left, allowed),
             }
+        }
+        if let (Some(Objective::ReplacedTokens(_)), Some(adapter)) = (objective, &self.train.adapter) {
+            let allowed = "none: the generator and the discriminator are trained whole";
+            problem("train.adapter", adapter.name(), allowed);
         }
         if matches!(objective, Some(Objective::PrefixLm(_))) {
             for cannot in self.model.stack.check_prefix() {

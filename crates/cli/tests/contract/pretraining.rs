@@ -61,7 +61,7 @@ fn every_objective_trains() {
         "train.max_steps=3",
         "train.eval_batch_size=16",
     ];
-    for recipe in ["prefix-lm", "span-corruption", "denoising", "sentence-order"] {
+    for recipe in ["prefix-lm", "span-corruption", "denoising", "sentence-order", "replaced-tokens"] {
         place.train(&[&[recipe, "--out", recipe], &sets(&small)[..]].concat()).succeeds();
         let report = json(&place.path(&format!("{recipe}/report.json")));
         assert!(number(&report, "loss") > 0.0, "{recipe}");
@@ -75,6 +75,57 @@ fn every_objective_trains() {
     place
         .train(&[&["span-corruption", "--out", "none"], &sets(&small[..1])[..], &file[..]].concat())
         .says(1, &["<extra_id_0>"]);
+}
+
+#[test]
+fn tasks_begin_from_the_discriminator() {
+    let place = Place::new();
+    place.write("book.txt", TEXT);
+    let small = sets(&[
+        "data.train=book.txt",
+        "data.test=book.txt",
+        "tokenizer.vocab_size=300",
+        "model.max_seq_len=32",
+        "train.max_steps=3",
+    ]);
+    place.train(&[&["replaced-tokens", "--out", "both"], &small[..]].concat()).succeeds();
+    let report = json(&place.path("both/report.json"));
+    let parts = number(&report, "generator_loss") + 50.0 * number(&report, "discriminator_loss");
+    assert!((parts - number(&report, "loss")).abs() < 1e-9, "{report}");
+    assert!((0.0..=1.0).contains(&number(&report, "replaced_f1")));
+    assert!(place.read("both/model/config.json").contains("generator_width"));
+    let from = sets(&["model.from=both/model", "train.max_steps=3"]);
+    let run = place.train(&[&["first-news", "--out", "ner"], &from[..]].concat());
+    run.says(0, &["the stack is taken", "the head is new"]);
+    let wider = sets(&["objective.replaced_tokens.generator_width=0.5"]);
+    place
+        .train(&[&["replaced-tokens", "--out", "more"], &small[..], &from[..], &wider[..]].concat())
+        .says(0, &["the generator is that of model.from"]);
+    place
+        .run(&["predict", "--model", "both/model", "--pairs"])
+        .says(2, &["replaced-token detection", "--pairs"]);
+    let check =
+        |keys: &[&str]| place.run(&[&["config", "check", "replaced-tokens"], &sets(keys)[..]].concat());
+    check(&[
+        "data.train=x",
+        "objective.replaced_tokens.rate=2",
+        "objective.replaced_tokens.generator_width=0",
+        "objective.replaced_tokens.temperature=-1",
+        "train.label_smoothing=0.1",
+        "train.adapter=lora",
+        "model.tied=false",
+    ])
+    .says(
+        2,
+        &[
+            "objective.replaced_tokens.rate = 2: expected a share",
+            "objective.replaced_tokens.generator_width = 0: expected a share above 0",
+            "objective.replaced_tokens.temperature = -1",
+            "train.label_smoothing",
+            "are trained whole",
+            "model.tied",
+        ],
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! | [`packed`] | decoders | rows of whole documents, each token predicted from those before it in its document |
 //! | [`prefix`] | prefix language models | a start that is read in both directions, and the rest to predict |
 //! | [`masked`] | encoders | tokens, words or spans hidden |
-//! | [`replaced`] | discriminators | the labels of tokens that a generator replaced |
+//! | [`replaced`] | discriminators with generators | tokens hidden, and where a generator's are drawn |
 //! | [`sentences`] | encoders | pairs of segments: in order or swapped, following or not |
 //! | [`corruption`] | encoder–decoders | spans replaced by sentinels, and the spans |
 //! | [`denoising`] | encoder–decoders | a damaged text, and the whole text |
@@ -57,6 +57,7 @@ mod purpose {
     pub(super) const ROTATE: u64 = 6;
     pub(super) const SPLIT: u64 = 7;
     pub(super) const PAIR: u64 = 8;
+    pub(super) const SAMPLE: u64 = 9;
 }
 
 /// What hiding needs to know of a vocabulary.

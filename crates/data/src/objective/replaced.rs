@@ -1,15 +1,15 @@
 //! Replaced-token detection: a small generator fills hidden tokens in, and the model tells for each token whether it was
 //! replaced.
 //!
-//! Reference: Clark et al., "ELECTRA", ICLR 2020, section 2. The generator learns from [`hide`](ReplacedTokens::hide), a masked
-//! language model whose hidden tokens never become random; the discriminator from [`detect`], once the generator has
-//! been sampled. A sampled token that is the original one counts as original.
+//! Reference: Clark et al., "ELECTRA", ICLR 2020, section 2 (arXiv:2003.10555). The generator is a masked language model whose
+//! hidden tokens never become random. What it puts in their places is drawn from what it says when the item is learned, so an
+//! item has no token to put there, but for each place the quantile at which the token is drawn.
 
 use serde::{Deserialize, Serialize};
 
-use super::masked::{MaskUnit, MaskedLm, unmask};
-use super::{ExampleKey, MaskVocab};
-use crate::{DataError, IGNORE, Item, ItemLabels};
+use super::masked::{MaskUnit, MaskedLm};
+use super::{ExampleKey, MaskVocab, purpose};
+use crate::{DataError, Item, ItemLabels};
 
 /// How the generator's tokens are hidden.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -30,80 +30,112 @@ impl Default for ReplacedTokens {
 }
 
 impl ReplacedTokens {
-    /// The generator's item, as [`MaskedLm::apply`].
+    /// Checks the shares.
+    ///
+    /// # Errors
+    /// All that is out of range, in one error.
+    pub fn check(&self) -> Result<(), DataError> {
+        self.hiding().check()
+    }
+
+    /// Hides tokens as [`MaskedLm::apply`] does. The labels are the hidden tokens where they stood, [`IGNORE`](crate::IGNORE)
+    /// elsewhere, and for every token of the item a quantile (0 or more, below 1), those where nothing was hidden included.
     ///
     /// # Errors
     /// As [`MaskedLm::apply`].
-    pub fn hide(
+    ///
+    /// ```
+    /// use locus_data::objective::replaced::ReplacedTokens;
+    /// use locus_data::objective::{ExampleKey, MaskVocab};
+    /// use locus_data::{IGNORE, Item, ItemLabels};
+    /// # fn main() -> Result<(), locus_data::DataError> {
+    /// let vocab = MaskVocab::new(4, (5..50).collect())?;
+    /// let item = Item { ids: vec![2, 30, 31, 32, 33, 34, 35, 36, 3], ..Default::default() };
+    /// let key = ExampleKey { seed: 1, epoch: 0, example: 0 };
+    /// let hidden = ReplacedTokens::default().apply(&item, None, &vocab, key)?;
+    /// let ItemLabels::Replaced { labels, quantiles } = &hidden.labels else { unreachable!() };
+    /// assert_eq!(labels.iter().filter(|&&label| label != IGNORE).count(), 1); // 15 % of 7
+    /// assert!(quantiles.len() == 9 && quantiles.iter().all(|at| (0.0..1.0).contains(at)));
+    /// # Ok(()) }
+    /// ```
+    pub fn apply(
         &self,
         item: &Item,
         words: Option<&[Option<usize>]>,
         vocab: &MaskVocab,
         key: ExampleKey,
     ) -> Result<Item, DataError> {
-        let Self { rate, mask_share, unit } = *self;
-        MaskedLm { rate, mask_share, random_share: 0.0, unit }.apply(item, words, vocab, key)
+        let hidden = self.hiding().apply(item, words, vocab, key)?;
+        let ItemLabels::PerToken(labels) = hidden.labels else {
+            return Err(DataError::Argument(
+                "expected an item whose hidden tokens are its labels".to_owned(),
+            ));
+        };
+        let mut draws = key.draws(purpose::SAMPLE);
+        let quantiles = labels.iter().map(|_| draws.uniform()).collect();
+        Ok(Item { labels: ItemLabels::Replaced { labels, quantiles }, ..hidden })
     }
-}
 
-/// The discriminator's item: `sampled` tokens stand where tokens were hidden; the label is 1 where a token is not the
-/// original one, else 0, for every token of the row.
-///
-/// `sampled` has one token for each token of the row; those where nothing was hidden are not read.
-///
-/// # Errors
-/// If there is not one for each token, or nothing was hidden by labels of tokens.
-///
-/// ```
-/// use locus_data::objective::replaced::detect;
-/// use locus_data::{IGNORE, Item, ItemLabels};
-/// # fn main() -> Result<(), locus_data::DataError> {
-/// let labels = ItemLabels::PerToken(vec![IGNORE, 7, 8]);
-/// let hidden = Item { ids: vec![2, 4, 4], labels, ..Default::default() };
-/// let item = detect(&hidden, &[0, 7, 9])?;
-/// assert_eq!(item.ids, [2, 7, 9]);
-/// assert_eq!(item.labels, ItemLabels::PerToken(vec![0, 0, 1]));
-/// # Ok(()) }
-/// ```
-pub fn detect(hidden: &Item, sampled: &[u32]) -> Result<Item, DataError> {
-    let ItemLabels::PerToken(labels) = &hidden.labels else {
-        return Err(DataError::Argument("expected an item whose hidden tokens are its labels".to_owned()));
-    };
-    if labels.len() != sampled.len() || labels.len() != hidden.ids.len() {
-        let (expected, found) = (hidden.ids.len(), sampled.len());
-        return Err(DataError::Argument(format!(
-            "expected a sampled token for each of {expected} tokens, found {found}"
-        )));
+    fn hiding(&self) -> MaskedLm {
+        let Self { rate, mask_share, unit } = *self;
+        MaskedLm { rate, mask_share, random_share: 0.0, unit }
     }
-    let original = unmask(hidden);
-    let cells = original.iter().zip(labels).zip(sampled);
-    let ids: Vec<u32> = cells.map(|((&id, &label), &new)| if label == IGNORE { id } else { new }).collect();
-    let is_new = ids.iter().zip(&original).map(|(id, original)| i32::from(id != original)).collect();
-    Ok(Item { ids, labels: ItemLabels::PerToken(is_new), ..hidden.clone() })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{key, vocab};
+    use super::super::testing::{is_binomial, key, vocab};
     use super::*;
+    use crate::IGNORE;
+
+    fn parts(item: &Item) -> (&[i32], &[f64]) {
+        let ItemLabels::Replaced { labels, quantiles } = &item.labels else { panic!("{:?}", item.labels) };
+        (labels, quantiles)
+    }
 
     #[test]
-    fn only_hidden_tokens_are_replaced_and_the_original_one_does_not_count() {
-        let item = Item { ids: (5..45).collect(), ..Item::default() };
-        let hidden = ReplacedTokens::default().hide(&item, None, &vocab(), key(1)).expect("hides");
-        let ItemLabels::PerToken(labels) = &hidden.labels else { panic!("labels of tokens") };
-        // The generator hits the original at even places.
-        let sampled: Vec<u32> = (0..40).map(|at| if at % 2 == 0 { item.ids[at] } else { 96 }).collect();
-        let found = detect(&hidden, &sampled).expect("as many");
-        let ItemLabels::PerToken(is_new) = &found.labels else { panic!("labels of tokens") };
-        for at in 0..40 {
-            let expected = labels[at] != IGNORE && at % 2 == 1;
-            assert_eq!(is_new[at] == 1, expected, "{at}");
-            assert_eq!(found.ids[at] == item.ids[at], !expected, "{at}");
+    fn tokens_become_the_mask_or_stay() {
+        let item = Item { ids: (5..97).collect(), ..Item::default() };
+        let (mut n_hidden, mut n_masked) = (0, 0);
+        for example in 0..200 {
+            let hidden = ReplacedTokens::default().apply(&item, None, &vocab(), key(example)).expect("hides");
+            let (labels, quantiles) = parts(&hidden);
+            assert_eq!((labels.len(), quantiles.len()), (92, 92));
+            for ((&new, &old), &label) in hidden.ids.iter().zip(&item.ids).zip(labels) {
+                assert!(new == old || new == 4, "nothing becomes random");
+                assert!(if label == IGNORE { new == old } else { label == old as i32 });
+                n_hidden += usize::from(label != IGNORE);
+                n_masked += usize::from(new == 4);
+            }
         }
-        assert!(is_new.contains(&1), "{is_new:?}");
-        assert!(detect(&hidden, &sampled[1..]).is_err() && detect(&item, &sampled).is_err());
-        // Nothing becomes random.
-        assert!(hidden.ids.iter().zip(&item.ids).all(|(new, old)| new == old || *new == 4));
+        // 15 % of 92 are 14.
+        assert_eq!(n_hidden, 200 * 14);
+        assert!(is_binomial(n_masked, n_hidden, 0.85, 4.0), "{n_masked} of {n_hidden}");
+    }
+
+    #[test]
+    fn quantiles_are_uniform_and_a_function_of_the_key() {
+        let item = Item { ids: (5..45).collect(), ..Item::default() };
+        let of = |key| {
+            let hidden = ReplacedTokens::default().apply(&item, None, &vocab(), key).expect("hides");
+            parts(&hidden).1.to_vec()
+        };
+        assert_eq!(of(key(3)), of(key(3)));
+        for other in [key(4), ExampleKey { epoch: 9, ..key(3) }, ExampleKey { seed: 12, ..key(3) }] {
+            assert!(of(other).iter().zip(of(key(3))).all(|(a, b)| *a != b));
+        }
+        let all: Vec<f64> = (0..250).flat_map(|example| of(key(example))).collect();
+        let below = |at: f64| all.iter().filter(|quantile| **quantile < at).count();
+        for at in [0.1, 0.5, 0.9] {
+            assert!(is_binomial(below(at), all.len(), at, 4.0), "{} below {at}", below(at));
+        }
+    }
+
+    #[test]
+    fn impossible_shares_are_errors() {
+        let bad = ReplacedTokens { rate: 2.0, mask_share: -1.0, ..ReplacedTokens::default() };
+        let error = bad.check().expect_err("two problems").to_string();
+        assert!(error.contains("rate = 2") && error.contains("mask_share = -1"), "{error}");
+        assert!(bad.apply(&Item::default(), None, &vocab(), key(0)).is_err());
     }
 }

@@ -49,6 +49,11 @@ impl<B: Backend, P: PositionScheme<B>> TaskModel<B, P> {
                 let lm_head = model.lm_head.as_mut().map(|linear| ("lm_head", linear));
                 (of_blocks, Some(&mut model.transform.dense), lm_head)
             }
+            Self::ReplacedTokenDetector(model) => {
+                let of_blocks = under("encoder", model.encoder.named_projections());
+                let classifier = Some(("classifier", &mut model.classifier));
+                (of_blocks, Some(&mut model.transform.dense), classifier)
+            }
             Self::CausalLm(model) => {
                 let lm_head = model.lm_head.as_mut().map(|linear| ("lm_head", linear));
                 (under("decoder", model.decoder.named_projections()), None, lm_head)

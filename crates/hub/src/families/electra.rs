@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 
 use super::{Family, bert, is_set, number, roberta, with};
 use crate::config::HeadKind::{
-    Bare, MaskedLm, MultipleChoice, QuestionAnswering, SequenceClassification, TokenClassification,
+    Bare, MaskedLm, MultipleChoice, QuestionAnswering, ReplacedTokens, SequenceClassification,
+    TokenClassification,
 };
 use crate::config::{Body, Layers};
 use crate::keys::{Key, linear, same};
@@ -18,8 +19,8 @@ pub(crate) const ELECTRA: Family = Family {
     other_prefixes: &[],
     architectures: &[
         (Bare, "ElectraModel"),
-        // The discriminator of pre-training, whose head is of no use afterwards.
-        (Bare, "ElectraForPreTraining"),
+        // The discriminator of pre-training. Without its generator its head is of no use.
+        (ReplacedTokens, "ElectraForPreTraining"),
         (MaskedLm, "ElectraForMaskedLM"),
         (SequenceClassification, "ElectraForSequenceClassification"),
         (TokenClassification, "ElectraForTokenClassification"),
@@ -35,14 +36,9 @@ pub(crate) const ELECTRA: Family = Family {
         (&[MultipleChoice], SUMMARY),
         (&[QuestionAnswering], bert::ANSWER),
         (&[MaskedLm], MASKED),
+        (&[ReplacedTokens], DISCRIMINATOR),
     ],
-    dropped: &[
-        "embeddings.position_ids",
-        "discriminator_predictions.dense.weight",
-        "discriminator_predictions.dense.bias",
-        "discriminator_predictions.dense_prediction.weight",
-        "discriminator_predictions.dense_prediction.bias",
-    ],
+    dropped: &["embeddings.position_ids"],
 };
 
 fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
@@ -93,6 +89,13 @@ const MASKED: &[Key] = &[
     linear("generator_lm_head.weight", &["lm_head.weight"]),
     same("generator_lm_head.bias", &["output_bias"]),
     same("generator_lm_head.bias", &["lm_head.bias"]),
+];
+
+const DISCRIMINATOR: &[Key] = &[
+    linear("discriminator_predictions.dense.weight", &["transform.dense.weight"]),
+    same("discriminator_predictions.dense.bias", &["transform.dense.bias"]),
+    linear("discriminator_predictions.dense_prediction.weight", &["classifier.weight"]),
+    same("discriminator_predictions.dense_prediction.bias", &["classifier.bias"]),
 ];
 
 /// Those of BERT, and the projection.

@@ -39,7 +39,9 @@ impl Request {
             HeadConfig::MaskedLm { .. } => Self::MaskedLm,
             HeadConfig::CausalLm { .. } => Self::CausalLm,
             HeadConfig::Seq2Seq { .. } => Self::Seq2SeqLm,
-            HeadConfig::SentenceEmbedding(_) | HeadConfig::Bare { .. } => Self::Bare,
+            HeadConfig::ReplacedTokens(_) | HeadConfig::SentenceEmbedding(_) | HeadConfig::Bare { .. } => {
+                Self::Bare
+            }
         }
     }
 }

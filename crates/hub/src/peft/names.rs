@@ -145,8 +145,10 @@ pub(super) fn task_type(kind: HeadKind) -> Option<&'static str> {
         HeadKind::TokenClassification => Some("TOKEN_CLS"),
         HeadKind::QuestionAnswering => Some("QUESTION_ANS"),
         HeadKind::Seq2SeqLm => Some("SEQ_2_SEQ_LM"),
-        HeadKind::MaskedLm | HeadKind::MultipleChoice | HeadKind::NextSentence | HeadKind::EncoderDecoder => {
-            None
-        }
+        HeadKind::MaskedLm
+        | HeadKind::ReplacedTokens
+        | HeadKind::MultipleChoice
+        | HeadKind::NextSentence
+        | HeadKind::EncoderDecoder => None,
     }
 }

@@ -35,6 +35,10 @@ pub(crate) fn output(case: &Case, model: &TaskModel<B>) -> Result<(Tensor<B, 1>,
             let (shape, n) = (x.dims().to_vec(), x.shape().num_elements());
             (shape, x.reshape([n]))
         }),
+        TaskModel::ReplacedTokenDetector(model) => model.logits(&tokens, None).map(|x| {
+            let (shape, n) = (x.dims().to_vec(), x.shape().num_elements());
+            (shape, x.reshape([n]))
+        }),
         TaskModel::SentenceEmbedder(model) => model.embed(&tokens, 0, None).map(|x| {
             let (shape, n) = (x.dims().to_vec(), x.shape().num_elements());
             (shape, x.reshape([n]))

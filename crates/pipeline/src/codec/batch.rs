@@ -1,5 +1,7 @@
 //! Items as batches.
 
+use std::iter::repeat;
+
 use locus_data::{HostBatch, HostLabels, Item, ItemLabels, PadSide, collate};
 use locus_embedding::Tokens;
 use locus_heads::{Candidates, HeadConfig, Labels, TaskBatch};
@@ -19,8 +21,36 @@ impl Codec {
         if items.iter().any(|item| matches!(item.labels, ItemLabels::Candidates(_))) {
             return self.batch_of_candidates(items);
         }
+        if items.iter().any(|item| matches!(item.labels, ItemLabels::Replaced { .. })) {
+            return self.batch_of_replaced(items);
+        }
         let host = collate(items, self.pad_id(), PadSide::Right, self.tokenizer.vocab_size())?;
         task_batch(host)
+    }
+
+    /// Hidden tokens with the quantiles at which a generator's are drawn; those of padding are 0.
+    fn batch_of_replaced(&self, items: &[&Item]) -> Result<TaskBatch, PipelineError> {
+        let (mut rows, mut of_rows) = (Vec::new(), Vec::new());
+        for item in items {
+            let (labels, quantiles) = match &item.labels {
+                ItemLabels::Replaced { labels, quantiles } => {
+                    (ItemLabels::PerToken(labels.clone()), quantiles.as_slice())
+                }
+                other => (other.clone(), Default::default()),
+            };
+            rows.push(Item { ids: item.ids.clone(), labels, ..Item::default() });
+            of_rows.push(quantiles);
+        }
+        let rows: Vec<&Item> = rows.iter().collect();
+        let host = collate(&rows, self.pad_id(), PadSide::Right, self.tokenizer.vocab_size())?;
+        let padded = |row: &[f64]| row.iter().copied().chain(repeat(0.0)).take(host.seq).collect::<Vec<_>>();
+        let quantiles: Vec<f64> = of_rows.into_iter().flat_map(padded).collect();
+        let TaskBatch { tokens, labels } = task_batch(host)?;
+        let labels = match labels {
+            Labels::PerToken(labels) => Labels::Replaced { labels, quantiles },
+            other => other,
+        };
+        Ok(TaskBatch { tokens, labels })
     }
 
     /// Each candidate as a row behind its query.

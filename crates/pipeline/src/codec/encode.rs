@@ -120,7 +120,7 @@ impl Codec {
                         HeadConfig::MultiLabelClassification { .. } => "texts with any number of labels",
                         HeadConfig::Regression { .. } => "texts with numbers",
                         HeadConfig::Ranking { .. } => "queries with candidates",
-                        HeadConfig::CausalLm { .. } => "plain text",
+                        HeadConfig::CausalLm { .. } | HeadConfig::ReplacedTokens(_) => "plain text",
                         HeadConfig::QuestionAnswering { .. } => "questions with contexts",
                         HeadConfig::MaskedLm { .. } | HeadConfig::Bare { .. } => {
                             "token ids (`locus forward`)"

@@ -1,9 +1,9 @@
 //! Scores of what is learned from plain text alone, on the same masks every time.
 
 use burn::tensor::backend::Backend;
-use locus_data::{Item, ItemLabels};
+use locus_data::{IGNORE, Item, ItemLabels};
 use locus_embedding::position::PositionScheme;
-use locus_heads::{Labels, MaskedLm, SequenceClassifier, TaskModel};
+use locus_heads::{Labels, MaskedLm, Replaced, ReplacedTokenDetector, SequenceClassifier, TaskModel};
 use locus_metrics::lm::LmScorer;
 use locus_metrics::samples::{Formula, Samples};
 
@@ -20,6 +20,7 @@ pub(super) fn scores<B: Backend, P: PositionScheme<B>>(
 ) -> Result<Evaluation, PipelineError> {
     match model {
         TaskModel::MaskedLm(model) => masked(model, codec, items, batch_size),
+        TaskModel::ReplacedTokenDetector(model) => replaced(model, codec, items, batch_size),
         TaskModel::CausalLm(model) => of_losses(&batch_losses::<B, _>(model, codec, items, batch_size)?),
         TaskModel::Seq2Seq(model) => of_losses(&batch_losses::<B, _>(model, codec, items, batch_size)?),
         TaskModel::SequenceClassifier(model) => rows(model, codec, items, batch_size),
@@ -73,6 +74,106 @@ fn masked<B: Backend, P: PositionScheme<B>>(
     let mut evaluation = of_losses(&losses)?;
     evaluation.set("masked_accuracy", n_right as f64 / n_hidden as f64);
     Ok(evaluation)
+}
+
+/// The losses of generator and discriminator and of both together, how many hidden tokens come first with the generator, and
+/// how well the discriminator finds those that were replaced.
+fn replaced<B: Backend, P: PositionScheme<B>>(
+    model: &ReplacedTokenDetector<B, P>,
+    codec: &Codec,
+    items: &[Item],
+    batch_size: usize,
+) -> Result<Evaluation, PipelineError> {
+    let (mut all, mut batches) = (Found::default(), Vec::new());
+    for chunk in items.chunks(batch_size.max(1)) {
+        let batch = codec.batch(&chunk.iter().collect::<Vec<_>>())?;
+        let replaced = model.replace(&batch, None)?;
+        let logits = model.logits(&replaced.tokens, None)?; // [batch, seq]
+        let mut found = Found::default();
+        found.add_generator(&replaced);
+        let logits = logits.into_data().iter::<f32>().collect::<Vec<_>>();
+        found.add_discriminator(&logits, &replaced.is_replaced);
+        all.add(&found);
+        batches.push(found);
+    }
+    let share = |n: u64, of: u64| n as f64 / of.max(1) as f64;
+    let generator_loss = all.generator_nats / all.n_hidden.max(1) as f64;
+    let discriminator_loss = all.discriminator_nats / all.n_tokens.max(1) as f64;
+    let weight = model.config().discriminator_weight;
+    let (precision, recall) =
+        (share(all.n_hits, all.n_hits + all.n_false), share(all.n_hits, all.n_hits + all.n_missed));
+    let mut evaluation = Evaluation::new("loss");
+    evaluation.set("loss", generator_loss + weight * discriminator_loss);
+    evaluation.set("generator_loss", generator_loss);
+    evaluation.set("discriminator_loss", discriminator_loss);
+    evaluation.set("masked_accuracy", share(all.n_right, all.n_hidden));
+    evaluation.set("replaced_precision", precision);
+    evaluation.set("replaced_recall", recall);
+    evaluation.set("replaced_f1", share(2 * all.n_hits, 2 * all.n_hits + all.n_false + all.n_missed));
+    // A hidden token counts as much in every batch, so that sums over batches make the loss above.
+    let per_hidden = all.n_tokens as f64 / all.n_hidden.max(1) as f64;
+    let of_batch = |found: &Found| {
+        let nats = per_hidden * found.generator_nats + weight * found.discriminator_nats;
+        [nats, found.n_tokens as f64]
+    };
+    evaluation.samples = Some(Samples::new(Formula::Mean, batches.iter().map(of_batch)));
+    Ok(evaluation)
+}
+
+/// What is counted of a generator and a discriminator.
+#[derive(Default)]
+struct Found {
+    generator_nats: f64,
+    n_hidden: u64,
+    /// Hidden tokens that come first.
+    n_right: u64,
+    discriminator_nats: f64,
+    n_tokens: u64,
+    /// Replaced tokens that are found.
+    n_hits: u64,
+    /// Tokens that are found and are not replaced.
+    n_false: u64,
+    /// Replaced tokens that are not found.
+    n_missed: u64,
+}
+
+impl Found {
+    fn add(&mut self, other: &Self) {
+        self.generator_nats += other.generator_nats;
+        self.n_hidden += other.n_hidden;
+        self.n_right += other.n_right;
+        self.discriminator_nats += other.discriminator_nats;
+        self.n_tokens += other.n_tokens;
+        self.n_hits += other.n_hits;
+        self.n_false += other.n_false;
+        self.n_missed += other.n_missed;
+    }
+
+    fn add_generator<B: Backend>(&mut self, replaced: &Replaced<B>) {
+        let Some(scores) = replaced.scores.clone() else { return };
+        let [_, vocab_size] = scores.dims();
+        let scores: Vec<f32> = scores.into_data().iter::<f32>().collect();
+        for (&original, scores) in replaced.originals.iter().zip(scores.chunks(vocab_size)) {
+            let log_probs = log_softmax(scores);
+            let own = log_probs[original as usize];
+            self.generator_nats -= own;
+            self.n_right += u64::from(log_probs.iter().all(|other| *other <= own));
+            self.n_hidden += 1;
+        }
+    }
+
+    fn add_discriminator(&mut self, logits: &[f32], is_replaced: &[i32]) {
+        for (&logit, &label) in logits.iter().zip(is_replaced).filter(|(_, label)| **label != IGNORE) {
+            let (x, is_replaced) = (f64::from(logit), label == 1);
+            // −ln σ(x) = ln(1 + e⁻ˣ), without overflow.
+            let against = if is_replaced { -x } else { x };
+            self.discriminator_nats += against.max(0.0) + (-x.abs()).exp().ln_1p();
+            self.n_tokens += 1;
+            self.n_hits += u64::from(x > 0.0 && is_replaced);
+            self.n_false += u64::from(x > 0.0 && !is_replaced);
+            self.n_missed += u64::from(is_replaced && x <= 0.0);
+        }
+    }
 }
 
 /// Accuracy and loss of labels of rows.

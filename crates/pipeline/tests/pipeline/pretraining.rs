@@ -4,6 +4,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
+use burn::module::AutodiffModule;
+use burn::optim::{AdamWConfig, GradientsParams, Optimizer};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use locus_backend::rng::Key;
 use locus_data::corpus::{Corpus, CorpusBuilder};
@@ -11,9 +13,11 @@ use locus_data::objective::denoising::Denoising;
 use locus_data::objective::masked::MaskUnit;
 use locus_data::{Examples, IGNORE, Tokenizer, TokenizerKind};
 use locus_embedding::Tokens;
-use locus_heads::{HeadConfig, Labels, Pooling, TaskBatch, TaskModel, Trainable};
-use locus_model::ModelConfig;
-use locus_pipeline::{Codec, Masking, Objective, Packing, Pipeline, TrainingSet, WriteOptions, evaluate};
+use locus_heads::{GradientCheckpointing, HeadConfig, Labels, Pooling, TaskBatch, TaskModel, Trainable};
+use locus_model::{ModelConfig, save};
+use locus_pipeline::{
+    Codec, Masking, Objective, Packing, Pipeline, Replacing, TrainingSet, WriteOptions, evaluate,
+};
 use locus_testkit::on_processors;
 
 use crate::stack;
@@ -29,6 +33,12 @@ fn documents() -> Vec<String> {
 
 fn masked() -> HeadConfig {
     HeadConfig::MaskedLm { tied: true, bias: true, transform: Default::default() }
+}
+
+/// Whole words are replaced, by a generator of one head of two.
+fn replacing() -> (HeadConfig, Objective) {
+    let replacing = Replacing { unit: MaskUnit::Word, temperature: 0.9, ..Replacing::default() };
+    (HeadConfig::ReplacedTokens(replacing.head()), Objective::ReplacedTokens(replacing))
 }
 
 fn next() -> HeadConfig {
@@ -119,6 +129,90 @@ fn masked_words_are_scored_as_they_are_learned<B: AutodiffBackend>(device: &B::D
     assert_eq!(items, again, "the same masks every time");
 }
 
+fn replaced_tokens_are_drawn_again_after_a_break<B: AutodiffBackend>(device: &B::Device) {
+    let (head, objective) = replacing();
+    let (model, codec) = learner::<B>(head, Some(objective), device);
+    let TaskModel::ReplacedTokenDetector(model) = model else { panic!("another head") };
+    let codec = Arc::new(codec);
+    let set = |seed| TrainingSet::of_documents(codec.clone(), &documents(), 3, seed).unwrap();
+    let (whole, resumed) = (set(1), set(1));
+    epoch(&whole, 0);
+    let (batch, again) = (whole.batch(1, 1).unwrap(), resumed.batch(1, 1).unwrap());
+    assert_eq!(batch, again);
+    let read = |batch: &TaskBatch, key| model.replace(batch, key).unwrap().tokens.ids;
+    // With dropout too.
+    for key in [None, Some(Key::new(5))] {
+        assert_eq!(read(&batch, key), read(&again, key));
+    }
+    let Labels::Replaced { labels, quantiles } = &batch.labels else { panic!("{:?}", batch.labels) };
+    assert_eq!((labels.len(), quantiles.len()), (batch.tokens.ids.len(), batch.tokens.ids.len()));
+    for other in [set(2).batch(1, 1).unwrap(), whole.batch(2, 1).unwrap()] {
+        let Labels::Replaced { quantiles: others, .. } = &other.labels else { panic!("{:?}", other.labels) };
+        assert_ne!(quantiles, others);
+    }
+    let batches = (0..3).flat_map(|number| epoch(&whole, number));
+    let labels = batches.flat_map(|batch| model.replace(&batch, None).unwrap().is_replaced);
+    let n_replaced = labels.filter(|label| *label == 1).count();
+    assert!(n_replaced > 20, "a model that knows nothing replaces most: {n_replaced}");
+}
+
+fn replaced_tokens_are_scored_as_they_are_learned<B: AutodiffBackend>(device: &B::Device) {
+    let (head, objective) = replacing();
+    let (model, codec) = learner::<B::InnerBackend>(head.clone(), Some(objective), device);
+    let examples = Examples::Text(documents());
+    let items = codec.encode(&examples).unwrap().items;
+    let loss = model.loss(&codec.batch(&items.iter().collect::<Vec<_>>()).unwrap(), None).unwrap();
+    let mean = loss.sum.into_data().iter::<f64>().sum::<f64>() / loss.weight;
+    let evaluation = evaluate(&model, &codec, &examples, 2).unwrap();
+    let found = |name: &str| evaluation.metrics[name];
+    assert!((mean - found("loss")).abs() < 1e-4 * mean, "{mean} and {}", found("loss"));
+    let parts = found("generator_loss") + 50.0 * found("discriminator_loss");
+    assert!((parts - found("loss")).abs() < 1e-9, "{parts} and {}", found("loss"));
+    let samples = evaluation.samples.as_ref().unwrap().score();
+    assert!((samples - found("loss")).abs() < 1e-9, "{samples} and {}", found("loss"));
+    for name in ["masked_accuracy", "replaced_precision", "replaced_recall", "replaced_f1"] {
+        assert!((0.0..=1.0).contains(&found(name)), "{name}: {}", found(name));
+    }
+    assert_eq!((evaluation.score_name, evaluation.n_examples), ("loss", items.len()));
+    let other = evaluate(&model, &codec, &examples, 5).unwrap();
+    assert!((other.metrics["loss"] - found("loss")).abs() < 1e-3, "the same draws in other batches");
+    // A folder has the generator too, and the objective.
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("model");
+    let mut config = ModelConfig::new(head, Vec::new(), codec.tokenizer.vocab_size(), stack());
+    config.objective = Some(serde_json::to_value(objective).unwrap());
+    save(&dir, &config, &model, &codec.tokenizer.files().unwrap()).unwrap();
+    let pipeline = Pipeline::<B::InnerBackend>::from_dir(&dir, device).unwrap();
+    let expected = evaluate(&model, &codec, &examples, pipeline.batch_size).unwrap();
+    assert_eq!(pipeline.evaluate(&examples).unwrap().metrics, expected.metrics);
+    let error = pipeline.predict(&["Mira visited"]).unwrap_err().to_string();
+    assert!(error.contains("replaced-token detection"), "{error}");
+}
+
+fn a_generator_and_a_discriminator_learn<B: AutodiffBackend>(device: &B::Device) {
+    let (head, objective) = replacing();
+    let (mut model, codec) = learner::<B>(head, Some(objective), device);
+    let codec = Arc::new(codec);
+    let set = TrainingSet::of_documents(codec.clone(), &documents(), 3, 1).unwrap();
+    let score = |model: &TaskModel<B>| {
+        evaluate(&model.valid(), &codec, &Examples::Text(documents()), 16).unwrap().metrics
+    };
+    let first = score(&model);
+    let mut optimizer = AdamWConfig::new().init();
+    for number in 0..20 {
+        for batch in epoch(&set, number) {
+            let mut sums = GradientsParams::new();
+            let key = Some(Key::new(8).child(number as u64));
+            model.backward(&batch, key, GradientCheckpointing::None, &mut sums).unwrap();
+            model = optimizer.step(0.005, model, sums);
+        }
+    }
+    let last = score(&model);
+    for (name, factor) in [("loss", 0.6), ("generator_loss", 0.8), ("discriminator_loss", 0.7)] {
+        assert!(last[name] < factor * first[name], "{name}: {first:?} → {last:?}");
+    }
+}
+
 fn every_objective_fits_its_model<B: AutodiffBackend>(device: &B::Device) {
     let pairs = || HeadConfig::Seq2Seq { tied: true, output: Default::default() };
     let order = HeadConfig::SequenceClassification {
@@ -128,6 +222,7 @@ fn every_objective_fits_its_model<B: AutodiffBackend>(device: &B::Device) {
     };
     let cases = [
         (masked(), Objective::Mlm(Masking { unit: MaskUnit::Word, ..Masking::default() })),
+        (HeadConfig::ReplacedTokens(Default::default()), Objective::ReplacedTokens(Replacing::default())),
         (next(), Objective::PrefixLm(Default::default())),
         (pairs(), Objective::SpanCorruption(Default::default())),
         (pairs(), Objective::Denoising(Default::default())),
@@ -300,6 +395,9 @@ fn a_corpus_is_read_row_by_row<B: AutodiffBackend>(device: &B::Device) {
 on_processors!(
     masks_are_a_function_of_seed_epoch_and_row,
     masked_words_are_scored_as_they_are_learned,
+    replaced_tokens_are_drawn_again_after_a_break,
+    replaced_tokens_are_scored_as_they_are_learned,
+    a_generator_and_a_discriminator_learn,
     every_objective_fits_its_model,
     a_tokenizer_without_sentinels_is_refused,
     packed_documents_do_not_see_each_other,
