@@ -9,7 +9,7 @@ use locus_backend::rng::Key;
 use locus_embedding::Tokens;
 
 use crate::backward::whole;
-use crate::{Candidates, GradientCheckpointing, HeadError};
+use crate::{Candidates, GradientCheckpointing, HeadError, SpanRow};
 
 /// Tokens with what should be predicted for them, on the host.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -36,6 +36,8 @@ pub enum Labels {
     Values(Vec<f32>),
     /// Where an answer starts and ends, `[batch]`: columns of the row, both inclusive.
     Spans(Vec<[i32; 2]>),
+    /// The words of each row and the spans among them that have labels, `[batch]`.
+    SpansOfWords(Vec<SpanRow>),
     /// Rows that are candidates of queries.
     Ranking(Candidates),
     /// None of their own: row `i` of the first half and row `i` of the second belong together.
@@ -58,6 +60,7 @@ impl Labels {
             Self::MultiHot(_) => "a yes or no per row and label",
             Self::Values(_) => "a number per row",
             Self::Spans(_) => "a start and an end per row",
+            Self::SpansOfWords(_) => "spans of words per row",
             Self::Ranking(_) => "candidates of queries",
             Self::InBatchPairs => "pairs of texts",
             Self::Target { .. } => "a target text",

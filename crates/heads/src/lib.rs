@@ -3,6 +3,7 @@
 //! | head | stack | labels |
 //! |---|---|---|
 //! | [`TokenClassifier`] | encoder | one per token (NER, slot filling), with a [`Crf`] where asked for |
+//! | [`SpanClassifier`] | encoder | spans of words that may lie in one another (nested named entities) |
 //! | [`SequenceClassifier`] | encoder | per row one (sentiment, intent), any number (emotions), or a number (rating) |
 //! | [`QuestionAnswerer`] | encoder | where an answer starts and ends |
 //! | [`SentenceEmbedder`] | encoder | none: pairs of texts that belong together |
@@ -34,6 +35,8 @@ mod rank;
 mod sentence;
 mod sentence_config;
 mod seq2seq;
+mod span;
+mod span_config;
 mod tag;
 mod task;
 mod transform;
@@ -57,6 +60,8 @@ pub use sentence_config::{
     DenseActivation, EmbeddingLayer, InBatchNegatives, SentenceEmbeddingConfig, Similarity, TokenPooling,
 };
 pub use seq2seq::Seq2Seq;
+pub use span::{LabelledSpan, SpanClassifier, SpanRow};
+pub use span_config::{Overlap, ScoredSpan, SpanConfig};
 pub use tag::{TagDecoding, TokenClassifier};
 pub use task::{ClassifierConfig, HeadConfig, TaskModel};
 pub use transform::{HeadActivation, Transform, TransformConfig};

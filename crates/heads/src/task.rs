@@ -16,8 +16,8 @@ use crate::classify::Objective;
 use crate::{
     Bare, CausalLm, Crf, FeatureScale, GradientCheckpointing, HeadError, LossOptions, LossSum, MaskedLm,
     OutputConfig, Pooling, QuestionAnswerer, RankingLoss, RankingScore, SentenceEmbedder,
-    SentenceEmbeddingConfig, Seq2Seq, SequenceClassifier, TagDecoding, TaskBatch, TokenClassifier, Trainable,
-    Transform, TransformConfig,
+    SentenceEmbeddingConfig, Seq2Seq, SequenceClassifier, SpanClassifier, SpanConfig, TagDecoding, TaskBatch,
+    TokenClassifier, Trainable, Transform, TransformConfig,
 };
 
 /// What stands between a stack and the scores of labels.
@@ -54,6 +54,17 @@ pub enum HeadConfig {
         /// How scores of words become labels.
         #[serde(default)]
         decoding: TagDecoding,
+        /// What stands below the scores.
+        #[serde(default, skip_serializing_if = "is_default")]
+        layers: ClassifierConfig,
+    },
+    /// Spans of words with labels, which may lie in one another.
+    SpanClassification {
+        /// Number of labels.
+        n_labels: usize,
+        /// How spans are scored and chosen.
+        #[serde(default)]
+        spans: SpanConfig,
         /// What stands below the scores.
         #[serde(default, skip_serializing_if = "is_default")]
         layers: ClassifierConfig,
@@ -167,6 +178,7 @@ impl HeadConfig {
     pub fn forms(&self) -> &'static [Form] {
         match self {
             Self::TokenClassification { layers, .. }
+            | Self::SpanClassification { layers, .. }
             | Self::SequenceClassification { layers, .. }
             | Self::MultiLabelClassification { layers, .. }
             | Self::Regression { layers, .. }
@@ -210,6 +222,7 @@ impl HeadConfig {
     pub fn with_layers_of(mut self, other: &Self) -> Self {
         let of_other = match other {
             Self::TokenClassification { layers, .. }
+            | Self::SpanClassification { layers, .. }
             | Self::SequenceClassification { layers, .. }
             | Self::MultiLabelClassification { layers, .. }
             | Self::Regression { layers, .. }
@@ -218,6 +231,7 @@ impl HeadConfig {
             _ => return self,
         };
         if let Self::TokenClassification { layers, .. }
+        | Self::SpanClassification { layers, .. }
         | Self::SequenceClassification { layers, .. }
         | Self::MultiLabelClassification { layers, .. }
         | Self::Regression { layers, .. }
@@ -236,6 +250,7 @@ impl HeadConfig {
     pub fn n_labels(&self) -> Option<usize> {
         match *self {
             Self::TokenClassification { n_labels, .. }
+            | Self::SpanClassification { n_labels, .. }
             | Self::SequenceClassification { n_labels, .. }
             | Self::MultiLabelClassification { n_labels, .. } => Some(n_labels),
             Self::Regression { .. }
@@ -263,6 +278,9 @@ impl HeadConfig {
         }
         if let Self::SentenceEmbedding(config) = self {
             problems.extend(config.check());
+        }
+        if let Self::SpanClassification { spans, .. } = self {
+            problems.extend(spans.check(stack.max_seq_len));
         }
         let mut problem = |key: &str, found: String, allowed: &str| {
             problems.push(ConfigProblem { key: key.to_owned(), found, allowed: allowed.to_owned() });
@@ -329,6 +347,8 @@ impl HeadConfig {
 pub enum TaskModel<B: Backend, P: Module<B> = Position<B>> {
     /// A label per token.
     TokenClassifier(TokenClassifier<B, P>),
+    /// Spans of words with labels.
+    SpanClassifier(SpanClassifier<B, P>),
     /// A label, labels, a number or a score per row.
     SequenceClassifier(SequenceClassifier<B, P>),
     /// Where an answer starts and ends.
@@ -396,6 +416,27 @@ impl<B: Backend> TaskModel<B> {
                     vocab_size,
                     dropout,
                     loss,
+                })
+            }
+            HeadConfig::SpanClassification { n_labels, spans, layers } => {
+                let projection = |shape: [usize; 2], name: &str| {
+                    Linear::new(shape, layers.bias, stack.init_std, key.named(name), device)
+                };
+                Self::SpanClassifier(SpanClassifier {
+                    encoder: body(layers.form),
+                    transform: below(layers),
+                    start_proj: projection([out_width, spans.head_size], "start_proj"),
+                    end_proj: projection([out_width, spans.head_size], "end_proj"),
+                    label_proj: projection([2 * spans.head_size, 2 * n_labels], "label_proj"),
+                    position: spans.position.init::<B>(
+                        &spans.shape(stack.max_seq_len),
+                        key.named("span position"),
+                        device,
+                    ),
+                    max_words: spans.max_words,
+                    overlap: spans.overlap,
+                    vocab_size,
+                    dropout,
                 })
             }
             HeadConfig::SequenceClassification { n_labels, pooling, layers } => {
@@ -478,7 +519,7 @@ impl<B: Backend> TaskModel<B> {
 }
 
 impl<B: Backend, P: Module<B>> TaskModel<B, P> {
-    /// The same model with these options in the loss to train on. In regression, ranking and embedding there are none.
+    /// The same model with these options in the loss to train on. In regression, ranking, embedding and of spans there are none.
     #[must_use]
     pub fn with_loss(mut self, options: LossOptions) -> Self {
         *match &mut self {
@@ -488,7 +529,7 @@ impl<B: Backend, P: Module<B>> TaskModel<B, P> {
             Self::MaskedLm(model) => &mut model.loss,
             Self::CausalLm(model) => &mut model.loss,
             Self::Seq2Seq(model) => &mut model.loss,
-            Self::SentenceEmbedder(_) | Self::Bare(_) => return self,
+            Self::SpanClassifier(_) | Self::SentenceEmbedder(_) | Self::Bare(_) => return self,
         } = options;
         self
     }
@@ -499,6 +540,10 @@ impl<B: Backend, P: Module<B>> TaskModel<B, P> {
     pub fn with_products(mut self, products: Products) -> Self {
         let lm_head = match &mut self {
             Self::TokenClassifier(model) => {
+                model.encoder.set_products(products);
+                None
+            }
+            Self::SpanClassifier(model) => {
                 model.encoder.set_products(products);
                 None
             }
@@ -544,6 +589,7 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for TaskModel<B, P> {
     fn loss(&self, batch: &TaskBatch, key: Option<Key>) -> Result<LossSum<B>, HeadError> {
         match self {
             Self::TokenClassifier(model) => model.loss(batch, key),
+            Self::SpanClassifier(model) => model.loss(batch, key),
             Self::SequenceClassifier(model) => model.loss(batch, key),
             Self::QuestionAnswerer(model) => model.loss(batch, key),
             Self::MaskedLm(model) => model.loss(batch, key),
@@ -566,6 +612,7 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for TaskModel<B, P> {
     {
         match self {
             Self::TokenClassifier(model) => model.backward(batch, key, checkpointing, sums),
+            Self::SpanClassifier(model) => model.backward(batch, key, checkpointing, sums),
             Self::SequenceClassifier(model) => model.backward(batch, key, checkpointing, sums),
             Self::QuestionAnswerer(model) => model.backward(batch, key, checkpointing, sums),
             Self::MaskedLm(model) => model.backward(batch, key, checkpointing, sums),
