@@ -2,6 +2,8 @@
 //!
 //! A [`HostBatch`] is row-major `[batch, seq]`. `keep` is true on real tokens. Labels carry [`IGNORE`] on padding.
 
+use std::ops::Range;
+
 use crate::DataError;
 
 /// The label of a place that counts in no loss and no score.
@@ -50,6 +52,8 @@ pub enum ItemLabels {
     Value(f32),
     /// Where an answer starts and ends: columns of the item, both inclusive.
     Span([i32; 2]),
+    /// The words of the item and the entities among them.
+    Words(WordsItem),
     /// The candidates of a query, whose tokens the item has.
     Candidates(Vec<CandidateItem>),
     /// A sequence for a decoder: what it is fed, and what it is to answer at each place.
@@ -59,6 +63,17 @@ pub enum ItemLabels {
         /// One label for each of them.
         labels: Vec<i32>,
     },
+}
+
+/// The words of an item, and the entities among them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WordsItem {
+    /// The column of the first token of each word.
+    pub columns: Vec<usize>,
+    /// The words, numbers in `columns`, that are the item's own; the others are those of a neighbouring window.
+    pub owned: Range<usize>,
+    /// First word, last word and label of each entity.
+    pub entities: Vec<[usize; 3]>,
 }
 
 /// A candidate as ids, without its query.
@@ -309,6 +324,10 @@ fn pad_labels(items: &[&Item], seq: usize, pad_id: u32, side: PadSide) -> Result
         })
         .map(HostLabels::Spans),
         ItemLabels::Target { .. } => pad_target(items, pad_id),
+        ItemLabels::Words(_) => Err(DataError::Batch(
+            "the words of an item are no labels of its tokens; take them off and batch the ids alone"
+                .to_owned(),
+        )),
         ItemLabels::Candidates(_) => Err(DataError::Batch(
             "a query with its candidates is no row; make a row of the query with each candidate".to_owned(),
         )),
@@ -367,6 +386,7 @@ fn describe(labels: &ItemLabels) -> String {
         ItemLabels::MultiHot(values) => format!("{} label values", values.len()),
         ItemLabels::Value(_) => "a number".to_owned(),
         ItemLabels::Span(_) => "a span".to_owned(),
+        ItemLabels::Words(words) => format!("{} words", words.columns.len()),
         ItemLabels::Candidates(list) => format!("{} candidates", list.len()),
         ItemLabels::Target { ids, labels } => {
             format!("a target of {} ids and {} labels", ids.len(), labels.len())

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
+use locus_metrics::tags::Span;
 use serde::Serialize;
 
 use crate::split::Part;
 use crate::stats::{label_counts, write_counts};
-use crate::{DataError, Examples, LabelSet, Ranking, Row, Tokenizer, UnknownLabel};
+use crate::{DataError, Examples, LabelSet, Ranking, Row, Spanned, Tokenizer, UnknownLabel};
 
 /// The examples of each part of a set.
 pub type Splits = BTreeMap<Part, Examples>;
@@ -187,6 +188,15 @@ fn rows(examples: &Examples) -> Vec<Seen> {
                 aligned: example.words.len() == example.tags.len(),
             })
             .collect(),
+        Examples::Spans(list) => {
+            let seen = |example: &Spanned| {
+                let spans: BTreeSet<&Span> = example.spans.iter().collect();
+                let spans: Vec<String> =
+                    spans.iter().map(|span| format!("{}..{} {}", span.start, span.end, span.label)).collect();
+                plain(example.line, &example.words.join(" "), &spans.join(", "))
+            };
+            list.iter().map(seen).collect()
+        }
         Examples::Labelled(list) => of_rows(list, String::clone),
         Examples::MultiLabelled(list) => of_rows(list, |labels| {
             let sorted: BTreeSet<&str> = labels.iter().map(String::as_str).collect();
@@ -230,6 +240,14 @@ fn over_long(examples: &Examples, limit: LengthLimit<'_>) -> Result<Finding, Dat
         let second = pair.map(|pair| tokenizer.encode(pair)).transpose()?.map_or(0, |pair| pair.ids.len());
         Ok(tokenizer.encode(text)?.ids.len() + second + tokenizer.frame().n_tokens(pair.is_some()))
     };
+    let of_words = |words: &[String]| -> Result<usize, DataError> {
+        Ok(match limit {
+            LengthLimit::Tokens { tokenizer, .. } => {
+                tokenizer.encode_words(words)?.ids.len() + tokenizer.frame().n_tokens(false)
+            }
+            LengthLimit::Chars(_) => words.join(" ").chars().count(),
+        })
+    };
     fn of_rows<L>(
         list: &[Row<L>],
         framed: impl Fn(&str, Option<&str>) -> Result<usize, DataError>,
@@ -246,13 +264,14 @@ fn over_long(examples: &Examples, limit: LengthLimit<'_>) -> Result<Finding, Dat
     match examples {
         Examples::Tagged(list) => {
             for example in list {
-                let len = match limit {
-                    LengthLimit::Tokens { tokenizer, .. } => {
-                        tokenizer.encode_words(&example.words)?.ids.len() + tokenizer.frame().n_tokens(false)
-                    }
-                    LengthLimit::Chars(_) => example.words.join(" ").chars().count(),
-                };
-                if len > max_len {
+                if of_words(&example.words)? > max_len {
+                    found.add(example.line);
+                }
+            }
+        }
+        Examples::Spans(list) => {
+            for example in list {
+                if of_words(&example.words)? > max_len {
                     found.add(example.line);
                 }
             }
