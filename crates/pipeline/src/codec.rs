@@ -10,9 +10,10 @@ use locus_heads::generate::Constraints;
 use locus_heads::{Candidates, HeadConfig, Labels, TaskBatch};
 use locus_model::{ModelConfig, QuestionConfig, QuestionSizes, TokenIds};
 
+use crate::entities::{numbered, row_of, span_windows};
 use crate::model_options::{constraints, ends};
 use crate::pretraining::Pretraining;
-use crate::{Masking, Objective, Packing, PipelineError, Thresholds, in_units, ranking};
+use crate::{Masking, Objective, Packing, PipelineError, Thresholds, in_units, ranking, spans_in_units};
 
 /// A tokenizer, the labels and the sizes of one model.
 #[derive(Clone, Debug)]
@@ -61,6 +62,8 @@ pub(crate) struct WordWindow {
     pub(crate) item: Item,
     /// The words that it owns, and where in its ids the first token of each stands.
     pub(crate) columns: Vec<(usize, usize)>,
+    /// All words whose first token it has, likewise.
+    pub(crate) words: Vec<(usize, usize)>,
 }
 
 impl Codec {
@@ -131,6 +134,7 @@ impl Codec {
     pub fn task(&self) -> &'static str {
         match self.head {
             HeadConfig::TokenClassification { .. } => "token classification",
+            HeadConfig::SpanClassification { .. } => "span classification",
             HeadConfig::SequenceClassification { .. } => "sequence classification",
             HeadConfig::MultiLabelClassification { .. } => "multi-label classification",
             HeadConfig::Regression { .. } => "regression",
@@ -149,6 +153,7 @@ impl Codec {
         match self.head {
             _ if self.objective.is_some() => Kind::Text,
             HeadConfig::TokenClassification { .. } => Kind::Tagged,
+            HeadConfig::SpanClassification { .. } => Kind::Spans,
             HeadConfig::SequenceClassification { .. } => Kind::Labelled,
             HeadConfig::MultiLabelClassification { .. } => Kind::MultiLabelled,
             HeadConfig::Regression { .. } => Kind::Scored,
@@ -177,6 +182,12 @@ impl Codec {
                     let labels =
                         sentence.tags.iter().map(|tag| self.label(tag)).collect::<Result<Vec<_>, _>>()?;
                     let windows = self.windows(&sentence.words, Some(&labels))?;
+                    encoded.items.extend(windows.into_iter().map(|window| window.item));
+                }
+            }
+            (HeadConfig::SpanClassification { .. }, Examples::Spans(sentences)) => {
+                for sentence in spans_in_units(sentences) {
+                    let windows = span_windows(self, &sentence.words, &numbered(self, &sentence)?)?;
                     encoded.items.extend(windows.into_iter().map(|window| window.item));
                 }
             }
@@ -234,6 +245,7 @@ impl Codec {
                     task: self.task(),
                     expected: match self.head {
                         HeadConfig::TokenClassification { .. } => "words with tags",
+                        HeadConfig::SpanClassification { .. } => "words with entities",
                         HeadConfig::SequenceClassification { .. } => "texts with labels",
                         HeadConfig::MultiLabelClassification { .. } => "texts with any number of labels",
                         HeadConfig::Regression { .. } => "texts with numbers",
@@ -288,13 +300,19 @@ impl Codec {
             let column = |word: usize| framed.first.start + first_token[word] - window.tokens.start;
             let columns: Vec<(usize, usize)> =
                 window.words.iter().map(|&word| (word, column(word))).collect();
+            // Of a word that begins in an earlier window the rest is passed over.
+            let word_of = &encoding.word_of[window.tokens.clone()];
+            let inside =
+                word_of.first().map_or(0, |&first| first)..word_of.last().map_or(0, |&last| last + 1);
+            let begins_here = |word: &usize| first_token[*word] >= window.tokens.start;
+            let all = inside.filter(begins_here).map(|word| (word, column(word))).collect();
             let mut item = Item { ids: framed.ids, ..Item::default() };
             if let Some(labels) = labels {
                 let mut per_token = vec![IGNORE; item.ids.len()];
                 columns.iter().for_each(|&(word, column)| per_token[column] = labels[word]);
                 item.labels = ItemLabels::PerToken(per_token);
             }
-            WordWindow { item, columns }
+            WordWindow { item, columns, words: all }
         });
         Ok(items.collect())
     }
@@ -409,6 +427,9 @@ impl Codec {
         if items.iter().any(|item| matches!(item.labels, ItemLabels::Candidates(_))) {
             return self.batch_of_candidates(items);
         }
+        if let HeadConfig::SpanClassification { .. } = self.head {
+            return self.batch_of_words(items);
+        }
         let host = collate(items, self.pad_id(), PadSide::Right, self.tokenizer.vocab_size())?;
         task_batch(host)
     }
@@ -428,6 +449,16 @@ impl Codec {
         let rows: Vec<&Item> = rows.iter().collect();
         let host = collate(&rows, self.pad_id(), PadSide::Right, self.tokenizer.vocab_size())?;
         Ok(TaskBatch { labels: Labels::Ranking(candidates), ..task_batch(host)? })
+    }
+
+    /// Rows with their words and the entities among them.
+    fn batch_of_words(&self, items: &[&Item]) -> Result<TaskBatch, PipelineError> {
+        let ids = |item: &&Item| Item { ids: item.ids.clone(), ..Item::default() };
+        let alone: Vec<Item> = items.iter().map(ids).collect();
+        let alone: Vec<&Item> = alone.iter().collect();
+        let host = collate(&alone, self.pad_id(), PadSide::Right, self.tokenizer.vocab_size())?;
+        let labels = Labels::SpansOfWords(items.iter().map(|item| row_of(item)).collect());
+        Ok(TaskBatch { labels, ..task_batch(host)? })
     }
 
     /// Pairs as one batch: all sources, then all targets. Items without a target are sources alone.
