@@ -51,7 +51,7 @@ impl<B: Backend, P: PositionScheme<B>> TaskModel<B, P> {
             Self::SpanClassifier(model) => {
                 let hidden = model.encoder.forward(&model.batch(tokens)?, None, None, None)?;
                 let rows = SpanRow::of_tokens(tokens);
-                (hidden.clone(), Some(model.classify(hidden, &rows, None)?.into()))
+                (hidden.clone(), Some(model.scores_of(hidden, &rows, None)?.into()))
             }
             Self::SequenceClassifier(model) => {
                 let hidden = model.encoder.forward(&model.batch(tokens)?, None, None, None)?;

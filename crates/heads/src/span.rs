@@ -140,7 +140,7 @@ impl<B: Backend, P: PositionScheme<B>> SpanClassifier<B, P> {
         key: Option<Key>,
     ) -> Result<Tensor<B, 4>, HeadError> {
         let x = self.encoder.forward(&self.batch(tokens)?, None, None, key)?; // [batch, seq, d_model]
-        self.classify(x, rows, key)
+        self.scores_of(x, rows, key)
     }
 
     /// The summed loss of scores. Its weight counts pairs of a row and a label.
@@ -191,8 +191,14 @@ impl<B: Backend, P: PositionScheme<B>> SpanClassifier<B, P> {
         Ok(TokenBatch::from_host(tokens.clone(), self.vocab_size, &self.encoder.device())?)
     }
 
-    /// `[batch, seq, d_model]` → `[batch, n_labels, words, words]`.
-    pub(crate) fn classify(
+    /// The scores of the vectors that the encoder has for the tokens.
+    ///
+    /// # Shapes
+    /// - x: `[batch, seq, d_model]`; rows: `[batch]`; output: `[batch, n_labels, words, words]`, as [`Self::scores`]
+    ///
+    /// # Errors
+    /// If the column of a word is out of range, or there is no row for each of the batch.
+    pub fn scores_of(
         &self,
         x: Tensor<B, 3>,
         rows: &[SpanRow],
@@ -254,7 +260,7 @@ impl<B: Backend, P: PositionScheme<B>> SpanClassifier<B, P> {
             let (expected, found) = (Labels::SpansOfWords(Vec::new()).kind(), labels.kind());
             return Err(HeadError::WrongLabels { head: "span classification", expected, found });
         };
-        self.loss_of_scores(self.classify(x, rows, key)?, rows)
+        self.loss_of_scores(self.scores_of(x, rows, key)?, rows)
     }
 }
 

@@ -9,3 +9,4 @@ mod goldens;
 mod learns;
 mod packed;
 mod ranking;
+mod spans;
