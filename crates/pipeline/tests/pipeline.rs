@@ -5,6 +5,8 @@
 mod pretraining;
 #[path = "pipeline/ranking.rs"]
 mod ranking;
+#[path = "pipeline/spans.rs"]
+mod spans;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
