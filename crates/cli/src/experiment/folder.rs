@@ -5,7 +5,7 @@ use std::path::Path;
 
 use locus_data::Tokenizer;
 use locus_encoder::StackConfig;
-use locus_heads::{HeadConfig, SentenceEmbeddingConfig};
+use locus_heads::{HeadConfig, SentenceEmbeddingConfig, SpanConfig};
 use locus_hub::{is_checkpoint, is_sentence_folder, read_config, read_sentence};
 use locus_model::{ModelConfig, load_config};
 
@@ -84,6 +84,14 @@ impl Experiment {
                 HeadConfig::Ranking { pooling, features, layers, .. },
                 HeadConfig::Ranking { loss, score, .. },
             ) => HeadConfig::Ranking { pooling, loss, score, features, layers },
+            // Which spans are given is a matter of this run.
+            (
+                HeadConfig::SpanClassification { spans: kept, layers, .. },
+                HeadConfig::SpanClassification { n_labels, spans: own, .. },
+            ) => {
+                let spans = SpanConfig { max_words: own.max_words, overlap: own.overlap, ..kept };
+                HeadConfig::SpanClassification { n_labels, spans, layers }
+            }
             // How tags are decoded is a matter of this run.
             (kept @ HeadConfig::TokenClassification { .. }, head) => head.with_layers_of(&kept),
             // Numbers keep the scale they were learned in.

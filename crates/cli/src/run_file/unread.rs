@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Problem, RunFile, Task, is_usual};
+use super::{Decoding, Problem, RunFile, Task, is_usual};
 
 impl RunFile {
     /// Keys with a value of their own that only other tasks read.
@@ -23,6 +23,7 @@ impl RunFile {
         let beams = (train.eval_beams != 1).then(|| shown(&train.eval_beams));
         let language = data.target_language.as_ref().map(shown);
         let label = data.out_of_scope.as_ref().map(shown);
+        let of_spans = task == Task::Ner && model.decoding == Decoding::Span;
         let (is_embed, is_seq2seq) = (task == Task::Embed, task == Task::Seq2seq);
         [
             (task == Task::Ner, "model.decoding", unusual(&model.decoding), "ner"),
@@ -32,6 +33,7 @@ impl RunFile {
             (task.ranks(), "train.ranking", unusual(&train.ranking), "rank and multiple_choice"),
             (scores_tokens, "model.tied", untied, of_tied),
             (task == Task::Qa, "model.questions", unusual(&model.questions), "qa"),
+            (of_spans, "model.spans", unusual(&model.spans), "ner with model.decoding = \"span\""),
             (is_seq2seq, "train.eval_beams", beams, "seq2seq"),
             (task == Task::Lm, "data.packing", unusual(&data.packing), "lm"),
             (is_seq2seq, "data.target_language", language, "seq2seq"),
