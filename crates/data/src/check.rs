@@ -453,6 +453,28 @@ mod tests {
     }
 
     #[test]
+    fn entities_are_counted_by_type_and_compared_as_sets() {
+        let spanned = |spans: &[(usize, usize, &str)], line| {
+            let spans = spans.iter().map(|&(start, end, label)| Span::new(start, end, label)).collect();
+            Spanned { words: ["Bank", "of", "Lisbon"].map(str::to_owned).to_vec(), spans, line }
+        };
+        let (outer, inner) = ((0, 3, "ORG"), (2, 3, "LOC"));
+        let train = Examples::Spans(vec![
+            spanned(&[outer, inner], 1),
+            spanned(&[inner, outer], 2),
+            spanned(&[outer], 3),
+        ]);
+        let dev = Examples::Spans(vec![spanned(&[(2, 3, "GPE")], 1)]);
+        let splits = [(Part::Train, train), (Part::Dev, dev)].into_iter().collect();
+        let report = check(&splits, Some(LengthLimit::Chars(13))).expect("no tokenizer");
+        let train = &report.parts[&Part::Train];
+        assert_eq!((train.labels["ORG"], train.labels["LOC"]), (3, 2));
+        assert_eq!((&train.duplicates.lines[..], &train.contradictions.lines[..]), (&[2][..], &[3][..]));
+        assert_eq!((train.over_long.as_ref().map(|found| found.count), train.misaligned.count), (Some(3), 0));
+        assert_eq!(report.parts[&Part::Dev].unknown_labels[0].label, "GPE");
+    }
+
+    #[test]
     fn a_sentence_may_have_several_translations() {
         let pair = |target: &str, line| crate::Pair { source: "Hi.".into(), target: target.into(), line };
         let train = Examples::Pairs(vec![pair("嗨。", 1), pair("你好。", 2)]);

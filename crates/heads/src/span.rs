@@ -1,12 +1,12 @@
 //! Spans of words with labels, which may lie in one another: named entities.
 //!
-//! Efficient GlobalPointer (Su et al. 2022, arXiv:2208.03054, §3.1 to 3.3). Every word has a vector `q` as the first of a span
+//! Efficient GlobalPointer (Su et al. 2022, arXiv:2208.03054). Every word has a vector `q` as the first of a span
 //! and a vector `k` as the last. A span from word `i` to word `j` has for each label `a` the score
 //! `s_a(i, j) = qᵢᵀ R(j − i) kⱼ / √d + u_aᵀ [qᵢ; kᵢ] + v_aᵀ [qⱼ; kⱼ]`, and is one where this is above 0. `R` is the rotation of
 //! RoPE by the places of the words, or nothing; `u_a` and `v_a` are the two halves of the paper's `w_a`.
-//! Differs: the factor `1/√d`, which the paper's code has and its formula has not; a bias of each half of `w_a`, as in that code.
+//! Differs: the factor `1/√d` and the biases are those of the authors' code (bert4keras), which halves the last two terms besides.
 //!
-//! The loss of a text and a label is that of the paper, eq. 5: `ln(1 + Σ e^(−s))` over the spans that have the label, plus
+//! The loss of a text and a label is the paper's: `ln(1 + Σ e^(−s))` over the spans that have the label, plus
 //! `ln(1 + Σ e^s)` over those that do not.
 
 use std::ops::Range;
@@ -163,7 +163,7 @@ impl<B: Backend, P: PositionScheme<B>> SpanClassifier<B, P> {
         Ok(LossSum { sum: others + right, weight: (batch * n_labels) as f64 })
     }
 
-    /// The spans of each row that are given, by the scores of all.
+    /// The spans of each row that count and whose score is above 0, before [`Overlap::choose`].
     ///
     /// # Shapes
     /// - scores: `[batch, n_labels, words, words]`; rows: `[batch]`
@@ -230,8 +230,8 @@ impl<B: Backend, P: PositionScheme<B>> SpanClassifier<B, P> {
     ) -> Result<Tensor<B, 4>, HeadError> {
         let [batch, n_words, head_size] = q.dims();
         let (scheme, key) = (self.position.scheme(), key.map(|key| key.named("span position")));
-        let keep = rows.iter().flat_map(|row| (0..n_words).map(|word| word < row.columns.len())).collect();
-        let mut words = Tokens::new([batch, n_words], vec![0; batch * n_words], keep, None)?;
+        let keep = rows.iter().flat_map(|row| (0..n_words).map(move |word| word < row.columns.len()));
+        let mut words = Tokens::new([batch, n_words], vec![0; batch * n_words], keep.collect(), None)?;
         scheme.number(&mut words, None, key);
         let pass =
             Pass { queries: &words, keys: &words, form: Form::Bidirectional, longest_seen: n_words, key };

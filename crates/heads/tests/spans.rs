@@ -314,7 +314,7 @@ fn what_does_not_fit_is_refused<B: AutodiffBackend>(device: &B::Device) {
     let empty = [SpanRow::default()];
     let x = Tensor::<B, 3>::zeros([1, 4, D_MODEL], device);
     let scores = model.scores_of(x, &empty, None).unwrap();
-    assert_eq!(model.above_zero(scores.clone(), &empty), [vec![]]);
+    assert_eq!(model.above_zero(scores.clone(), &empty), [Vec::<ScoredSpan>::new()]);
     assert!(model.loss_of_scores(scores, &empty).unwrap().sum.into_scalar().elem::<f32>().abs() < 1e-6);
     let batch = TaskBatch { tokens: tokens(&[&[1, 2]]), labels: Labels::PerRow(vec![0]) };
     let wrong = model.loss(&batch, None).unwrap_err().to_string();

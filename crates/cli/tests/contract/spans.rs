@@ -18,7 +18,7 @@ fn entities_in_one_another_are_learned_scored_and_found() {
     place.write("nested.jsonl", NESTED);
     let more =
         ["model.decoding=span", "model.spans.head_size=8", "train.epochs=40", "train.learning_rate=1e-2"];
-    let train = [&["ner", "--out", "out"], &sets(&FILES, &more)[..]].concat();
+    let train = [&["ner", "--out", "out"][..], &sets(&FILES, &more)[..]].concat();
     assert!(place.train(&train).succeeds().stdout().contains("entity_f1"));
     let report = json(&place.path("out/report.json"));
     assert!(report["metrics"]["entity_f1"].as_f64() > Some(0.5), "{}", report["metrics"]);
@@ -64,7 +64,7 @@ fn entities_in_one_another_are_learned_scored_and_found() {
 
     // Another run may begin from it, also one of tags, and from a run of tags one of spans.
     let from = |out: &str, more: &[&str]| {
-        let train = [&["ner", "--out", out], &sets(&FILES, more)[..]].concat();
+        let train = [&["ner", "--out", out][..], &sets(&FILES, more)[..]].concat();
         place.train(&train)
     };
     from("again", &["model.decoding=span", "model.from=out/model", "model.spans.overlap=none"]).succeeds();
@@ -95,11 +95,11 @@ fn what_spans_cannot_be_is_said_before_anything_runs() {
     check(&["model.decoding=span", "model.spans.position=alibi", "train.class_weights=auto"])
         .says(2, &["2 problems", "model.spans.position = alibi", "rotary or none", "model.decoding is span"]);
     // Tags cannot hold them, and the message says what can.
-    let train = [&["ner", "--out", "out"], &sets(&FILES, &[])[..]].concat();
+    let train = [&["ner", "--out", "out"][..], &sets(&FILES, &[])[..]].concat();
     place.train(&train).says(1, &["nested.jsonl", "a word can have one tag", "model.decoding = \"span\""]);
     let found = place.run(&["data", "check", "nested.jsonl", "--read", "kind=spans"]).succeeds().stdout();
     assert!(found.contains("ORG") && found.contains("no problems"), "{found}");
     let short = ["model.decoding=span", "model.spans.max_words=2"];
-    let train = [&["ner", "--out", "short"], &sets(&FILES, &short)[..]].concat();
+    let train = [&["ner", "--out", "short"][..], &sets(&FILES, &short)[..]].concat();
     place.train(&train).says(0, &["training entities have more than model.spans.max_words = 2 words"]);
 }
