@@ -37,6 +37,7 @@ mod sentence_config;
 mod seq2seq;
 mod span;
 mod span_config;
+mod span_row;
 mod tag;
 mod task;
 mod transform;
@@ -60,8 +61,9 @@ pub use sentence_config::{
     DenseActivation, EmbeddingLayer, InBatchNegatives, SentenceEmbeddingConfig, Similarity, TokenPooling,
 };
 pub use seq2seq::Seq2Seq;
-pub use span::{LabelledSpan, SpanClassifier, SpanRow};
+pub use span::SpanClassifier;
 pub use span_config::{Overlap, ScoredSpan, SpanConfig};
+pub use span_row::{LabelledSpan, SpanRow};
 pub use tag::{TagDecoding, TokenClassifier};
 pub use task::{ClassifierConfig, HeadConfig, TaskModel};
 pub use transform::{HeadActivation, Transform, TransformConfig};

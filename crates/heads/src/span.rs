@@ -9,8 +9,6 @@
 //! The loss of a text and a label is the paper's: `ln(1 + Σ e^(−s))` over the spans that have the label, plus
 //! `ln(1 + Σ e^s)` over those that do not.
 
-use std::ops::Range;
-
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::backend::{AutodiffBackend, Backend};
@@ -23,64 +21,15 @@ use locus_encoder::{Linear, Stack};
 
 use crate::backward::through_stack;
 use crate::batch::check_count;
+use crate::span_row::Cells;
 use crate::tag::count_tokens;
 use crate::transform::Transform;
-use crate::{GradientCheckpointing, HeadError, Labels, LossSum, Overlap, ScoredSpan, TaskBatch, Trainable};
+use crate::{
+    GradientCheckpointing, HeadError, Labels, LossSum, Overlap, ScoredSpan, SpanRow, TaskBatch, Trainable,
+};
 
 /// The score of what does not count.
 const NEVER: f32 = -1e9;
-
-/// The words of a row and the spans among them that have labels.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct SpanRow {
-    /// The column of the first token of each word, ascending.
-    pub columns: Vec<usize>,
-    /// The words, numbers in `columns`, that this row owns. A span counts where the word in its middle (of two the first) is one
-    /// of them: of a text that is read in windows each span counts once.
-    pub owned: Range<usize>,
-    /// The spans that have labels.
-    pub spans: Vec<LabelledSpan>,
-}
-
-/// A span of words, numbers in [`SpanRow::columns`], with its label.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LabelledSpan {
-    /// The first word.
-    pub first: usize,
-    /// The last word.
-    pub last: usize,
-    /// The label.
-    pub label: usize,
-}
-
-impl SpanRow {
-    /// A row for each of the tokens', in which every real token is a word.
-    pub fn of_tokens(tokens: &Tokens) -> Vec<Self> {
-        let row = |keep: &[bool]| {
-            let columns: Vec<usize> = (0..keep.len()).filter(|&column| keep[column]).collect();
-            Self { owned: 0..columns.len(), columns, spans: Vec::new() }
-        };
-        tokens.keep.chunks(tokens.seq.max(1)).map(row).collect()
-    }
-
-    /// The first and the last word of every span that counts and has no more words than said.
-    pub fn counted(&self, max_words: usize) -> impl Iterator<Item = [usize; 2]> {
-        let n_words = self.columns.len();
-        let from = move |first: usize| {
-            let end = n_words.min(first.saturating_add(max_words));
-            (first..end).map(move |last| [first, last])
-        };
-        let owned = self.owned.clone();
-        (0..n_words).flat_map(from).filter(move |[first, last]| owned.contains(&((first + last) / 2)))
-    }
-
-    fn check(&self, row: usize, seq: usize) -> Result<(), HeadError> {
-        match self.columns.iter().find(|column| **column >= seq) {
-            Some(&column) => Err(HeadError::ColumnOutside { row, column, seq }),
-            None => Ok(()),
-        }
-    }
-}
 
 /// An encoder with scores of all spans of words for each label.
 #[derive(Module, Debug)]
@@ -149,7 +98,10 @@ impl<B: Backend, P: PositionScheme<B>> SpanClassifier<B, P> {
     /// - scores: `[batch, n_labels, words, words]`; rows: `[batch]`; output: `[1]`
     ///
     /// # Errors
-    /// If the rows do not fit the scores.
+    /// If there is no row for each of the batch, or a span lies outside its row.
+    ///
+    /// # Panics
+    /// If a row has more words than the scores.
     pub fn loss_of_scores(&self, scores: Tensor<B, 4>, rows: &[SpanRow]) -> Result<LossSum<B>, HeadError> {
         let [batch, n_labels, n_words, _] = scores.dims();
         check_count(batch, rows.len())?;
@@ -167,6 +119,9 @@ impl<B: Backend, P: PositionScheme<B>> SpanClassifier<B, P> {
     ///
     /// # Shapes
     /// - scores: `[batch, n_labels, words, words]`; rows: `[batch]`
+    ///
+    /// # Panics
+    /// If a row has more words than the scores, or there are more rows.
     pub fn above_zero(&self, scores: Tensor<B, 4>, rows: &[SpanRow]) -> Vec<Vec<ScoredSpan>> {
         let [_, n_labels, n_words, _] = scores.dims();
         let scores: Vec<f32> = scores.into_data().iter::<f32>().collect();
@@ -279,41 +234,6 @@ fn at_words<B: Backend>(x: Tensor<B, 3>, rows: &[SpanRow]) -> Result<Tensor<B, 3
     let places = Tensor::from_data(TensorData::from(&places[..]), &x.device());
     let words = ops::reshape(x, [batch * seq, d_model]).select(0, places); // [batch · words, d_model]
     Ok(ops::reshape(words, [batch, n_words, d_model]))
-}
-
-/// Which cells of `[batch, n_labels, words, words]` stay out of the two sums of the loss.
-struct Cells {
-    /// All but the spans that count and do not have the label.
-    not_others: Vec<bool>,
-    /// All but the spans that count and have the label.
-    not_right: Vec<bool>,
-}
-
-impl Cells {
-    fn new(rows: &[SpanRow], [n_labels, n_words]: [usize; 2], max_words: usize) -> Result<Self, HeadError> {
-        let n = rows.len() * n_labels * n_words * n_words;
-        let (mut not_others, mut not_right) = (vec![true; n], vec![true; n]);
-        for (row, words) in rows.iter().enumerate() {
-            let cell = |label: usize, first: usize, last: usize| {
-                ((row * n_labels + label) * n_words + first) * n_words + last
-            };
-            for [first, last] in words.counted(max_words) {
-                (0..n_labels).for_each(|label| not_others[cell(label, first, last)] = false);
-            }
-            for &span in &words.spans {
-                let LabelledSpan { first, last, label } = span;
-                let n_own = words.columns.len();
-                if first > last || last >= n_own || label >= n_labels {
-                    return Err(HeadError::SpanOutside { row, span, n_words: n_own, n_labels });
-                }
-                // One that does not count is in neither sum.
-                let cell = cell(label, first, last);
-                not_right[cell] = not_others[cell] && not_right[cell];
-                not_others[cell] = true;
-            }
-        }
-        Ok(Self { not_others, not_right })
-    }
 }
 
 /// The sum over rows of `ln(1 + Σ eˢ)`, `[rows, cells]` → `[1]`, without the cells of the mask.
