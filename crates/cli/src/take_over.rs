@@ -20,6 +20,7 @@ pub(crate) fn on_stack_of(mut head: HeadConfig, other: &HeadConfig) -> Option<He
 /// Classifiers and sentence embedders stand on encoders and decoders.
 fn set_form(head: &mut HeadConfig, form: Form) {
     if let HeadConfig::TokenClassification { layers, .. }
+    | HeadConfig::SpanClassification { layers, .. }
     | HeadConfig::SequenceClassification { layers, .. }
     | HeadConfig::MultiLabelClassification { layers, .. }
     | HeadConfig::Regression { layers, .. }
@@ -78,6 +79,17 @@ fn filled<B: Backend>(new: TaskModel<B>, loaded: TaskModel<B>, keeps_labels: boo
             }
             TaskModel::TokenClassifier(new)
         }
+        (TaskModel::SpanClassifier(mut new), TaskModel::SpanClassifier(loaded)) => {
+            new.encoder = adopted::<B, _>(new.encoder, loaded.encoder);
+            new.transform = loaded.transform;
+            // The vectors of words are the same, whatever the labels.
+            (new.start_proj, new.end_proj) = (loaded.start_proj, loaded.end_proj);
+            new.position = loaded.position;
+            if keeps_labels {
+                new.label_proj = loaded.label_proj;
+            }
+            TaskModel::SpanClassifier(new)
+        }
         (TaskModel::SequenceClassifier(mut new), TaskModel::SequenceClassifier(loaded)) => {
             new.encoder = adopted::<B, _>(new.encoder, loaded.encoder);
             new.transform = loaded.transform;
@@ -125,6 +137,7 @@ fn adopted<B: Backend, M: Module<B>>(own: M, other: M) -> M {
 fn stack_mut<B: Backend>(model: &mut TaskModel<B>) -> Option<&mut Stack<B>> {
     match model {
         TaskModel::TokenClassifier(model) => Some(&mut model.encoder),
+        TaskModel::SpanClassifier(model) => Some(&mut model.encoder),
         TaskModel::SequenceClassifier(model) => Some(&mut model.encoder),
         TaskModel::QuestionAnswerer(model) => Some(&mut model.encoder),
         TaskModel::MaskedLm(model) => Some(&mut model.encoder),
@@ -139,6 +152,7 @@ fn stack_mut<B: Backend>(model: &mut TaskModel<B>) -> Option<&mut Stack<B>> {
 fn into_stack<B: Backend>(model: TaskModel<B>) -> Option<Stack<B>> {
     match model {
         TaskModel::TokenClassifier(model) => Some(model.encoder),
+        TaskModel::SpanClassifier(model) => Some(model.encoder),
         TaskModel::SequenceClassifier(model) => Some(model.encoder),
         TaskModel::QuestionAnswerer(model) => Some(model.encoder),
         TaskModel::MaskedLm(model) => Some(model.encoder),

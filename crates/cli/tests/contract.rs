@@ -8,6 +8,8 @@ mod pairs;
 mod pretraining;
 #[path = "contract/ranking.rs"]
 mod ranking;
+#[path = "contract/spans.rs"]
+mod spans;
 
 use std::io::Write as _;
 use std::process::Stdio;

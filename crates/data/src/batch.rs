@@ -2,6 +2,8 @@
 //!
 //! A [`HostBatch`] is row-major `[batch, seq]`. `keep` is true on real tokens. Labels carry [`IGNORE`] on padding.
 
+use std::ops::Range;
+
 use crate::DataError;
 
 /// The label of a place that counts in no loss and no score.
@@ -57,6 +59,8 @@ pub enum ItemLabels {
         /// For each token the quantile (0 or more, below 1) at which the generator's token is drawn.
         quantiles: Vec<f64>,
     },
+    /// The words of the item and the entities among them.
+    Words(WordsItem),
     /// The candidates of a query, whose tokens the item has.
     Candidates(Vec<CandidateItem>),
     /// The second text of a pair whose texts are read apart, and what is to be said of the pair.
@@ -82,6 +86,17 @@ pub enum PairLabel {
     Score(f32),
     /// One label.
     Class(i32),
+}
+
+/// The words of an item, and the entities among them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WordsItem {
+    /// The column of the first token of each word.
+    pub columns: Vec<usize>,
+    /// The words, numbers in `columns`, that are the item's own; the others are those of a neighbouring window.
+    pub owned: Range<usize>,
+    /// First word, last word and label of each entity.
+    pub entities: Vec<[usize; 3]>,
 }
 
 /// A candidate as ids, without its query.
@@ -336,6 +351,10 @@ fn pad_labels(items: &[&Item], seq: usize, pad_id: u32, side: PadSide) -> Result
             "hidden tokens with quantiles are labels of two kinds; pad the quantiles beside token labels"
                 .to_owned(),
         )),
+        ItemLabels::Words(_) => Err(DataError::Batch(
+            "the words of an item are no labels of its tokens; take them off and batch the ids alone"
+                .to_owned(),
+        )),
         ItemLabels::Candidates(_) => Err(DataError::Batch(
             "a query with its candidates is no row; make a row of the query with each candidate".to_owned(),
         )),
@@ -397,6 +416,7 @@ fn describe(labels: &ItemLabels) -> String {
         ItemLabels::MultiHot(values) => format!("{} label values", values.len()),
         ItemLabels::Value(_) => "a number".to_owned(),
         ItemLabels::Span(_) => "a span".to_owned(),
+        ItemLabels::Words(words) => format!("{} words", words.columns.len()),
         ItemLabels::Candidates(list) => format!("{} candidates", list.len()),
         ItemLabels::Pair { .. } => "a pair of texts".to_owned(),
         ItemLabels::Replaced { labels, quantiles } => {

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
+use locus_metrics::tags::Span;
 use serde::Serialize;
 
 use crate::split::Part;
 use crate::stats::{label_counts, write_counts};
-use crate::{DataError, Examples, LabelSet, Ranking, Row, Tokenizer, UnknownLabel};
+use crate::{DataError, Examples, LabelSet, Ranking, Row, Spanned, Tokenizer, UnknownLabel};
 
 /// The examples of each part of a set.
 pub type Splits = BTreeMap<Part, Examples>;
@@ -187,6 +188,15 @@ fn rows(examples: &Examples) -> Vec<Seen> {
                 aligned: example.words.len() == example.tags.len(),
             })
             .collect(),
+        Examples::Spans(list) => {
+            let seen = |example: &Spanned| {
+                let spans: BTreeSet<&Span> = example.spans.iter().collect();
+                let spans: Vec<String> =
+                    spans.iter().map(|span| format!("{}..{} {}", span.start, span.end, span.label)).collect();
+                plain(example.line, &example.words.join(" "), &spans.join(", "))
+            };
+            list.iter().map(seen).collect()
+        }
         Examples::Labelled(list) => of_rows(list, String::clone),
         Examples::MultiLabelled(list) => of_rows(list, |labels| {
             let sorted: BTreeSet<&str> = labels.iter().map(String::as_str).collect();
@@ -230,6 +240,14 @@ fn over_long(examples: &Examples, limit: LengthLimit<'_>) -> Result<Finding, Dat
         let second = pair.map(|pair| tokenizer.encode(pair)).transpose()?.map_or(0, |pair| pair.ids.len());
         Ok(tokenizer.encode(text)?.ids.len() + second + tokenizer.frame().n_tokens(pair.is_some()))
     };
+    let of_words = |words: &[String]| -> Result<usize, DataError> {
+        Ok(match limit {
+            LengthLimit::Tokens { tokenizer, .. } => {
+                tokenizer.encode_words(words)?.ids.len() + tokenizer.frame().n_tokens(false)
+            }
+            LengthLimit::Chars(_) => words.join(" ").chars().count(),
+        })
+    };
     fn of_rows<L>(
         list: &[Row<L>],
         framed: impl Fn(&str, Option<&str>) -> Result<usize, DataError>,
@@ -246,13 +264,14 @@ fn over_long(examples: &Examples, limit: LengthLimit<'_>) -> Result<Finding, Dat
     match examples {
         Examples::Tagged(list) => {
             for example in list {
-                let len = match limit {
-                    LengthLimit::Tokens { tokenizer, .. } => {
-                        tokenizer.encode_words(&example.words)?.ids.len() + tokenizer.frame().n_tokens(false)
-                    }
-                    LengthLimit::Chars(_) => example.words.join(" ").chars().count(),
-                };
-                if len > max_len {
+                if of_words(&example.words)? > max_len {
+                    found.add(example.line);
+                }
+            }
+        }
+        Examples::Spans(list) => {
+            for example in list {
+                if of_words(&example.words)? > max_len {
                     found.add(example.line);
                 }
             }
@@ -431,6 +450,28 @@ mod tests {
             train: longer than the limit: 1 (line 3)\n\
             train: labels with fewer than 5 examples: y 1\nno problems";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn entities_are_counted_by_type_and_compared_as_sets() {
+        let spanned = |spans: &[(usize, usize, &str)], line| {
+            let spans = spans.iter().map(|&(start, end, label)| Span::new(start, end, label)).collect();
+            Spanned { words: ["Bank", "of", "Lisbon"].map(str::to_owned).to_vec(), spans, line }
+        };
+        let (outer, inner) = ((0, 3, "ORG"), (2, 3, "LOC"));
+        let train = Examples::Spans(vec![
+            spanned(&[outer, inner], 1),
+            spanned(&[inner, outer], 2),
+            spanned(&[outer], 3),
+        ]);
+        let dev = Examples::Spans(vec![spanned(&[(2, 3, "GPE")], 1)]);
+        let splits = [(Part::Train, train), (Part::Dev, dev)].into_iter().collect();
+        let report = check(&splits, Some(LengthLimit::Chars(13))).expect("no tokenizer");
+        let train = &report.parts[&Part::Train];
+        assert_eq!((train.labels["ORG"], train.labels["LOC"]), (3, 2));
+        assert_eq!((&train.duplicates.lines[..], &train.contradictions.lines[..]), (&[2][..], &[3][..]));
+        assert_eq!((train.over_long.as_ref().map(|found| found.count), train.misaligned.count), (Some(3), 0));
+        assert_eq!(report.parts[&Part::Dev].unknown_labels[0].label, "GPE");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
+use locus_metrics::tags::{self, Span, TagScheme};
 use serde::{Deserialize, Serialize};
 
 /// A sentence of words, each with its tag (IOB2 after reading).
@@ -14,6 +15,17 @@ pub struct Tagged {
     /// One tag for each word.
     pub tags: Vec<String>,
     /// The line of the first word, counted from 1.
+    pub line: usize,
+}
+
+/// A sentence of words, and its entities, which may share words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spanned {
+    /// The words; never empty.
+    pub words: Vec<String>,
+    /// The entities, each over some of the words.
+    pub spans: Vec<Span>,
+    /// The line where the example starts, counted from 1.
     pub line: usize,
 }
 
@@ -114,6 +126,8 @@ impl Answer {
 pub enum Examples {
     /// Words with tags: named entities, slots.
     Tagged(Vec<Tagged>),
+    /// Words with entities that may share words: nested named entities.
+    Spans(Vec<Spanned>),
     /// Texts with a label: classification, intents, pairs.
     Labelled(Vec<Labelled>),
     /// Texts with any number of labels: emotions, topics.
@@ -136,6 +150,8 @@ pub enum Examples {
 pub enum Kind {
     /// [`Examples::Tagged`].
     Tagged,
+    /// [`Examples::Spans`].
+    Spans,
     /// [`Examples::Labelled`].
     Labelled,
     /// [`Examples::MultiLabelled`].
@@ -157,6 +173,7 @@ impl Examples {
     pub fn len(&self) -> usize {
         match self {
             Self::Tagged(list) => list.len(),
+            Self::Spans(list) => list.len(),
             Self::Labelled(list) => list.len(),
             Self::MultiLabelled(list) => list.len(),
             Self::Scored(list) => list.len(),
@@ -176,6 +193,7 @@ impl Examples {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Tagged(_) => Kind::Tagged,
+            Self::Spans(_) => Kind::Spans,
             Self::Labelled(_) => Kind::Labelled,
             Self::MultiLabelled(_) => Kind::MultiLabelled,
             Self::Scored(_) => Kind::Scored,
@@ -195,6 +213,7 @@ impl Examples {
         }
         match self {
             Self::Tagged(list) => list.iter().map(|example| example.words.join(" ")).collect(),
+            Self::Spans(list) => list.iter().map(|example| example.words.join(" ")).collect(),
             Self::Labelled(list) => of_rows(list),
             Self::MultiLabelled(list) => of_rows(list),
             Self::Scored(list) => of_rows(list),
@@ -239,6 +258,35 @@ impl Examples {
         Self::Pairs(list.into_iter().map(pair).collect())
     }
 
+    /// The same as words with entities: tags become the entities that they spell, all others stay.
+    ///
+    /// ```
+    /// use locus_data::{Examples, Tagged};
+    /// let words = ["New", "York"].map(str::to_owned).to_vec();
+    /// let tags = ["B-LOC", "I-LOC"].map(str::to_owned).to_vec();
+    /// let tagged = Examples::Tagged(vec![Tagged { words, tags, line: 1 }]);
+    /// let Examples::Spans(list) = tagged.into_spans() else { unreachable!() };
+    /// assert_eq!((list[0].spans[0].end, list[0].spans[0].label.as_str()), (2, "LOC"));
+    /// ```
+    #[must_use]
+    pub fn into_spans(self) -> Self {
+        let Self::Tagged(list) = self else { return self };
+        let spanned = |Tagged { words, tags, line }: Tagged| {
+            let spans = tags::spans(&tags, TagScheme::Iob2);
+            Spanned { words, spans, line }
+        };
+        Self::Spans(list.into_iter().map(spanned).collect())
+    }
+
+    /// The words of an example, where examples have words.
+    pub(crate) fn words(&self, at: usize) -> Option<&[String]> {
+        match self {
+            Self::Tagged(list) => Some(&list[at].words),
+            Self::Spans(list) => Some(&list[at].words),
+            _ => None,
+        }
+    }
+
     /// The examples at `keep`, in that order.
     ///
     /// # Panics
@@ -249,6 +297,7 @@ impl Examples {
         }
         match self {
             Self::Tagged(list) => Self::Tagged(pick(list, keep)),
+            Self::Spans(list) => Self::Spans(pick(list, keep)),
             Self::Labelled(list) => Self::Labelled(pick(list, keep)),
             Self::MultiLabelled(list) => Self::MultiLabelled(pick(list, keep)),
             Self::Scored(list) => Self::Scored(pick(list, keep)),
@@ -263,6 +312,7 @@ impl Examples {
     pub fn append(&mut self, more: Self) -> Result<(), crate::DataError> {
         match (self, more) {
             (Self::Tagged(list), Self::Tagged(more)) => list.extend(more),
+            (Self::Spans(list), Self::Spans(more)) => list.extend(more),
             (Self::Labelled(list), Self::Labelled(more)) => list.extend(more),
             (Self::MultiLabelled(list), Self::MultiLabelled(more)) => list.extend(more),
             (Self::Scored(list), Self::Scored(more)) => list.extend(more),
@@ -286,6 +336,7 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Tagged => "tagged",
+            Self::Spans => "spans",
             Self::Labelled => "labelled",
             Self::MultiLabelled => "multilabelled",
             Self::Scored => "scored",

@@ -145,6 +145,10 @@ pub(crate) fn each_label(examples: &Examples) -> Box<dyn Iterator<Item = (&str, 
         Examples::Tagged(list) => Box::new(
             list.iter().flat_map(|example| example.tags.iter().map(|tag| (tag.as_str(), example.line))),
         ),
+        Examples::Spans(list) => Box::new(
+            list.iter()
+                .flat_map(|example| example.spans.iter().map(|span| (span.label.as_str(), example.line))),
+        ),
         Examples::Labelled(list) => {
             Box::new(list.iter().map(|example| (example.label.as_str(), example.line)))
         }

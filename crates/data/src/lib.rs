@@ -35,12 +35,13 @@ pub mod vectors;
 pub mod window;
 
 pub use batch::{
-    CandidateItem, HostBatch, HostLabels, IGNORE, Item, ItemLabels, PadSide, PairLabel, collate,
+    CandidateItem, HostBatch, HostLabels, IGNORE, Item, ItemLabels, PadSide, PairLabel, WordsItem, collate,
 };
 pub use check::{CheckReport, LengthLimit, Splits, check};
 pub use error::{DataError, FileProblems, Problem};
 pub use example::{
-    Answer, Candidate, Examples, Kind, Labelled, MultiLabelled, Pair, Question, Ranking, Row, Scored, Tagged,
+    Answer, Candidate, Examples, Kind, Labelled, MultiLabelled, Pair, Question, Ranking, Row, Scored,
+    Spanned, Tagged,
 };
 pub use format::{Column, Columns, Format, ReadOptions};
 pub use labels::{LabelSet, UnknownLabel};

@@ -107,6 +107,7 @@ pub fn split(examples: &Examples, shares: Shares) -> Result<BTreeMap<Part, Examp
 fn keys(examples: &Examples) -> Vec<String> {
     match examples {
         Examples::Tagged(list) => list.iter().map(|example| example.words.join(" ")).collect(),
+        Examples::Spans(list) => list.iter().map(|example| example.words.join(" ")).collect(),
         Examples::Labelled(list) => list.iter().map(|example| example.text.clone()).collect(),
         Examples::MultiLabelled(list) => list.iter().map(|example| example.text.clone()).collect(),
         Examples::Scored(list) => list.iter().map(|example| example.text.clone()).collect(),

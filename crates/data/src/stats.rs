@@ -129,11 +129,11 @@ fn count(examples: &Examples, tokenizer: Option<&Tokenizer>) -> Result<(Vec<usiz
         })
     };
     for at in 0..examples.len() {
-        let tokens: Vec<Token> = match (examples, tokenizer) {
-            (Examples::Tagged(list), Some(tokenizer)) => {
-                tokenizer.encode_words(&list[at].words)?.ids.into_iter().map(Token::Id).collect()
+        let tokens: Vec<Token> = match (examples.words(at), tokenizer) {
+            (Some(words), Some(tokenizer)) => {
+                tokenizer.encode_words(words)?.ids.into_iter().map(Token::Id).collect()
             }
-            (Examples::Tagged(list), None) => list[at].words.iter().cloned().map(Token::Word).collect(),
+            (Some(words), None) => words.iter().cloned().map(Token::Word).collect(),
             _ => {
                 let texts = examples.select(&[at]).texts();
                 texts
@@ -224,7 +224,7 @@ fn bar(count: usize, of: usize) -> String {
     "▇".repeat((40 * count).div_ceil(of.max(1)))
 }
 
-/// Entities by type for tags, else examples by label.
+/// Entities by type for tags and spans, else examples by label.
 pub(crate) fn label_counts(examples: &Examples) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     match examples {

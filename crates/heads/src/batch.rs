@@ -9,7 +9,7 @@ use locus_backend::rng::Key;
 use locus_embedding::Tokens;
 
 use crate::backward::whole;
-use crate::{Candidates, GradientCheckpointing, HeadError};
+use crate::{Candidates, GradientCheckpointing, HeadError, SpanRow};
 
 /// Tokens with what should be predicted for them, on the host.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -44,6 +44,8 @@ pub enum Labels {
         /// Where tokens are drawn.
         quantiles: Vec<f64>,
     },
+    /// The words of each row and the spans among them that have labels, `[batch]`.
+    SpansOfWords(Vec<SpanRow>),
     /// Rows that are candidates of queries.
     Ranking(Candidates),
     /// None of their own: row `i` of the first half and row `i` of the second belong together.
@@ -71,6 +73,7 @@ impl Labels {
             Self::Values(_) => "a number per row",
             Self::Spans(_) => "a start and an end per row",
             Self::Replaced { .. } => "hidden tokens with quantiles",
+            Self::SpansOfWords(_) => "spans of words per row",
             Self::Ranking(_) => "candidates of queries",
             Self::InBatchPairs => "pairs of texts",
             Self::PairValues(_) => "a number per pair of texts",

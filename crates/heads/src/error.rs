@@ -3,6 +3,8 @@
 use locus_embedding::EmbeddingError;
 use thiserror::Error;
 
+use crate::LabelledSpan;
+
 /// Why a batch could not be processed.
 #[derive(Clone, Debug, PartialEq, Error)]
 #[non_exhaustive]
@@ -78,6 +80,31 @@ pub enum HeadError {
         expected: usize,
         /// How many there are.
         found: usize,
+    },
+    /// A word that begins outside its row.
+    #[error("row {row}: a word begins at column {column}, outside the row's {seq} columns")]
+    ColumnOutside {
+        /// The row.
+        row: usize,
+        /// The column.
+        column: usize,
+        /// How many columns there are.
+        seq: usize,
+    },
+    /// A span of words that the row, or a label that the head does not have.
+    #[error(
+        "row {row}: the span of words {} to {} with label {} does not lie among the row's {n_words} words and the head's \
+         {n_labels} labels", .span.first, .span.last, .span.label
+    )]
+    SpanOutside {
+        /// The row.
+        row: usize,
+        /// The span.
+        span: LabelledSpan,
+        /// How many words the row has.
+        n_words: usize,
+        /// How many labels there are.
+        n_labels: usize,
     },
     /// A number of labels that does not fit the tokens.
     #[error("expected {expected} labels, found {found}")]

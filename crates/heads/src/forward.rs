@@ -5,7 +5,7 @@ use burn::tensor::backend::Backend;
 use locus_embedding::Tokens;
 use locus_embedding::position::PositionScheme;
 
-use crate::{HeadError, TaskModel};
+use crate::{HeadError, SpanRow, TaskModel};
 
 /// Numbers with their shape, row-major.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +28,8 @@ impl<B: Backend, const D: usize> From<Tensor<B, D>> for HostArray {
 pub struct Outputs {
     /// The vectors of tokens after the last block, `[batch, seq, d_model]`; of the decoder, where there are two stacks.
     pub hidden: HostArray,
-    /// The scores of the head: per row, per token, or over the vocabulary. Absent where there is no head.
+    /// The scores of the head: per row, per token, over the vocabulary, or per label and span, `[batch, n_labels, seq, seq]`, as
+    /// if each token were a word. Absent where there is no head.
     pub logits: Option<HostArray>,
 }
 
@@ -46,6 +47,11 @@ impl<B: Backend, P: PositionScheme<B>> TaskModel<B, P> {
             Self::TokenClassifier(model) => {
                 let hidden = model.encoder.forward(&model.batch(tokens)?, None, None, None)?;
                 (hidden.clone(), Some(model.classify(hidden, None).into()))
+            }
+            Self::SpanClassifier(model) => {
+                let hidden = model.encoder.forward(&model.batch(tokens)?, None, None, None)?;
+                let rows = SpanRow::of_tokens(tokens);
+                (hidden.clone(), Some(model.scores_of(hidden, &rows, None)?.into()))
             }
             Self::SequenceClassifier(model) => {
                 let hidden = model.encoder.forward(&model.batch(tokens)?, None, None, None)?;

@@ -27,6 +27,9 @@ impl HeadConfig {
         if let Self::ReplacedTokens(config) = self {
             problems.extend(config.check());
         }
+        if let Self::SpanClassification { spans, .. } = self {
+            problems.extend(spans.check(stack.max_seq_len));
+        }
         let mut problem = |key: &str, found: String, allowed: &str| {
             problems.push(ConfigProblem { key: key.to_owned(), found, allowed: allowed.to_owned() });
         };

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     FeatureScale, OutputConfig, Pooling, RankingLoss, RankingScore, ReplacedTokensConfig,
-    SentenceEmbeddingConfig, TagDecoding, TransformConfig,
+    SentenceEmbeddingConfig, SpanConfig, TagDecoding, TransformConfig,
 };
 
 /// What stands between a stack and the scores of labels.
@@ -42,6 +42,17 @@ pub enum HeadConfig {
         /// How scores of words become labels.
         #[serde(default)]
         decoding: TagDecoding,
+        /// What stands below the scores.
+        #[serde(default, skip_serializing_if = "is_default")]
+        layers: ClassifierConfig,
+    },
+    /// Spans of words with labels, which may lie in one another.
+    SpanClassification {
+        /// Number of labels.
+        n_labels: usize,
+        /// How spans are scored and chosen.
+        #[serde(default)]
+        spans: SpanConfig,
         /// What stands below the scores.
         #[serde(default, skip_serializing_if = "is_default")]
         layers: ClassifierConfig,
@@ -146,6 +157,7 @@ impl HeadConfig {
     pub fn forms(&self) -> &'static [Form] {
         match self {
             Self::TokenClassification { layers, .. }
+            | Self::SpanClassification { layers, .. }
             | Self::SequenceClassification { layers, .. }
             | Self::MultiLabelClassification { layers, .. }
             | Self::Regression { layers, .. }
@@ -189,6 +201,7 @@ impl HeadConfig {
     pub fn with_layers_of(mut self, other: &Self) -> Self {
         let of_other = match other {
             Self::TokenClassification { layers, .. }
+            | Self::SpanClassification { layers, .. }
             | Self::SequenceClassification { layers, .. }
             | Self::MultiLabelClassification { layers, .. }
             | Self::Regression { layers, .. }
@@ -197,6 +210,7 @@ impl HeadConfig {
             _ => return self,
         };
         if let Self::TokenClassification { layers, .. }
+        | Self::SpanClassification { layers, .. }
         | Self::SequenceClassification { layers, .. }
         | Self::MultiLabelClassification { layers, .. }
         | Self::Regression { layers, .. }
@@ -215,6 +229,7 @@ impl HeadConfig {
     pub fn n_labels(&self) -> Option<usize> {
         match *self {
             Self::TokenClassification { n_labels, .. }
+            | Self::SpanClassification { n_labels, .. }
             | Self::SequenceClassification { n_labels, .. }
             | Self::MultiLabelClassification { n_labels, .. } => Some(n_labels),
             Self::SentenceEmbedding(ref config) => config.pair_loss.n_labels(),

@@ -3,6 +3,7 @@
 //! | head | stack | labels |
 //! |---|---|---|
 //! | [`TokenClassifier`] | encoder | one per token (NER, slot filling), with a [`Crf`] where asked for |
+//! | [`SpanClassifier`] | encoder | spans of words that may lie in one another (nested named entities) |
 //! | [`SequenceClassifier`] | encoder | per row one (sentiment, intent), any number (emotions), or a number (rating) |
 //! | [`QuestionAnswerer`] | encoder | where an answer starts and ends |
 //! | [`SentenceEmbedder`] | encoder | none: pairs of texts that belong together; or a number or a label per pair |
@@ -40,6 +41,9 @@ mod replaced_config;
 mod sentence;
 mod sentence_config;
 mod seq2seq;
+mod span;
+mod span_config;
+mod span_row;
 mod tag;
 mod task;
 mod transform;
@@ -67,6 +71,9 @@ pub use sentence_config::{
     DenseActivation, EmbeddingLayer, SentenceEmbeddingConfig, Similarity, TokenPooling,
 };
 pub use seq2seq::Seq2Seq;
+pub use span::SpanClassifier;
+pub use span_config::{Overlap, ScoredSpan, SpanConfig};
+pub use span_row::{LabelledSpan, SpanRow};
 pub use tag::{TagDecoding, TokenClassifier};
 pub use task::TaskModel;
 pub use transform::{HeadActivation, Transform, TransformConfig};

@@ -45,6 +45,7 @@ impl<B: Backend, P: Module<B>> TaskModel<B, P> {
                 model.encoder.pack(precision)?;
                 classifier(&mut model.classifier, precision)
             }
+            Self::SpanClassifier(model) => model.encoder.pack(precision),
             Self::QuestionAnswerer(model) => model.encoder.pack(precision),
             Self::MaskedLm(model) => {
                 model.encoder.pack(precision)?;
@@ -75,6 +76,7 @@ impl<B: Backend, P: Module<B>> TaskModel<B, P> {
     pub fn is_packed(&self) -> bool {
         let stack = match self {
             Self::TokenClassifier(model) => &model.encoder,
+            Self::SpanClassifier(model) => &model.encoder,
             Self::SequenceClassifier(model) => &model.encoder,
             Self::QuestionAnswerer(model) => &model.encoder,
             Self::MaskedLm(model) => &model.encoder,

@@ -14,7 +14,8 @@ use crate::replaced::Generator;
 use crate::{
     Bare, CausalLm, ClassifierConfig, Crf, GradientCheckpointing, HeadConfig, HeadError, LossOptions,
     LossSum, MaskedLm, Pooling, QuestionAnswerer, ReplacedTokenDetector, SentenceEmbedder, Seq2Seq,
-    SequenceClassifier, TagDecoding, TaskBatch, TokenClassifier, Trainable, Transform, TransformConfig,
+    SequenceClassifier, SpanClassifier, TagDecoding, TaskBatch, TokenClassifier, Trainable, Transform,
+    TransformConfig,
 };
 
 /// A model for any task.
@@ -26,6 +27,8 @@ use crate::{
 pub enum TaskModel<B: Backend, P: Module<B> = Position<B>> {
     /// A label per token.
     TokenClassifier(TokenClassifier<B, P>),
+    /// Spans of words with labels.
+    SpanClassifier(SpanClassifier<B, P>),
     /// A label, labels, a number or a score per row.
     SequenceClassifier(SequenceClassifier<B, P>),
     /// Where an answer starts and ends.
@@ -95,6 +98,27 @@ impl<B: Backend> TaskModel<B> {
                     vocab_size,
                     dropout,
                     loss,
+                })
+            }
+            HeadConfig::SpanClassification { n_labels, spans, layers } => {
+                let projection = |shape: [usize; 2], name: &str| {
+                    Linear::new(shape, layers.bias, stack.init_std, key.named(name), device)
+                };
+                Self::SpanClassifier(SpanClassifier {
+                    encoder: body(layers.form),
+                    transform: below(layers),
+                    start_proj: projection([out_width, spans.head_size], "start_proj"),
+                    end_proj: projection([out_width, spans.head_size], "end_proj"),
+                    label_proj: projection([2 * spans.head_size, 2 * n_labels], "label_proj"),
+                    position: spans.position.init::<B>(
+                        &spans.shape(stack.max_seq_len),
+                        key.named("span position"),
+                        device,
+                    ),
+                    max_words: spans.max_words,
+                    overlap: spans.overlap,
+                    vocab_size,
+                    dropout,
                 })
             }
             HeadConfig::SequenceClassification { n_labels, pooling, layers } => {
@@ -187,8 +211,8 @@ impl<B: Backend> TaskModel<B> {
 }
 
 impl<B: Backend, P: Module<B>> TaskModel<B, P> {
-    /// The same model with these options in the loss to train on. In regression, ranking, embedding and the detection of
-    /// replaced tokens there are none.
+    /// The same model with these options in the loss to train on. In regression, ranking, embedding, the detection of
+    /// replaced tokens and of spans there are none.
     #[must_use]
     pub fn with_loss(mut self, options: LossOptions) -> Self {
         *match &mut self {
@@ -198,7 +222,10 @@ impl<B: Backend, P: Module<B>> TaskModel<B, P> {
             Self::MaskedLm(model) => &mut model.loss,
             Self::CausalLm(model) => &mut model.loss,
             Self::Seq2Seq(model) => &mut model.loss,
-            Self::SentenceEmbedder(_) | Self::ReplacedTokenDetector(_) | Self::Bare(_) => return self,
+            Self::SpanClassifier(_)
+            | Self::SentenceEmbedder(_)
+            | Self::ReplacedTokenDetector(_)
+            | Self::Bare(_) => return self,
         } = options;
         self
     }
@@ -209,6 +236,10 @@ impl<B: Backend, P: Module<B>> TaskModel<B, P> {
     pub fn with_products(mut self, products: Products) -> Self {
         let lm_head = match &mut self {
             Self::TokenClassifier(model) => {
+                model.encoder.set_products(products);
+                None
+            }
+            Self::SpanClassifier(model) => {
                 model.encoder.set_products(products);
                 None
             }
@@ -259,6 +290,7 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for TaskModel<B, P> {
     fn loss(&self, batch: &TaskBatch, key: Option<Key>) -> Result<LossSum<B>, HeadError> {
         match self {
             Self::TokenClassifier(model) => model.loss(batch, key),
+            Self::SpanClassifier(model) => model.loss(batch, key),
             Self::SequenceClassifier(model) => model.loss(batch, key),
             Self::QuestionAnswerer(model) => model.loss(batch, key),
             Self::MaskedLm(model) => model.loss(batch, key),
@@ -282,6 +314,7 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for TaskModel<B, P> {
     {
         match self {
             Self::TokenClassifier(model) => model.backward(batch, key, checkpointing, sums),
+            Self::SpanClassifier(model) => model.backward(batch, key, checkpointing, sums),
             Self::SequenceClassifier(model) => model.backward(batch, key, checkpointing, sums),
             Self::QuestionAnswerer(model) => model.backward(batch, key, checkpointing, sums),
             Self::MaskedLm(model) => model.backward(batch, key, checkpointing, sums),

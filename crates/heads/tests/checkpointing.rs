@@ -8,8 +8,8 @@ use locus_embedding::Tokens;
 use locus_embedding::position::{LearnedConfig, PositionConfig, RotaryConfig, ShawConfig, T5Config};
 use locus_encoder::{Activation, PositionSharing, StackConfig, TokenTables};
 use locus_heads::{
-    Candidates, FeatureScale, GradientCheckpointing, HeadConfig, HeadError, Labels, LossOptions, Pooling,
-    RankingLoss, TagDecoding, TaskBatch, TaskModel, Trainable,
+    Candidates, FeatureScale, GradientCheckpointing, HeadConfig, HeadError, LabelledSpan, Labels,
+    LossOptions, Pooling, RankingLoss, SpanConfig, SpanRow, TagDecoding, TaskBatch, TaskModel, Trainable,
 };
 use locus_testkit::{Gradients, gradients, on_backends, on_processor, relative_error};
 
@@ -78,7 +78,26 @@ fn heads() -> Vec<(HeadConfig, [TaskBatch; 2])> {
         features: vec![FeatureScale { mean: 0.0, std: 1.0 }],
         layers: Default::default(),
     };
+    let spans = |columns: &[usize], [first, last, label]: [usize; 3]| SpanRow {
+        columns: columns.to_vec(),
+        owned: 0..columns.len(),
+        spans: vec![LabelledSpan { first, last, label }],
+    };
+    let words = [
+        Labels::SpansOfWords(vec![
+            spans(&[1, 2, 4], [0, 2, 1]),
+            spans(&[0, 2], [1, 1, 0]),
+            spans(&[1], [0, 0, 2]),
+        ]),
+        Labels::SpansOfWords(vec![spans(&[0, 1, 2, 3], [1, 2, 0]), spans(&[0, 1], [0, 1, 1])]),
+    ];
+    let of_spans = HeadConfig::SpanClassification {
+        n_labels,
+        spans: SpanConfig { head_size: 6, ..SpanConfig::default() },
+        layers: Default::default(),
+    };
     vec![
+        (of_spans, batches(words)),
         (HeadConfig::CausalLm { tied: true, output: Default::default() }, batches(per_token(VOCAB as u64))),
         (HeadConfig::CausalLm { tied: false, output: Default::default() }, batches(per_token(VOCAB as u64))),
         (tags(TagDecoding::Independent), batches(per_token(3))),

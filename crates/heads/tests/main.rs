@@ -10,3 +10,4 @@ mod learns;
 mod packed;
 mod ranking;
 mod replaced;
+mod spans;

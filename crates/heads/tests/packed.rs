@@ -67,7 +67,8 @@ fn scores<B: Backend>(model: &TaskModel<B>) -> Vec<f32> {
             let memory = model.encode(&tokens(&[6, 5]), None).unwrap();
             host(model.logits(&text, &memory, None, None).unwrap())
         }
-        TaskModel::QuestionAnswerer(_)
+        TaskModel::SpanClassifier(_)
+        | TaskModel::QuestionAnswerer(_)
         | TaskModel::SentenceEmbedder(_)
         | TaskModel::MaskedLm(_)
         | TaskModel::ReplacedTokenDetector(_)

@@ -6,7 +6,7 @@ use std::path::Path;
 use locus_embedding::position::Form;
 use locus_encoder::StackConfig;
 use locus_heads::{
-    ClassifierConfig, FeatureScale, HeadConfig, OutputConfig, Pooling, RankingLoss, RankingScore,
+    ClassifierConfig, FeatureScale, HeadConfig, OutputConfig, Pooling, RankingLoss, RankingScore, SpanConfig,
     TagDecoding, TransformConfig,
 };
 use locus_model::ModelConfig;
@@ -61,7 +61,10 @@ impl HeadKind {
     /// The kind of a head.
     pub fn of(head: &HeadConfig) -> Self {
         match head {
-            HeadConfig::TokenClassification { .. } => Self::TokenClassification,
+            // No family has spans; a stack under them is that of a tagger.
+            HeadConfig::TokenClassification { .. } | HeadConfig::SpanClassification { .. } => {
+                Self::TokenClassification
+            }
             HeadConfig::SequenceClassification { .. }
             | HeadConfig::MultiLabelClassification { .. }
             | HeadConfig::Regression { .. }
@@ -86,6 +89,13 @@ pub enum Request {
         labels: Vec<String>,
         /// How they are decoded.
         decoding: TagDecoding,
+    },
+    /// Spans of words with labels. The scores are new.
+    Spans {
+        /// The names of the labels.
+        labels: Vec<String>,
+        /// How spans are scored and chosen.
+        spans: SpanConfig,
     },
     /// One label per row.
     Label(Vec<String>),
@@ -122,7 +132,7 @@ pub enum Request {
 impl Request {
     fn kind(&self) -> HeadKind {
         match self {
-            Self::Tokens { .. } => HeadKind::TokenClassification,
+            Self::Tokens { .. } | Self::Spans { .. } => HeadKind::TokenClassification,
             Self::Label(_) | Self::Labels(_) | Self::Number { .. } | Self::Ranking { .. } => {
                 HeadKind::SequenceClassification
             }
@@ -358,9 +368,9 @@ impl Checkpoint {
             None => (here, saved_labels.clone(), problem),
             Some(request) => {
                 let (labels, problem) = match request {
-                    Request::Tokens { labels, .. } | Request::Label(labels) => {
-                        (labels.clone(), Problem::SingleLabelClassification)
-                    }
+                    Request::Tokens { labels, .. }
+                    | Request::Spans { labels, .. }
+                    | Request::Label(labels) => (labels.clone(), Problem::SingleLabelClassification),
                     Request::Labels(labels) => (labels.clone(), Problem::MultiLabelClassification),
                     Request::Number { .. } | Request::Ranking { .. } => {
                         (saved_labels.clone(), Problem::Regression)
@@ -386,6 +396,10 @@ impl Checkpoint {
                 features: features.clone(),
                 layers,
             },
+            (
+                HeadConfig::TokenClassification { n_labels, layers, .. },
+                Some(Request::Spans { spans, .. }),
+            ) => HeadConfig::SpanClassification { n_labels, spans: spans.clone(), layers },
             (head, _) => head,
         };
         match (&mut head, request) {
@@ -407,7 +421,8 @@ impl Checkpoint {
         let keeps_choices = ranks && saved_head == HeadKind::MultipleChoice;
         let became =
             here != saved_head && !keeps_choices && (request.is_some() || here == HeadKind::Seq2SeqLm);
-        let other_head = kind != here || labels != saved_labels || new_number || became;
+        let of_spans = matches!(request, Some(Request::Spans { .. }));
+        let other_head = kind != here || labels != saved_labels || new_number || became || of_spans;
         if head.n_labels().is_none() {
             labels.clear();
         }

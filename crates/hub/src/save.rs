@@ -82,6 +82,9 @@ fn beyond_families(config: &ModelConfig) -> Option<&'static str> {
         HeadConfig::Regression { mean, layers, .. } if *mean != 0.0 && !layers.bias => {
             Some("the mean of its numbers is not 0, and its last layer has no bias to hold it")
         }
+        HeadConfig::SpanClassification { .. } => {
+            Some("its scores are of spans of words, and families score tokens")
+        }
         HeadConfig::Ranking { features, .. } if !features.is_empty() => {
             Some("its scores read numbers beside the text")
         }
@@ -178,7 +181,9 @@ fn body(config: &ModelConfig) -> Body {
             body.pooling = *pooling;
             body.rows = Layers { transform: layers.transform.clone(), bias: layers.bias };
         }
-        HeadConfig::TokenClassification { layers, .. } | HeadConfig::QuestionAnswering { layers } => {
+        HeadConfig::TokenClassification { layers, .. }
+        | HeadConfig::SpanClassification { layers, .. }
+        | HeadConfig::QuestionAnswering { layers } => {
             body.tokens = Layers { transform: layers.transform.clone(), bias: layers.bias };
         }
         HeadConfig::MaskedLm { tied, bias, transform } => {

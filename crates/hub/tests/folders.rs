@@ -10,7 +10,9 @@ use locus_backend::rng::Key;
 use locus_embedding::position::{LearnedConfig, PositionConfig};
 use locus_embedding::{TokenBatch, Tokens};
 use locus_encoder::{EmbeddingProjection, Residual, StackConfig};
-use locus_heads::{FeatureScale, HeadConfig, RankingLoss, RankingScore, TagDecoding, TaskModel};
+use locus_heads::{
+    FeatureScale, HeadConfig, Overlap, RankingLoss, RankingScore, SpanConfig, TagDecoding, TaskModel,
+};
 use locus_hub::{HeadKind, Request, Saved, inspect, load, load_with, save};
 use locus_model::ModelConfig;
 use safetensors::tensor::{Dtype, TensorView};
@@ -109,6 +111,34 @@ fn another_head_begins_anew_and_is_named() {
     assert_eq!(loaded.new, ["classifier.weight"]);
     let error = load_with::<B>(folder.path(), Some(&Request::MaskedLm), Key::new(3), &Default::default());
     assert!(error.unwrap_err().to_string().contains("MaskedLm"));
+}
+
+#[test]
+fn a_head_of_spans_stands_on_a_checkpoint_and_is_written_as_ours() {
+    let spans = SpanConfig { head_size: 6, max_words: 3, overlap: Overlap::None, ..SpanConfig::default() };
+    let request = Request::Spans { labels: labels(&["LOC", "ORG"]), spans: spans.clone() };
+    let own = ["end_proj", "label_proj", "start_proj"];
+    let new: Vec<String> =
+        own.iter().flat_map(|name| [format!("{name}.bias"), format!("{name}.weight")]).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let from = folder.path().join("bert");
+    case("bert-masked_lm").write(&from);
+    let loaded = load_with::<B>(&from, Some(&request), Key::new(3), &Default::default()).unwrap();
+    assert_eq!(loaded.new, new);
+    let config = &loaded.checkpoint.config;
+    let HeadConfig::SpanClassification { n_labels: 2, spans: found, .. } = &config.head else {
+        panic!("another head")
+    };
+    assert_eq!(*found, spans);
+    let (dir, files) = (folder.path().join("m"), [("tokenizer.json", "{}".to_owned())]);
+    assert_eq!(save(&dir, config, &loaded.model, None, &files).unwrap(), Saved::Locus);
+    let (again, model) = locus_model::load::<B>(&dir, &Default::default()).unwrap();
+    assert_eq!(again, *config);
+    let logits =
+        |model: &TaskModel<B>| model.outputs(&self::case("bert-masked_lm").tokens(), None).unwrap().logits;
+    assert_eq!(logits(&model), logits(&loaded.model));
+    let error = save(&dir, config, &loaded.model, Some("bert"), &files).unwrap_err().to_string();
+    assert!(error.contains("no such model") && error.contains("spans of words"), "{error}");
 }
 
 #[test]

@@ -117,6 +117,7 @@ impl Codec {
     pub fn task(&self) -> &'static str {
         match self.head {
             HeadConfig::TokenClassification { .. } => "token classification",
+            HeadConfig::SpanClassification { .. } => "span classification",
             HeadConfig::SequenceClassification { .. } => "sequence classification",
             HeadConfig::MultiLabelClassification { .. } => "multi-label classification",
             HeadConfig::Regression { .. } => "regression",
@@ -136,6 +137,7 @@ impl Codec {
         match self.head {
             _ if self.objective.is_some() => Kind::Text,
             HeadConfig::TokenClassification { .. } => Kind::Tagged,
+            HeadConfig::SpanClassification { .. } => Kind::Spans,
             HeadConfig::SequenceClassification { .. } => Kind::Labelled,
             HeadConfig::MultiLabelClassification { .. } => Kind::MultiLabelled,
             HeadConfig::Regression { .. } => Kind::Scored,

@@ -1,5 +1,6 @@
 //! Scores of a model on examples, with the metrics of its task.
 
+mod entities;
 mod examples;
 mod pairs;
 mod pretraining;
@@ -193,6 +194,9 @@ pub fn evaluate<B: Backend, P: PositionScheme<B>>(
         }
         (TaskModel::TokenClassifier(model), Examples::Tagged(examples)) => {
             tags(model, codec, examples, batch_size)
+        }
+        (TaskModel::SpanClassifier(model), Examples::Spans(examples)) => {
+            entities::spans(model, codec, examples, batch_size)
         }
         (TaskModel::SequenceClassifier(model), Examples::Labelled(examples))
             if codec.out_of_scope.is_some() =>

@@ -20,6 +20,7 @@ mod classify;
 mod codec;
 mod decode;
 mod embed;
+mod entities;
 mod error;
 mod evaluate;
 mod masks;
@@ -42,6 +43,7 @@ mod write;
 pub use bm25::Bm25;
 pub use codec::{Codec, Encoded};
 pub use embed::Embeddings;
+pub use entities::find_spans;
 pub use error::PipelineError;
 pub use evaluate::{Evaluation, evaluate};
 pub use locus_model::Packing;
@@ -55,7 +57,7 @@ pub use tagging::{TaggedWord, tag};
 pub use target_score::TargetScore;
 pub use thresholds::{Thresholds, Tuning};
 pub use training_set::TrainingSet;
-pub use units::in_units;
+pub use units::{in_units, spans_in_units};
 pub use write::{WriteOptions, Written, WrittenToken};
 
 /// The page on use as a library, whose code is tested with this crate, the highest of the libraries.

@@ -108,8 +108,8 @@ impl<B: Backend> Pipeline<B> {
         let vectors = [self.embed(&first)?, self.embed(&second)?];
         let logits = logits(model, &vectors, self.batch_size).unwrap_or_default();
         let labels = logits.iter().map(Some).chain(std::iter::repeat(None));
-        let answers = first.iter().zip(second).zip(cosines(&vectors)).zip(labels);
-        let answer = |(((text, pair), cosine), logits): (((&&str, &str), f64), Option<&Vec<f32>>)| {
+        let answers = first.iter().zip(second).zip(cosines(&vectors)).zip(labels).map(|(pair, logits)| {
+            let ((text, pair), cosine) = pair;
             let best = logits.map(|logits| best(logits));
             let of_label = |p: &f64| p.exp();
             Prediction::Similarity {
@@ -122,8 +122,8 @@ impl<B: Backend> Pipeline<B> {
                     self.named(&best.log_probs.iter().map(of_label).collect::<Vec<_>>())
                 }),
             }
-        };
-        Ok(answers.map(answer).collect())
+        });
+        Ok(answers.collect())
     }
 }
 

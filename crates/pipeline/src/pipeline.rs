@@ -46,6 +46,15 @@ pub enum Prediction {
         /// The entities that the tags make.
         entities: Vec<Entity>,
     },
+    /// The entities of a text, of which one may lie in another.
+    Spans {
+        /// The text.
+        text: String,
+        /// Its words.
+        words: Vec<String>,
+        /// The entities, by their places.
+        entities: Vec<Entity>,
+    },
     /// The label of a text.
     Label {
         /// The text.
@@ -149,7 +158,7 @@ pub struct Entity {
     pub start: usize,
     /// Where it ends, in bytes, exclusive.
     pub end: usize,
-    /// The mean probability of its tags.
+    /// The mean probability of its tags; of a span the sigmoid of its score.
     pub score: f64,
 }
 
@@ -214,6 +223,7 @@ impl<B: Backend> Pipeline<B> {
     pub fn predict<S: AsRef<str>>(&self, texts: &[S]) -> Result<Vec<Prediction>, PipelineError> {
         match &self.model {
             TaskModel::TokenClassifier(_) => self.entities(texts),
+            TaskModel::SpanClassifier(model) => self.spans(model, texts),
             TaskModel::SequenceClassifier(_) if matches!(self.config.head, HeadConfig::Ranking { .. }) => {
                 Err(PipelineError::WrongTask { task: self.codec.task(), asked: "read a text alone" })
             }

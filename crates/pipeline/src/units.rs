@@ -4,7 +4,9 @@
 //! is split as [`split_words`](locus_data::split_words) splits raw text, its tag is spread over the units, and the spans
 //! found over units are carried back to words, which is what scores count.
 
-use locus_data::{Tagged, cjk_units};
+use std::ops::Range;
+
+use locus_data::{Spanned, Tagged, cjk_units};
 use locus_metrics::tags::{Span, TagScheme, is_tag_set, spans};
 
 /// A sentence in units.
@@ -58,6 +60,26 @@ impl Units {
         words
     }
 
+    /// The units of some words, `start..end`.
+    fn of_words(&self, words: Range<usize>) -> Range<usize> {
+        let unit = |word: usize| self.word_of.partition_point(|&own| own < word);
+        unit(words.start)..unit(words.end)
+    }
+
+    /// The entities of the words, `start..end` with a label, on their units.
+    pub(crate) fn spread_spans(&self, spans: &[Span]) -> Vec<Span> {
+        let spread = spans.iter().map(|span| {
+            let units = self.of_words(span.start..span.end);
+            Span::new(units.start, units.end, span.label.clone())
+        });
+        spread.collect()
+    }
+
+    /// An entity from one unit to another on all words that it touches.
+    pub(crate) fn gather_span(&self, first: usize, last: usize, label: &str) -> Span {
+        Span::new(self.word_of[first], self.word_of[last] + 1, label)
+    }
+
     fn is_first(&self, unit: usize) -> bool {
         unit == 0 || self.word_of[unit] != self.word_of[unit - 1]
     }
@@ -81,6 +103,25 @@ pub fn in_units(sentences: &[Tagged]) -> Vec<Tagged> {
     let split = sentences.iter().map(|sentence| {
         let units = Units::of(&sentence.words);
         Tagged { tags: units.spread(&sentence.tags), words: units.units, line: sentence.line }
+    });
+    split.collect()
+}
+
+/// Sentences with entities in units, likewise.
+///
+/// ```
+/// use locus_data::{Examples, Spanned, Tagged};
+/// let words = ["在", "北京"].map(str::to_owned).to_vec();
+/// let tags = ["O", "B-LOC"].map(str::to_owned).to_vec();
+/// let Examples::Spans(list) = Examples::Tagged(vec![Tagged { words, tags, line: 1 }]).into_spans() else { unreachable!() };
+/// let split: Vec<Spanned> = locus_pipeline::spans_in_units(&list);
+/// assert_eq!(split[0].words, ["在", "北", "京"]);
+/// assert_eq!((split[0].spans[0].start, split[0].spans[0].end), (1, 3));
+/// ```
+pub fn spans_in_units(sentences: &[Spanned]) -> Vec<Spanned> {
+    let split = sentences.iter().map(|sentence| {
+        let units = Units::of(&sentence.words);
+        Spanned { spans: units.spread_spans(&sentence.spans), words: units.units, line: sentence.line }
     });
     split.collect()
 }
@@ -111,6 +152,19 @@ mod tests {
         let words = units.gather(&["B-LOC", "I-LOC", "B-ORG", "I-ORG", "O"]);
         assert_eq!(words, ["B-LOC", "B-ORG"]);
         assert_eq!(units.gather(&["O", "B-PER", "O", "O", "O"]), ["B-PER", "O"]);
+    }
+
+    #[test]
+    fn entities_in_one_another_go_to_units_and_back() {
+        let units = Units::of(&strings(&["台北市", "IBM", "A股"]));
+        let spans = [Span::new(0, 3, "ORG"), Span::new(0, 1, "LOC"), Span::new(1, 2, "ORG")];
+        let spread = units.spread_spans(&spans);
+        assert_eq!(spread, [Span::new(0, 6, "ORG"), Span::new(0, 3, "LOC"), Span::new(3, 4, "ORG")]);
+        let back: Vec<Span> =
+            spread.iter().map(|span| units.gather_span(span.start, span.end - 1, &span.label)).collect();
+        assert_eq!(back, spans);
+        // A part of a word is the whole word.
+        assert_eq!(units.gather_span(1, 1, "LOC"), Span::new(0, 1, "LOC"));
     }
 
     #[test]

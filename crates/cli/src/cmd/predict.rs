@@ -119,7 +119,7 @@ impl Predict<'_> {
 /// An answer as a person reads it: one line.
 fn shown(prediction: &Prediction) -> String {
     match prediction {
-        Prediction::Entities { text, entities, .. } => {
+        Prediction::Entities { text, entities, .. } | Prediction::Spans { text, entities, .. } => {
             let entities: Vec<String> =
                 entities.iter().map(|e| format!("{} [{} {:.2}]", e.text, e.label, e.score)).collect();
             format!("{text}\t{}", if entities.is_empty() { "-".to_owned() } else { entities.join("; ") })

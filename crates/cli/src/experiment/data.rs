@@ -11,7 +11,7 @@ use locus_model::ModelConfig;
 use locus_pipeline::in_units;
 
 use super::Experiment;
-use crate::run_file::{PairLossName, Task};
+use crate::run_file::{Decoding, PairLossName, Task};
 use crate::{UsageError, samples};
 
 impl Experiment {
@@ -37,6 +37,9 @@ impl Experiment {
             Some(name) => samples::read_set(name, self.data_dir())?,
             None => Splits::new(),
         };
+        if self.kind() == Kind::Spans {
+            splits = splits.into_iter().map(|(part, examples)| (part, examples.into_spans())).collect();
+        }
         let options = ReadOptions { kind: Some(self.kind()), ..data.read.clone() };
         // All files are looked at before the first problem is reported.
         let mut problems = Vec::new();
@@ -74,6 +77,7 @@ impl Experiment {
     /// What the examples of the task are.
     fn kind(&self) -> Kind {
         match self.run.task {
+            Task::Ner if self.run.model.decoding == Decoding::Span => Kind::Spans,
             Task::Ner => Kind::Tagged,
             Task::Classify => Kind::Labelled,
             Task::Multilabel => Kind::MultiLabelled,

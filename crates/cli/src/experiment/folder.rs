@@ -5,7 +5,7 @@ use std::path::Path;
 
 use locus_data::Tokenizer;
 use locus_encoder::StackConfig;
-use locus_heads::{HeadConfig, ReplacedTokensConfig, SentenceEmbeddingConfig};
+use locus_heads::{HeadConfig, ReplacedTokensConfig, SentenceEmbeddingConfig, SpanConfig};
 use locus_hub::{is_checkpoint, is_sentence_folder, read_config, read_sentence};
 use locus_model::{ModelConfig, load_config};
 
@@ -107,6 +107,14 @@ impl Experiment {
                 }
                 let (generator_width, transform) = (kept.generator_width, kept.transform);
                 HeadConfig::ReplacedTokens(ReplacedTokensConfig { generator_width, transform, ..own })
+            }
+            // Which spans are given is a matter of this run.
+            (
+                HeadConfig::SpanClassification { spans: kept, layers, .. },
+                HeadConfig::SpanClassification { n_labels, spans: own, .. },
+            ) => {
+                let spans = SpanConfig { max_words: own.max_words, overlap: own.overlap, ..kept };
+                HeadConfig::SpanClassification { n_labels, spans, layers }
             }
             // How tags are decoded is a matter of this run.
             (kept @ HeadConfig::TokenClassification { .. }, head) => head.with_layers_of(&kept),

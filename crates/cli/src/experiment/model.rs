@@ -62,7 +62,10 @@ impl Experiment {
     /// The head that this run puts on a checkpoint.
     pub(super) fn request(&self, labels: Vec<String>, head: &HeadConfig) -> Request {
         match self.run.task {
-            Task::Ner => Request::Tokens { labels, decoding: self.run.model.decoding },
+            Task::Ner => match self.run.model.decoding.of_tags() {
+                Some(decoding) => Request::Tokens { labels, decoding },
+                None => Request::Spans { labels, spans: self.run.model.spans.clone() },
+            },
             Task::Classify | Task::SentenceOrder => Request::Label(labels),
             Task::Multilabel => Request::Labels(labels),
             Task::Regression => match *head {

@@ -14,10 +14,14 @@ impl RunFile {
         let pooling = self.model.pooling.unwrap_or_default();
         let tied = self.model.tied;
         match self.task {
-            Task::Ner => HeadConfig::TokenClassification {
-                n_labels,
-                decoding: self.model.decoding,
-                layers: Default::default(),
+            Task::Ner => match self.model.decoding.of_tags() {
+                Some(decoding) => {
+                    HeadConfig::TokenClassification { n_labels, decoding, layers: Default::default() }
+                }
+                None => {
+                    let spans = self.model.spans.clone();
+                    HeadConfig::SpanClassification { n_labels, spans, layers: Default::default() }
+                }
             },
             Task::Classify | Task::SentenceOrder => {
                 HeadConfig::SequenceClassification { n_labels, pooling, layers: Default::default() }

@@ -1,8 +1,6 @@
 //! Label smoothing, focal loss and class weights: what they may be, and which tasks have them.
 
-use locus_heads::TagDecoding;
-
-use super::{Problem, RunFile, Task};
+use super::{Decoding, Problem, RunFile, Task};
 use crate::class_weights::ClassWeights;
 
 const SMOOTHING: &str = "train.label_smoothing";
@@ -35,8 +33,12 @@ impl RunFile {
             |allowed: &str| Problem::unless(train.class_weights.is_none(), WEIGHTS, "weights", allowed);
         let of_task = match self.task {
             Task::Multilabel => [None, None, None],
-            Task::Ner if self.model.decoding == TagDecoding::Crf => {
+            Task::Ner if self.model.decoding == Decoding::Crf => {
                 let allowed = "none where model.decoding is crf, whose loss is that of whole sequences";
+                [no_gamma(allowed), no_smoothing(allowed), no_weights(allowed)]
+            }
+            Task::Ner if self.model.decoding == Decoding::Span => {
+                let allowed = "none where model.decoding is span, whose loss is that of all spans of a text";
                 [no_gamma(allowed), no_smoothing(allowed), no_weights(allowed)]
             }
             Task::Ner | Task::Classify => {

@@ -5,6 +5,7 @@
 
 mod check;
 mod data;
+mod decoding;
 mod head;
 mod init;
 mod layers;
@@ -22,6 +23,7 @@ use locus_pipeline::Objective;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use data::{DataSection, TokenizerSection};
+pub(crate) use decoding::Decoding;
 pub(crate) use init::{InitSection, PositionFit, VectorScale};
 pub(crate) use layers::{Source, load, parse_assignment, read_options, set};
 pub(crate) use model::ModelSection;

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use locus_encoder::StackConfig;
-use locus_heads::{HeadConfig, Pooling, TagDecoding};
+use locus_heads::{HeadConfig, Pooling, SpanConfig};
 use locus_model::QuestionConfig;
 use locus_pipeline::Tuning;
 
 use super::head::of_tokens;
 use super::section::section;
-use super::{InitSection, is_usual};
+use super::{Decoding, InitSection, is_usual};
 
 section! {
     /// The model: `from` a folder, or new.
@@ -17,8 +17,8 @@ section! {
         /// A model folder whose weights, tokenizer and sizes are taken over.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub(crate) from: Option<PathBuf>,
-        /// How a tagger's scores of words become tags.
-        pub(crate) decoding: TagDecoding,
+        /// How scores of words, or of spans of them, become entities.
+        pub(crate) decoding: Decoding,
         /// How a classifier makes one vector of a row: as in `from`, or else the mean, where it is not said.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub(crate) pooling: Option<Pooling>,
@@ -35,6 +35,9 @@ section! {
         /// How long contexts are read and answers chosen.
         #[serde(skip_serializing_if = "is_usual")]
         pub(crate) questions: QuestionConfig,
+        /// How spans of words are scored and chosen.
+        #[serde(skip_serializing_if = "is_usual")]
+        pub(crate) spans: SpanConfig,
     }
 }
 
@@ -42,13 +45,14 @@ impl Default for ModelSection {
     fn default() -> Self {
         Self {
             from: None,
-            decoding: TagDecoding::default(),
+            decoding: Decoding::default(),
             pooling: None,
             thresholds: Tuning::default(),
             tied: true,
             stack: StackConfig::default(),
             init: InitSection::default(),
             questions: QuestionConfig::default(),
+            spans: SpanConfig::default(),
         }
     }
 }
@@ -71,6 +75,15 @@ impl ModelSection {
             && !self.tied
         {
             keys.push("tied");
+        }
+        // The width and the scheme of a head of spans are matters of its weights.
+        if let HeadConfig::SpanClassification { spans, .. } = head {
+            if spans.head_size != self.spans.head_size {
+                keys.push("spans.head_size");
+            }
+            if spans.position != self.spans.position {
+                keys.push("spans.position");
+            }
         }
         keys
     }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{PairLossName, Problem, RunFile, Task, is_usual};
+use super::{Decoding, PairLossName, Problem, RunFile, Task, is_usual};
 
 const OF_IN_BATCH: &str = "embed with train.pair_loss = \"in_batch_negatives\"";
 const OF_COSINE: &str = "embed with train.pair_loss = \"cosine\"";
@@ -30,6 +30,7 @@ impl RunFile {
         let score = train.eval_score.as_ref().map(shown);
         let in_batch = unusual(&train.in_batch_negatives);
         let has_loss = |loss| self.embeds_with(loss);
+        let of_spans = task == Task::Ner && model.decoding == Decoding::Span;
         let (is_embed, is_seq2seq) = (task == Task::Embed, task == Task::Seq2seq);
         [
             (task == Task::Ner, "model.decoding", unusual(&model.decoding), "ner"),
@@ -42,6 +43,7 @@ impl RunFile {
             (task.ranks(), "train.ranking", unusual(&train.ranking), "rank and multiple_choice"),
             (scores_tokens, "model.tied", untied, of_tied),
             (task == Task::Qa, "model.questions", unusual(&model.questions), "qa"),
+            (of_spans, "model.spans", unusual(&model.spans), "ner with model.decoding = \"span\""),
             (is_seq2seq, "train.eval_beams", beams, "seq2seq"),
             (is_seq2seq, "train.eval_score", score, "seq2seq"),
             (task == Task::Lm, "data.packing", unusual(&data.packing), "lm"),

@@ -117,6 +117,8 @@ fn finish(
     options: &ReadOptions,
     examples: Examples,
 ) -> Result<Examples, DataError> {
+    // Entities that tags spell are entities too.
+    let examples = if options.kind == Some(Kind::Spans) { examples.into_spans() } else { examples };
     check_kind(path, format, options.kind, &examples)?;
     let examples = skip(examples, &options.skip_examples);
     if examples.is_empty() {
@@ -155,7 +157,7 @@ fn skip(mut examples: Examples, values: &[String]) -> Examples {
             list.retain(|row| is_kept(&row.text) && row.label.iter().all(is_kept))
         }
         Examples::Scored(list) => list.retain(|row| is_kept(&row.text) && row.pair.iter().all(is_kept)),
-        Examples::Qa(_) | Examples::Tagged(_) | Examples::Ranked(_) => {}
+        Examples::Qa(_) | Examples::Tagged(_) | Examples::Spans(_) | Examples::Ranked(_) => {}
     }
     examples
 }

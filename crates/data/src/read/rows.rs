@@ -123,10 +123,11 @@ impl Fields {
         let labelled =
             |kind| Ok(Self::Labelled { kind, text: text.clone().ok_or(())?, pair, label: label.clone() });
         let has = |wanted: Kind| kind.is_none_or(|kind| kind == wanted);
-        if let Some((words, tags)) = tags.filter(|_| has(Kind::Tagged)) {
+        let has_entities = has(Kind::Tagged) || has(Kind::Spans);
+        if let Some((words, tags)) = tags.filter(|_| has_entities) {
             return Ok(Self::Tagged { words, tags });
         }
-        if let Some((text, spans)) = text.clone().zip(spans).filter(|_| has(Kind::Tagged)) {
+        if let Some((text, spans)) = text.clone().zip(spans).filter(|_| has_entities) {
             return Ok(Self::Spans { text, spans });
         }
         if has(Kind::Qa) && squad::is_question(finder.first) {
@@ -169,10 +170,10 @@ impl Fields {
                     keys(&[("source", source.is_some()), ("target", target.is_some())])
                 ),
                 Some(Kind::Text) => format!("no column for the text; set {}", keys(&[("text", text.is_some())])),
-                Some(Kind::Tagged) if !finder.first.is_object() => {
+                Some(Kind::Tagged | Kind::Spans) if !finder.first.is_object() => {
                     "a table has no tagged words; use format `conll` or `jsonl`".to_owned()
                 }
-                Some(Kind::Tagged) => {
+                Some(Kind::Tagged | Kind::Spans) => {
                     "no lists of words and tags, and no text with spans; set columns.word and columns.tag, or \
                      columns.text and columns.spans"
                         .to_owned()
@@ -198,6 +199,9 @@ impl Fields {
                 let sentences = each.row(|row, line| sentence(row, words, tags, options, line));
                 Examples::Tagged(to_iob2(sentences, options, problems))
             }
+            Self::Spans { text, spans } if options.kind == Some(Kind::Spans) => Examples::Spans(
+                each.row(|row, line| spans::spanned(&cell::text(row, text)?, cell::get(row, spans)?, line)),
+            ),
             Self::Spans { text, spans } => Examples::Tagged(
                 each.row(|row, line| spans::tagged(&cell::text(row, text)?, cell::get(row, spans)?, line)),
             ),

@@ -11,7 +11,7 @@ pub(super) fn read(folder: &Path, options: &ReadOptions) -> Result<Examples, Dat
     let open = |name: &str| Source::open_as(&folder.join(name), options.encoding.as_deref());
     let words = open("seq.in")?;
     match options.kind {
-        None | Some(Kind::Tagged) => read_tags(&words, &open("seq.out")?, options),
+        None | Some(Kind::Tagged | Kind::Spans) => read_tags(&words, &open("seq.out")?, options),
         Some(Kind::Labelled) => read_intents(&words, &open("label")?),
         Some(_) => Ok(Examples::Text(words.text.lines().map(str::to_owned).collect())),
     }

@@ -1,4 +1,4 @@
-//! A text with marked spans, as annotation tools write them, as words with tags.
+//! A text with marked spans, as annotation tools write them, as words with tags, or with entities that may share words.
 //!
 //! A span is `{"start": 0, "end": 5, "label": "PER"}` (also `start_offset`, `end_offset`, `type`, …) or `[0, 5, "PER"]`;
 //! start and end count characters, the end is not part of it. Words are those of [`split_words`]. A span that begins or
@@ -9,7 +9,7 @@ use std::ops::Range;
 use serde_json::Value;
 
 use super::cell::describe;
-use crate::{Tagged, split_words};
+use crate::{Spanned, Tagged, split_words};
 use locus_metrics::tags::{self, TagScheme};
 
 const START: [&str; 3] = ["start", "start_offset", "begin"];
@@ -23,6 +23,22 @@ pub(super) fn is_list(value: &Value) -> bool {
 
 /// The words of a text with the tags of its spans.
 pub(super) fn tagged(text: &str, spans: &Value, line: usize) -> Result<Tagged, String> {
+    let Spanned { words, spans, line } = spanned(text, spans, line)?;
+    let word = |at: usize| words.get(at).map_or("", String::as_str);
+    if let Some([a, b]) = spans.windows(2).find(|pair| pair[1].start < pair[0].end) {
+        let word = word(b.start);
+        return Err(format!(
+            "the spans {} and {} both cover `{word}`; a word can have one tag (entities that share words are read where \
+             model.decoding = \"span\", or kind = \"spans\")",
+            a.label, b.label
+        ));
+    }
+    let tags = tags::encode(&spans, words.len(), TagScheme::Iob2).map_err(|error| error.to_string())?;
+    Ok(Tagged { words, tags, line })
+}
+
+/// The words of a text with its spans, by their place.
+pub(super) fn spanned(text: &str, spans: &Value, line: usize) -> Result<Spanned, String> {
     let list =
         spans.as_array().ok_or_else(|| format!("expected a list of spans, found {}", describe(spans)))?;
     let words = split_words(text);
@@ -34,19 +50,10 @@ pub(super) fn tagged(text: &str, spans: &Value, line: usize) -> Result<Tagged, S
     }
     let mut spans: Vec<tags::Span> = found.into_iter().flatten().collect();
     spans.sort_by_key(|span| (span.start, span.end));
-    let word = |at: usize| words.get(at).map_or("", |(word, _)| word);
-    if let Some([a, b]) = spans.windows(2).find(|pair| pair[1].start < pair[0].end) {
-        let word = word(b.start);
-        return Err(format!(
-            "the spans {} and {} both cover `{word}`; a word can have one tag",
-            a.label, b.label
-        ));
-    }
-    let tags = tags::encode(&spans, words.len(), TagScheme::Iob2).map_err(|error| error.to_string())?;
     if words.is_empty() {
         return Err("expected words, found none".to_owned());
     }
-    Ok(Tagged { words: words.into_iter().map(|(word, _)| word).collect(), tags, line })
+    Ok(Spanned { words: words.into_iter().map(|(word, _)| word).collect(), spans, line })
 }
 
 /// A span in bytes.
@@ -111,8 +118,10 @@ impl Span {
 
 #[cfg(test)]
 mod tests {
+    use locus_metrics::tags::Span;
+
     use crate::read::testing::read_text;
-    use crate::{Examples, ReadOptions};
+    use crate::{Examples, Kind, ReadOptions};
 
     fn read(text: &str) -> Result<(String, String), String> {
         match read_text("a.jsonl", text, &ReadOptions::default())? {
@@ -135,6 +144,24 @@ mod tests {
     }
 
     #[test]
+    fn entities_that_share_words_are_a_kind_of_their_own() {
+        let text =
+            r#"{"text": "Bank of New York", "spans": [[8, 16, "LOC"], [0, 16, "ORG"], [8, 16, "LOC"]]}"#;
+        let options = ReadOptions { kind: Some(Kind::Spans), ..ReadOptions::default() };
+        let Ok(Examples::Spans(list)) = read_text("a.jsonl", text, &options) else { panic!("spans") };
+        let span = |start, end, label| Span::new(start, end, label);
+        assert_eq!(list[0].spans, [span(0, 4, "ORG"), span(2, 4, "LOC"), span(2, 4, "LOC")]);
+        // Tags are read as the entities that they spell.
+        let Ok(Examples::Spans(list)) = read_text("a.conll", "New B-LOC\nYork I-LOC\n", &options) else {
+            panic!("spans")
+        };
+        assert_eq!(list[0].spans, [span(0, 2, "LOC")]);
+        let wrong = text.replace("[0, 16,", "[0, 15,");
+        let error = read_text("a.jsonl", wrong, &options).expect_err("cuts a word");
+        assert!(error.contains("which cuts the word `York`"), "{error}");
+    }
+
+    #[test]
     fn spans_that_fit_no_word_are_errors_with_their_line() {
         let good = r#"{"text": "New York", "spans": [[0, 8, "LOC"]]}"#;
         for (spans, expected) in [
@@ -145,7 +172,8 @@ mod tests {
             (r#"[[3, 4, "LOC"]]"#, "the span 3..4 (LOC) covers no word"),
             (
                 r#"[[0, 8, "LOC"], [4, 8, "ORG"]]"#,
-                "the spans LOC and ORG both cover `York`; a word can have one tag",
+                "the spans LOC and ORG both cover `York`; a word can have one tag (entities that share words are read \
+                 where model.decoding = \"span\", or kind = \"spans\")",
             ),
             (r#"[[0, 3]]"#, "expected a span with start, end and label, found [0,3]"),
             (

@@ -84,8 +84,8 @@ impl HostAdapter {
     /// A new adapter that changes nothing yet: B is zero, vectors are one, magnitudes are the lengths of the columns. A is
     /// drawn as `peft` draws it, uniformly within `1/√d_in` (Kaiming's rule with a = √5).
     ///
-    /// The parameters of a head of labels, numbers or answers are trained besides: classifier, CRF, and the layer below the
-    /// classifier. Name others that are new by [`AdapterConfig::also_training`].
+    /// The parameters of a head of labels, numbers or answers are trained besides: classifier, CRF, the projections of spans, and
+    /// the layer below them. Name others that are new by [`AdapterConfig::also_training`].
     ///
     /// # Errors
     /// Every name and number of a layer that the model does not have.
@@ -164,12 +164,14 @@ fn is_part(path: &str, name: &str) -> bool {
 
 /// Whether the scores of a model are of labels, which nobody has trained before.
 fn has_new_head<B: Backend, P: PositionScheme<B>>(model: &TaskModel<B, P>) -> bool {
-    use TaskModel::{QuestionAnswerer, SequenceClassifier, TokenClassifier};
-    matches!(model, TokenClassifier(_) | SequenceClassifier(_) | QuestionAnswerer(_))
+    use TaskModel::{QuestionAnswerer, SequenceClassifier, SpanClassifier, TokenClassifier};
+    matches!(model, TokenClassifier(_) | SpanClassifier(_) | SequenceClassifier(_) | QuestionAnswerer(_))
 }
 
 fn is_of_head(path: &str) -> bool {
-    ["classifier.", "features.", "crf.", "dense.", "transform."].iter().any(|start| path.starts_with(start))
+    let of_spans = ["start_proj.", "end_proj.", "label_proj.", "position."];
+    let others = ["classifier.", "features.", "crf.", "dense.", "transform."];
+    others.iter().chain(&of_spans).any(|start| path.starts_with(start))
 }
 
 /// The number of a layer in a path.

@@ -36,6 +36,10 @@ impl<B: Backend, P: PositionScheme<B>> TaskModel<B, P> {
                 let of_blocks = under("encoder", model.encoder.named_projections());
                 (of_blocks, dense(&mut model.transform), Some(("classifier", &mut model.classifier)))
             }
+            // The projections of words are the head's own, and new.
+            Self::SpanClassifier(model) => {
+                (under("encoder", model.encoder.named_projections()), dense(&mut model.transform), None)
+            }
             Self::SequenceClassifier(model) => {
                 let of_blocks = under("encoder", model.encoder.named_projections());
                 (of_blocks, dense(&mut model.transform), Some(("classifier", &mut model.classifier)))

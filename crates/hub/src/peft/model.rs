@@ -29,6 +29,7 @@ impl Request {
         let labels = config.labels.clone();
         match config.head {
             HeadConfig::TokenClassification { decoding, .. } => Self::Tokens { labels, decoding },
+            HeadConfig::SpanClassification { ref spans, .. } => Self::Spans { labels, spans: spans.clone() },
             HeadConfig::SequenceClassification { .. } => Self::Label(labels),
             HeadConfig::MultiLabelClassification { .. } => Self::Labels(labels),
             HeadConfig::Regression { mean, std, .. } => Self::Number { mean, std },

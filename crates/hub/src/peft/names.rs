@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::backend::Backend;
-use locus_heads::TaskModel;
+use locus_heads::{HeadConfig, TaskModel};
 
 use super::{AdapterBase, dims};
 use crate::config::HeadKind;
@@ -51,7 +51,10 @@ impl Names {
                 let kind = HeadKind::of(&checkpoint.config.head);
                 let of_family = family_of(checkpoint)
                     .map(|family| links(family, checkpoint, family.prefix_of(kind), &shapes).links);
-                (of_family.unwrap_or_default(), Some(kind), checkpoint.config.stack.n_heads)
+                // `peft` has no task of spans.
+                let of_spans = matches!(checkpoint.config.head, HeadConfig::SpanClassification { .. });
+                let task = (!of_spans).then_some(kind);
+                (of_family.unwrap_or_default(), task, checkpoint.config.stack.n_heads)
             }
             AdapterBase::Locus => (Vec::new(), None, 1),
         };

@@ -31,6 +31,7 @@ pub(crate) fn output(case: &Case, model: &TaskModel<B>) -> Result<(Tensor<B, 1>,
         TaskModel::CausalLm(model) => model.logits(&tokens, None, None).map(flat),
         TaskModel::TokenClassifier(model) => model.logits(&tokens, None).map(flat),
         TaskModel::QuestionAnswerer(model) => model.logits(&tokens, None).map(flat),
+        TaskModel::SpanClassifier(_) => return Err("no checkpoint has spans".to_owned()),
         TaskModel::SequenceClassifier(model) => model.logits(&tokens, None).map(|x| {
             let (shape, n) = (x.dims().to_vec(), x.shape().num_elements());
             (shape, x.reshape([n]))

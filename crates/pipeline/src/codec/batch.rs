@@ -7,6 +7,7 @@ use locus_embedding::Tokens;
 use locus_heads::{Candidates, HeadConfig, Labels, TaskBatch};
 
 use super::Codec;
+use crate::entities::row_of;
 use crate::{PipelineError, pairs, ranking};
 
 impl Codec {
@@ -23,6 +24,9 @@ impl Codec {
         }
         if items.iter().any(|item| matches!(item.labels, ItemLabels::Replaced { .. })) {
             return self.batch_of_replaced(items);
+        }
+        if let HeadConfig::SpanClassification { .. } = self.head {
+            return self.batch_of_words(items);
         }
         let host = collate(items, self.pad_id(), PadSide::Right, self.tokenizer.vocab_size())?;
         task_batch(host)
@@ -68,6 +72,16 @@ impl Codec {
         let rows: Vec<&Item> = rows.iter().collect();
         let host = collate(&rows, self.pad_id(), PadSide::Right, self.tokenizer.vocab_size())?;
         Ok(TaskBatch { labels: Labels::Ranking(candidates), ..task_batch(host)? })
+    }
+
+    /// Rows with their words and the entities among them.
+    fn batch_of_words(&self, items: &[&Item]) -> Result<TaskBatch, PipelineError> {
+        let ids = |item: &&Item| Item { ids: item.ids.clone(), ..Item::default() };
+        let alone: Vec<Item> = items.iter().map(ids).collect();
+        let alone: Vec<&Item> = alone.iter().collect();
+        let host = collate(&alone, self.pad_id(), PadSide::Right, self.tokenizer.vocab_size())?;
+        let labels = Labels::SpansOfWords(items.iter().map(|item| row_of(item)).collect());
+        Ok(TaskBatch { labels, ..task_batch(host)? })
     }
 
     /// Pairs as one batch: all sources, then all targets. Items without a target are sources alone.

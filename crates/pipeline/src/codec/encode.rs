@@ -5,7 +5,8 @@ use locus_data::{Examples, IGNORE, Item, ItemLabels, PairLabel, Row, lm_blocks, 
 use locus_heads::{HeadConfig, PairLoss};
 
 use super::Codec;
-use crate::{Packing, PipelineError, in_units, pairs, ranking};
+use crate::entities::{numbered, span_windows};
+use crate::{Packing, PipelineError, in_units, pairs, ranking, spans_in_units};
 
 /// Examples as items of a batch.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +24,8 @@ pub(crate) struct WordWindow {
     pub(crate) item: Item,
     /// The words that it owns, and where in its ids the first token of each stands.
     pub(crate) columns: Vec<(usize, usize)>,
+    /// All words whose first token it has, likewise.
+    pub(crate) words: Vec<(usize, usize)>,
 }
 
 impl Codec {
@@ -43,6 +46,12 @@ impl Codec {
                     let labels =
                         sentence.tags.iter().map(|tag| self.label(tag)).collect::<Result<Vec<_>, _>>()?;
                     let windows = self.windows(&sentence.words, Some(&labels))?;
+                    encoded.items.extend(windows.into_iter().map(|window| window.item));
+                }
+            }
+            (HeadConfig::SpanClassification { .. }, Examples::Spans(sentences)) => {
+                for sentence in spans_in_units(sentences) {
+                    let windows = span_windows(self, &sentence.words, &numbered(self, &sentence)?)?;
                     encoded.items.extend(windows.into_iter().map(|window| window.item));
                 }
             }
@@ -116,6 +125,7 @@ impl Codec {
                     task: self.task(),
                     expected: match &self.head {
                         HeadConfig::TokenClassification { .. } => "words with tags",
+                        HeadConfig::SpanClassification { .. } => "words with entities",
                         HeadConfig::SequenceClassification { .. } => "texts with labels",
                         HeadConfig::MultiLabelClassification { .. } => "texts with any number of labels",
                         HeadConfig::Regression { .. } => "texts with numbers",
@@ -175,13 +185,19 @@ impl Codec {
             let column = |word: usize| framed.first.start + first_token[word] - window.tokens.start;
             let columns: Vec<(usize, usize)> =
                 window.words.iter().map(|&word| (word, column(word))).collect();
+            // Of a word that begins in an earlier window the rest is passed over.
+            let word_of = &encoding.word_of[window.tokens.clone()];
+            let inside =
+                word_of.first().map_or(0, |&first| first)..word_of.last().map_or(0, |&last| last + 1);
+            let begins_here = |word: &usize| first_token[*word] >= window.tokens.start;
+            let all = inside.filter(begins_here).map(|word| (word, column(word))).collect();
             let mut item = Item { ids: framed.ids, ..Item::default() };
             if let Some(labels) = labels {
                 let mut per_token = vec![IGNORE; item.ids.len()];
                 columns.iter().for_each(|&(word, column)| per_token[column] = labels[word]);
                 item.labels = ItemLabels::PerToken(per_token);
             }
-            WordWindow { item, columns }
+            WordWindow { item, columns, words: all }
         });
         Ok(items.collect())
     }

@@ -11,6 +11,13 @@ pub(super) fn fingerprint(examples: &Examples) -> String {
         Examples::Tagged(sentences) => {
             sentences.iter().fold(key, |key, sentence| texts(texts(key, &sentence.words), &sentence.tags))
         }
+        Examples::Spans(sentences) => sentences.iter().fold(key, |key, sentence| {
+            let key = texts(key, &sentence.words).child(sentence.spans.len() as u64);
+            sentence
+                .spans
+                .iter()
+                .fold(key, |key, span| key.child(span.start as u64).child(span.end as u64).named(&span.label))
+        }),
         Examples::Labelled(rows) => of_rows(key, rows, |key, label| key.named(label)),
         Examples::MultiLabelled(rows) => of_rows(key, rows, |key, labels| texts(key, labels)),
         Examples::Scored(rows) => of_rows(key, rows, |key, number| key.child(number.to_bits())),
@@ -78,6 +85,9 @@ mod tests {
             pair("b", "a"),
             words(["a", "b"], ["O", "O"]),
             words(["a", "b"], ["O", "B-PER"]),
+            words(["a", "b"], ["O", "O"]).into_spans(),
+            words(["a", "b"], ["O", "B-PER"]).into_spans(),
+            words(["a", "b"], ["B-PER", "O"]).into_spans(),
         ];
         let found: std::collections::BTreeSet<String> = all.iter().map(fingerprint).collect();
         assert_eq!(found.len(), all.len());

@@ -7,6 +7,7 @@ mod pretraining;
 mod questions;
 mod ranking;
 mod rows;
+mod spans;
 mod tags;
 mod tasks;
 mod texts;
