@@ -236,7 +236,8 @@ fn padding_does_not_matter<B: AutodiffBackend>(device: &B::Device) {
         |tokens: Tokens, rows: &[SpanRow]| model.above_zero(model.scores(&tokens, rows, None).unwrap(), rows);
     let (a, b): (&[u32], &[u32]) = (&[5, 3, 8], &[9, 2, 7, 1, 4, 11, 6]);
     let padded: &[u32] = &[5, 3, 8, 0, 0, 0, 0];
-    let alone = [loss(tokens(&[a]), &[short.clone()]), loss(tokens(&[b]), &[long.clone()])];
+    let alone =
+        [loss(tokens(&[a]), std::slice::from_ref(&short)), loss(tokens(&[b]), std::slice::from_ref(&long))];
     let both = loss(tokens(&[padded, b]), &[short.clone(), long.clone()]);
     assert!((alone[0].0 + alone[1].0 - both.0).abs() < 1e-5, "{alone:?} {both:?}");
     assert_eq!(both.1, 6.0);

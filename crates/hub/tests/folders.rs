@@ -436,7 +436,7 @@ fn a_discriminator_is_written_without_its_generator() {
     let bytes = fs::read(out.join("model.safetensors")).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let names = file.names();
-    let has = |name: &str| names.iter().any(|own| *own == name);
+    let has = |name: &str| names.contains(&name);
     assert!(has("discriminator_predictions.dense.weight"), "{names:?}");
     assert!(has("electra.embeddings_project.weight"), "{names:?}");
     assert_eq!(file.tensor("discriminator_predictions.dense_prediction.weight").unwrap().shape(), [1, 12]);
