@@ -10,7 +10,8 @@
 //! | [`CausalLm`] | decoder | the next token |
 //! | [`Seq2Seq`] | encoder–decoder | the next target token |
 //!
-//! A classifier may stand on a decoder too, with or without a [`Transform`] between (BERT's pooler). [`Bare`] is a stack alone.
+//! A classifier may stand on a decoder too, with or without a [`Transform`] between (BERT's pooler). A classifier of rows, and
+//! questions, may stand on an encoder with a decoder that reads the text once more ([`RereadConfig`]). [`Bare`] is a stack alone.
 //!
 //! [`TaskModel`] holds any of them, so that a program which trains, loads and serves all tasks is compiled once.
 //! [`Trainable`] is what a training loop needs of a model, and no more.
@@ -31,6 +32,7 @@ mod output;
 mod pack;
 mod question;
 mod rank;
+mod reread;
 mod sentence;
 mod sentence_config;
 mod seq2seq;
@@ -52,6 +54,7 @@ pub use masked_lm::MaskedLm;
 pub use output::OutputConfig;
 pub use question::QuestionAnswerer;
 pub use rank::{Candidates, FeatureScale, RankingLoss, RankingScore};
+pub use reread::RereadConfig;
 pub use sentence::SentenceEmbedder;
 pub use sentence_config::{
     DenseActivation, EmbeddingLayer, InBatchNegatives, SentenceEmbeddingConfig, Similarity, TokenPooling,

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::classify::Objective;
 use crate::{
     Bare, CausalLm, Crf, FeatureScale, GradientCheckpointing, HeadError, LossOptions, LossSum, MaskedLm,
-    OutputConfig, Pooling, QuestionAnswerer, RankingLoss, RankingScore, SentenceEmbedder,
+    OutputConfig, Pooling, QuestionAnswerer, RankingLoss, RankingScore, RereadConfig, SentenceEmbedder,
     SentenceEmbeddingConfig, Seq2Seq, SequenceClassifier, TagDecoding, TaskBatch, TokenClassifier, Trainable,
     Transform, TransformConfig,
 };
@@ -31,11 +31,14 @@ pub struct ClassifierConfig {
     pub transform: Option<TransformConfig>,
     /// Whether labels have a bias.
     pub bias: bool,
+    /// A decoder that reads the text once more, after an encoder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decoder: Option<RereadConfig>,
 }
 
 impl Default for ClassifierConfig {
     fn default() -> Self {
-        Self { form: Form::Bidirectional, transform: None, bias: true }
+        Self { form: Form::Bidirectional, transform: None, bias: true, decoder: None }
     }
 }
 
@@ -154,6 +157,9 @@ pub enum HeadConfig {
 /// No head has more labels: far above any, and small enough that a slip of the pen does not exhaust the memory.
 const LARGEST: usize = 1 << 20;
 
+/// The forms of both stacks of an encoder with a decoder.
+const BOTH: &[Form] = &[Form::Bidirectional, Form::Causal];
+
 /// The forms of a stack alone.
 fn one(form: Form) -> &'static [Form] {
     match form {
@@ -171,12 +177,15 @@ impl HeadConfig {
             | Self::MultiLabelClassification { layers, .. }
             | Self::Regression { layers, .. }
             | Self::Ranking { layers, .. }
-            | Self::QuestionAnswering { layers } => one(layers.form),
+            | Self::QuestionAnswering { layers } => match layers.decoder {
+                Some(_) => BOTH,
+                None => one(layers.form),
+            },
             Self::Bare { form, .. } => one(*form),
             Self::SentenceEmbedding(config) => one(config.form),
             Self::MaskedLm { .. } => &[Form::Bidirectional],
             Self::CausalLm { .. } => &[Form::Causal],
-            Self::Seq2Seq { .. } => &[Form::Bidirectional, Form::Causal],
+            Self::Seq2Seq { .. } => BOTH,
         }
     }
 
@@ -204,19 +213,24 @@ impl HeadConfig {
         self
     }
 
-    /// This head with what stands below the scores in another one of the same kind: its layers, and its pooling where both have
-    /// one.
-    #[must_use]
-    pub fn with_layers_of(mut self, other: &Self) -> Self {
-        let of_other = match other {
+    /// What stands between the stacks and the scores of labels; none where scores are of other things.
+    pub fn layers(&self) -> Option<&ClassifierConfig> {
+        match self {
             Self::TokenClassification { layers, .. }
             | Self::SequenceClassification { layers, .. }
             | Self::MultiLabelClassification { layers, .. }
             | Self::Regression { layers, .. }
             | Self::Ranking { layers, .. }
-            | Self::QuestionAnswering { layers } => layers,
-            _ => return self,
-        };
+            | Self::QuestionAnswering { layers } => Some(layers),
+            _ => None,
+        }
+    }
+
+    /// This head with what stands below the scores in another one of the same kind: its layers, and its pooling where both have
+    /// one.
+    #[must_use]
+    pub fn with_layers_of(mut self, other: &Self) -> Self {
+        let Some(of_other) = other.layers() else { return self };
         if let Self::TokenClassification { layers, .. }
         | Self::SequenceClassification { layers, .. }
         | Self::MultiLabelClassification { layers, .. }
@@ -252,8 +266,9 @@ impl HeadConfig {
     /// Everything that is wrong with a stack under this head.
     pub fn check(&self, stack: &StackConfig) -> Vec<ConfigProblem> {
         let mut problems: Vec<ConfigProblem> = Vec::new();
-        let of_form = |&form: &Form| match self {
-            Self::Seq2Seq { .. } if form == Form::Causal => stack.of_decoder().check(form),
+        let has_both = self.forms() == BOTH;
+        let of_form = |&form: &Form| match form {
+            Form::Causal if has_both => stack.of_decoder().check(form),
             _ => stack.check(form),
         };
         for problem in self.forms().iter().flat_map(of_form) {
@@ -267,6 +282,12 @@ impl HeadConfig {
         let mut problem = |key: &str, found: String, allowed: &str| {
             problems.push(ConfigProblem { key: key.to_owned(), found, allowed: allowed.to_owned() });
         };
+        if matches!(self, Self::TokenClassification { layers, .. } if layers.decoder.is_some()) {
+            problem("layers.decoder", "a decoder".to_owned(), "none: labels of tokens stand on one stack");
+        }
+        if has_both && matches!(self.layers(), Some(layers) if layers.form == Form::Causal) {
+            problem("layers.form", "causal".to_owned(), "bidirectional: the decoder comes after an encoder");
+        }
         if let Some(n_labels) = self.n_labels().filter(|n| !(1..=LARGEST).contains(n)) {
             problem("n_labels", n_labels.to_string(), &format!("1 to {LARGEST}"));
         }
@@ -374,12 +395,20 @@ impl<B: Backend> TaskModel<B> {
         let below =
             |layers: &ClassifierConfig| layers.transform.as_ref().map(|config| transform(config, out_width));
         let bias = |exists: bool| exists.then(|| Init::Zeros.param([vocab_size], key, device));
+        let decoder = |layers: &ClassifierConfig| {
+            layers.decoder.map(|_| {
+                let shape = StackShape { vocab_size, form: Form::Causal, cross_attention: true };
+                Stack::new(&stack.of_decoder(), shape, key.named("decoder"), device)
+            })
+        };
         let of_rows = |objective, d_out, pooling: Pooling, layers: &ClassifierConfig| SequenceClassifier {
             encoder: body(layers.form),
+            decoder: decoder(layers),
             transform: below(layers),
             classifier: scores(d_out, layers),
             features: None,
             objective,
+            reread: layers.decoder,
             vocab_size,
             pooling: pooling as usize,
             dropout,
@@ -420,8 +449,10 @@ impl<B: Backend> TaskModel<B> {
             }
             HeadConfig::QuestionAnswering { layers } => Self::QuestionAnswerer(QuestionAnswerer {
                 encoder: body(layers.form),
+                decoder: decoder(layers),
                 transform: below(layers),
                 classifier: scores(2, layers),
+                reread: layers.decoder,
                 vocab_size,
                 loss,
             }),
@@ -504,10 +535,12 @@ impl<B: Backend, P: Module<B>> TaskModel<B, P> {
             }
             Self::SequenceClassifier(model) => {
                 model.encoder.set_products(products);
+                model.decoder.iter_mut().for_each(|decoder| decoder.set_products(products));
                 None
             }
             Self::QuestionAnswerer(model) => {
                 model.encoder.set_products(products);
+                model.decoder.iter_mut().for_each(|decoder| decoder.set_products(products));
                 None
             }
             Self::SentenceEmbedder(model) => {

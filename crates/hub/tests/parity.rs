@@ -31,17 +31,12 @@ type B = burn::backend::Autodiff<locus_testkit::device::NdArray>;
 /// Configurations that ask for something we do not have, and the key that the error names.
 const REFUSED: [(&str, &str); 1] = [("deberta-v2-new_head-masked_lm", "legacy")];
 
-/// Heads that we do not have.
-const WITHOUT: [&str; 1] = ["bart-sequence_classification"];
-
 #[test]
 fn outputs_gradients_and_the_way_back_are_those_of_transformers() {
     let mut failures = Vec::new();
     let mut table = Table::default();
     let cases = cases();
-    let has = |case: &&Case| {
-        !REFUSED.iter().any(|(name, _)| *name == case.name) && !WITHOUT.contains(&case.name.as_str())
-    };
+    let has = |case: &&Case| !REFUSED.iter().any(|(name, _)| *name == case.name);
     for case in cases.iter().filter(has) {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("theirs");
