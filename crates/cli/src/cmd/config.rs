@@ -1,17 +1,17 @@
 //! `locus config`.
 
 use super::say;
-use crate::args::{ConfigArgs, ConfigVerb};
+use crate::args::{ConfigArgs, ConfigVerb, RunFileArgs};
 use crate::run_file::{Source, load};
 
 pub(crate) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
     match &args.verb {
-        ConfigVerb::Check { recipe, sets } => {
+        ConfigVerb::Check(RunFileArgs { recipe, sets }) => {
             let source = Source::find(recipe)?;
             load(&source, sets)?;
             say(format_args!("{} is valid", source.origin))
         }
-        ConfigVerb::Explain { recipe, sets } => {
+        ConfigVerb::Explain(RunFileArgs { recipe, sets }) => {
             let run = load(&Source::find(recipe)?, sets)?;
             let text = toml::to_string(&run)?;
             say(text.trim_end())?;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ModelSection, Problem};
+use super::{ModelSection, Problem, is_usual};
 
 /// Where tables of a new model come from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -51,11 +51,6 @@ pub(crate) enum PositionFit {
 }
 
 impl InitSection {
-    /// Whether nothing is said.
-    pub(super) fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-
     /// The file or folder of `positions`, and the tensor.
     pub(crate) fn position_source(&self) -> Option<(&Path, Option<&str>)> {
         let positions = self.positions.as_deref()?;
@@ -79,7 +74,7 @@ impl InitSection {
         let mut problem = |key: &str, found: String, allowed: &str| {
             problems.push(Problem::new(&format!("model.init.{key}"), found, allowed));
         };
-        if let Some(from) = model.from.as_ref().filter(|_| !self.is_default()) {
+        if let Some(from) = model.from.as_ref().filter(|_| !is_usual(self)) {
             let found = format!("beside model.from = {}", from.display());
             problem("*", found, "one of the two: a model is taken over, or it is new");
         }

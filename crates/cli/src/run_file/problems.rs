@@ -14,6 +14,11 @@ impl Problem {
     pub(crate) fn new(key: &str, found: impl ToString, allowed: &str) -> Self {
         Self { key: key.to_owned(), found: found.to_string(), allowed: allowed.to_owned() }
     }
+
+    /// A problem where the value does not fit.
+    pub(super) fn unless(fits: bool, key: &str, found: impl ToString, allowed: &str) -> Option<Self> {
+        (!fits).then(|| Self::new(key, found, allowed))
+    }
 }
 
 impl fmt::Display for Problem {
