@@ -2,6 +2,8 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
 mod common;
+#[path = "checkpoints/encoder_decoders.rs"]
+mod encoder_decoders;
 
 use common::{Place, Run};
 
