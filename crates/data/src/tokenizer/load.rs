@@ -64,7 +64,7 @@ pub(super) enum Loaded {
 pub(super) fn load(path: &Path, settings: &Settings) -> Result<Loaded, DataError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let of_pair = |(inner, pair)| Loaded::Pair(inner, Box::new(pair));
-    match name.as_ref() {
+    match &*name {
         name if marian::FILES.contains(&name) && marian::is_beside(path) => {
             marian::read(path, settings).map(of_pair)
         }
