@@ -64,6 +64,7 @@ fn write(place: &Place, family: &str, architecture: &str) {
         "pad_token_id": vocab_size - 1,
         "decoder_start_token_id": vocab_size - 1,
         "eos_token_id": 0,
+        "forced_eos_token_id": 0,
         "dropout": 0.0,
     });
     std::fs::write(dir.join("config.json"), config.to_string()).unwrap();
