@@ -282,6 +282,25 @@ fn two_models_that_are_damaged_or_of_another_kind() -> Outcome {
         assert!(found.contains(want), "{name}: {found}");
     }
     assert!(Tokenizer::from_file(dir.path()).is_ok());
+    // Any byte may be another: an error, or a model that cuts texts somehow.
+    let path = dir.path().join("source.spm");
+    let whole = std::fs::read(&path)?;
+    let text = "ﬁne e\u{301} １２ ... \u{3000}boat☃";
+    let mut read = 0;
+    for at in (0..whole.len()).step_by(5) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0xFF;
+        std::fs::write(&path, bytes)?;
+        if let Ok(tokenizer) = Tokenizer::from_file(dir.path()) {
+            let Encoding { ids, offsets, .. } = tokenizer.encode(text)?;
+            assert!(
+                ids.len() == offsets.len() && offsets.iter().all(|range| range.end <= text.len()),
+                "{at}"
+            );
+            read += 1;
+        }
+    }
+    assert!(read > 50, "{read} of {} models were read", whole.len() / 5);
     Ok(())
 }
 

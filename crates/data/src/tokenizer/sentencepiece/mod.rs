@@ -193,7 +193,7 @@ mod tests {
 
     /// A field of bytes; all lengths here are below 128.
     fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
-        [&[(number << 3) | 2, bytes.len() as u8], bytes].concat()
+        [&[(number << 3) | 2, bytes.len() as u8][..], bytes].concat()
     }
 
     fn piece(text: &str, score: f32, kind: u8) -> Vec<u8> {
