@@ -15,6 +15,13 @@ use crate::{GradientCheckpointing, HeadError, LossSum};
 
 /// A decoder between an encoder and the scores. It reads the text that the encoder has read, shifted by one token, and attends
 /// to the encoder's output; the scores stand on its own (Lewis et al. 2019, arXiv:1910.13461, §3.1 and §3.2).
+///
+/// ```
+/// use locus_heads::{ClassifierConfig, HeadConfig, RereadConfig};
+/// let decoder = Some(RereadConfig { start: 2, end: 2 });
+/// let layers = ClassifierConfig { decoder, ..ClassifierConfig::default() };
+/// assert_eq!(HeadConfig::QuestionAnswering { layers }.forms().len(), 2);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RereadConfig {

@@ -292,6 +292,14 @@ impl Tokenizer {
     ///
     /// # Errors
     /// As [`Tokenizer::encode`].
+    ///
+    /// ```
+    /// use locus_data::{Tokenizer, TokenizerKind};
+    /// # fn main() -> Result<(), locus_data::DataError> {
+    /// let tokenizer = Tokenizer::train(TokenizerKind::Word, 50, true, ["a b"])?;
+    /// assert_eq!(tokenizer.encode_target("b a")?, tokenizer.encode("b a")?);
+    /// # Ok(()) }
+    /// ```
     pub fn encode_target(&self, text: &str) -> Result<Encoding, DataError> {
         match &self.pair {
             Some(pair) => Ok(pair.encode_target(&self.inner, text)),
