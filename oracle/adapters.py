@@ -60,6 +60,8 @@ CASES = {
     "llama-question_answering": (["q_proj", "v_proj"], {"task_type": "QUESTION_ANS"}, [], []),
     "t5-token_classification": (["q", "wo"], {"task_type": "TOKEN_CLS"}, [], []),
     "distilbert-sequence_classification": (["q_lin", "v_lin"], {"task_type": "SEQ_CLS"}, [], []),
+    # Both stacks below a classifier of rows.
+    "bart-sequence_classification": (["q_proj", "v_proj", "fc2"], {}, [], []),
 }
 KINDS = {"lora": {}, "rslora": {"use_rslora": True}, "dora": {"use_dora": True}, "ia3": None}
 

@@ -13,6 +13,8 @@ MASKED = ("masked_lm",)
 ANSWERS = DECODER + ("question_answering",)
 CAUSAL = (DECODER, LM, TOKENS, ALL_OF_DECODER, ANSWERS)
 CHOICES = ENCODER + ("multiple_choice",)
+READ_TWICE = ("sequence_classification", "question_answering")  # of an encoder–decoder, the decoder reads the text again
+ALL_OF_T5 = ("bare", "encoder", "seq2seq_lm", "token_classification") + READ_TWICE
 
 SPECIAL = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 PAD_IS_1 = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
@@ -138,10 +140,10 @@ CASES = [  # model_type, variant, heads, configuration
     ("phi", "qk_layernorm", LM, PHI | {"qk_layernorm": True}),
     ("smollm3", "", ALL_OF_DECODER, SMOLLM3),
     ("smollm3", "attention_bias", LM, SMOLLM3 | {"attention_bias": True, "mlp_bias": True}),
-    ("t5", "", ("bare", "encoder", "seq2seq_lm", "token_classification"), T5),
+    ("t5", "", ALL_OF_T5, T5),
     ("t5", "v1_1", ("seq2seq_lm",), T5 | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}),
-    ("mt5", "", ("bare", "encoder", "seq2seq_lm", "token_classification"), T5 | {"tie_word_embeddings": False}),
-    ("bart", "", ("bare", "seq2seq_lm", "sequence_classification"), BART),
+    ("mt5", "", ALL_OF_T5, T5 | {"tie_word_embeddings": False}),
+    ("bart", "", ("bare", "seq2seq_lm") + READ_TWICE, BART),
     ("bart", "scaled", ("seq2seq_lm",), BART | {"scale_embedding": True}),
     ("marian", "", ("seq2seq_lm",), MARIAN),
     ("marian", "untied", ("seq2seq_lm",), MARIAN | {"tie_word_embeddings": False}),

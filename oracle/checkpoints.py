@@ -34,7 +34,7 @@ from torch.overrides import TorchFunctionMode
 from transformers import AutoConfig
 from transformers.models.auto.configuration_auto import model_type_to_module_name
 
-from checkpoint_cases import CASES, CAUSAL
+from checkpoint_cases import CASES, CAUSAL, READ_TWICE
 
 torch.set_num_threads(1)
 torch.set_default_dtype(torch.float64)
@@ -164,6 +164,8 @@ def inputs_of(family, heads, head, config):
     has_decoder = family in ENCODER_DECODERS and head not in ENCODER_ALONE
     if has_decoder:
         ids[0, -1] = ids[1, -1 - PADDING] = config.eos_token_id
+    if has_decoder and head in READ_TWICE:
+        ids[:, 2] = config.eos_token_id  # between two parts of a text
     if causal and head == "sequence_classification":
         keep[0, :1] = keep[1, -PADDING:] = 0
     else:
@@ -174,9 +176,9 @@ def inputs_of(family, heads, head, config):
         inputs["position_ids"] = (keep.cumsum(1) - 1).clip(min=0)
     if not causal and getattr(config, "type_vocab_size", 0) > 1:
         inputs["token_type_ids"] = (np.arange(seq) > [[3], [1]]) * keep
-    if has_decoder:
+    if has_decoder and head not in READ_TWICE:
         start = np.full((BATCH, 1), config.decoder_start_token_id)
-        targets = ids if head == "sequence_classification" else words("decoder_input_ids", config, TARGET_SEQ)
+        targets = words("decoder_input_ids", config, TARGET_SEQ)
         inputs["decoder_input_ids"] = np.concatenate([start, targets[:, :-1]], 1)
     return {key: torch.tensor(value.astype(np.int64)) for key, value in inputs.items()}
 

@@ -11,10 +11,13 @@ use locus_heads::{HeadConfig, TaskModel};
 
 /// A head on the stack of a model with another head; none where the stacks are of different forms.
 pub(crate) fn on_stack_of(mut head: HeadConfig, other: &HeadConfig) -> Option<HeadConfig> {
-    if let &[form] = other.forms() {
-        set_form(&mut head, form);
+    match *other.forms() {
+        [form] => set_form(&mut head, form),
+        _ => set_decoder(&mut head, other),
     }
-    (head.forms() == other.forms()).then_some(head)
+    // Of two stacks those of a model that writes lie elsewhere than those below the scores of labels.
+    let alike = other.forms().len() == 1 || head.layers().is_some() == other.layers().is_some();
+    (alike && head.forms() == other.forms()).then_some(head)
 }
 
 /// Classifiers and sentence embedders stand on encoders and decoders.
@@ -30,6 +33,18 @@ fn set_form(head: &mut HeadConfig, form: Form) {
         layers.form = form;
     } else if let HeadConfig::SentenceEmbedding(config) = head {
         config.form = form;
+    }
+}
+
+/// Classifiers of rows and answers stand on an encoder with a decoder that reads once more.
+fn set_decoder(head: &mut HeadConfig, other: &HeadConfig) {
+    if let HeadConfig::SequenceClassification { layers, .. }
+    | HeadConfig::MultiLabelClassification { layers, .. }
+    | HeadConfig::Regression { layers, .. }
+    | HeadConfig::Ranking { layers, .. }
+    | HeadConfig::QuestionAnswering { layers } = head
+    {
+        layers.decoder = other.layers().and_then(|layers| layers.decoder);
     }
 }
 
@@ -92,6 +107,7 @@ fn filled<B: Backend>(new: TaskModel<B>, loaded: TaskModel<B>, keeps_labels: boo
         }
         (TaskModel::SequenceClassifier(mut new), TaskModel::SequenceClassifier(loaded)) => {
             new.encoder = adopted::<B, _>(new.encoder, loaded.encoder);
+            new.decoder = adopted::<B, _>(new.decoder, loaded.decoder);
             new.transform = loaded.transform;
             if keeps_labels {
                 new.classifier = loaded.classifier;
@@ -121,6 +137,9 @@ fn filled<B: Backend>(new: TaskModel<B>, loaded: TaskModel<B>, keeps_labels: boo
             TaskModel::Seq2Seq(adopted::<B, _>(new, loaded))
         }
         (mut new, loaded) => {
+            if let (Some(own), Some(decoder)) = (decoder_mut(&mut new), decoder(&loaded)) {
+                *own = adopted::<B, _>(own.clone(), decoder.clone());
+            }
             if let (Some(own), Some(stack)) = (stack_mut(&mut new), into_stack(loaded)) {
                 *own = adopted::<B, _>(own.clone(), stack);
             }
@@ -149,6 +168,23 @@ fn stack_mut<B: Backend>(model: &mut TaskModel<B>) -> Option<&mut Stack<B>> {
     }
 }
 
+/// The decoder that reads once more, after an encoder.
+fn decoder<B: Backend>(model: &TaskModel<B>) -> Option<&Stack<B>> {
+    match model {
+        TaskModel::SequenceClassifier(model) => model.decoder.as_ref(),
+        TaskModel::QuestionAnswerer(model) => model.decoder.as_ref(),
+        _ => None,
+    }
+}
+
+fn decoder_mut<B: Backend>(model: &mut TaskModel<B>) -> Option<&mut Stack<B>> {
+    match model {
+        TaskModel::SequenceClassifier(model) => model.decoder.as_mut(),
+        TaskModel::QuestionAnswerer(model) => model.decoder.as_mut(),
+        _ => None,
+    }
+}
+
 fn into_stack<B: Backend>(model: TaskModel<B>) -> Option<Stack<B>> {
     match model {
         TaskModel::TokenClassifier(model) => Some(model.encoder),
@@ -166,8 +202,10 @@ fn into_stack<B: Backend>(model: TaskModel<B>) -> Option<Stack<B>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{HeadConfig, on_stack_of};
     use locus_embedding::position::Form;
+    use locus_heads::{ClassifierConfig, RereadConfig};
+
+    use super::{HeadConfig, on_stack_of};
 
     #[test]
     fn a_head_stands_on_stacks_of_its_form() {
@@ -184,5 +222,24 @@ mod tests {
         assert_eq!(on_decoder.forms(), [Form::Causal]);
         assert_eq!(on_stack_of(masked, &next), None);
         assert_eq!(on_stack_of(tags, &pairs), None);
+    }
+
+    #[test]
+    fn a_head_stands_on_both_stacks() {
+        let answers = |decoder| {
+            let layers = ClassifierConfig { decoder, ..ClassifierConfig::default() };
+            HeadConfig::QuestionAnswering { layers }
+        };
+        let both = answers(Some(RereadConfig { start: 1, end: 2 }));
+        assert_eq!(on_stack_of(answers(None), &both), Some(both.clone()));
+        let tags = HeadConfig::TokenClassification {
+            n_labels: 3,
+            decoding: Default::default(),
+            layers: Default::default(),
+        };
+        assert_eq!(on_stack_of(tags, &both), None);
+        let pairs = HeadConfig::Seq2Seq { tied: true, output: Default::default() };
+        assert_eq!(on_stack_of(answers(None), &pairs), None);
+        assert_eq!(on_stack_of(pairs, &both), None, "the decoder has no output");
     }
 }

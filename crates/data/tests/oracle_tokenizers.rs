@@ -143,6 +143,167 @@ fn pairs_of_characters_with_bytes_for_unknown_ones() -> Outcome {
     check("byte-fallback")
 }
 
+/// What `oracle/marian_ids.py` writes.
+#[derive(Deserialize)]
+struct ExpectedPair {
+    cases: Vec<PairCase>,
+    target_cases: Vec<PairCase>,
+    pair: Vec<u32>,
+    /// Unknown, end, padding.
+    roles: [u32; 3],
+}
+
+#[derive(Deserialize)]
+struct PairCase {
+    text: String,
+    ids: Vec<u32>,
+    /// In bytes.
+    offsets: Vec<[usize; 2]>,
+    framed: Vec<u32>,
+    /// Absent where a token is unknown.
+    decoded: Option<String>,
+}
+
+/// Every difference between a tokenizer of two models and what it should say.
+fn differences_of_pair(
+    tokenizer: &Tokenizer,
+    expected: &ExpectedPair,
+) -> Result<Vec<String>, Box<dyn Error>> {
+    let mut found = Vec::new();
+    let sides = [(&expected.cases, false), (&expected.target_cases, true)];
+    for (case, is_target) in
+        sides.into_iter().flat_map(|(cases, is_target)| cases.iter().map(move |c| (c, is_target)))
+    {
+        let text = &case.text;
+        let Encoding { ids, offsets, words } =
+            if is_target { tokenizer.encode_target(text)? } else { tokenizer.encode(text)? };
+        let offsets: Vec<[usize; 2]> = offsets.iter().map(|range| [range.start, range.end]).collect();
+        let decoded = case.decoded.as_ref().map(|_| tokenizer.decode(&ids)).transpose()?;
+        if ids != case.ids || tokenizer.assemble(&ids, None).ids != case.framed {
+            found.push(format!("{text:?}: ids {ids:?}, expected {:?}", case.ids));
+        } else if offsets != case.offsets || words.len() != ids.len() {
+            found.push(format!("{text:?}: offsets {offsets:?}, expected {:?}", case.offsets));
+        } else if decoded != case.decoded {
+            found.push(format!("{text:?}: decoded {decoded:?}, expected {:?}", case.decoded));
+        }
+    }
+    Ok(found)
+}
+
+#[test]
+fn two_models_of_sentencepiece_with_one_vocabulary() -> Outcome {
+    let tokenizer = Tokenizer::from_file(&folder("marian"))?;
+    let expected: ExpectedPair = expected("marian")?;
+    assert!(expected.cases.len() >= 28 && expected.target_cases.len() >= 31);
+    assert!(expected.cases.iter().filter(|case| case.decoded.is_some()).count() > 5);
+    assert_eq!(differences_of_pair(&tokenizer, &expected)?, [""; 0]);
+    let roles = tokenizer.specials();
+    assert_eq!([roles.unk, roles.eos, roles.pad], expected.roles.map(Some));
+    assert_eq!(tokenizer.kind(), TokenizerKind::Unigram);
+    let pair =
+        tokenizer.assemble(&tokenizer.encode("The boat")?.ids, Some(&tokenizer.encode("was missing")?.ids));
+    assert_eq!(pair.ids, expected.pair);
+    // Marks in a text are text, and a code is a word of its own.
+    for text in ["</s>", "a<pad>b", "<unk>"] {
+        let ids = tokenizer.encode(text)?.ids;
+        assert!(ids.iter().all(|id| Some(*id) != roles.eos && Some(*id) != roles.pad), "{text}: {ids:?}");
+        assert_eq!(tokenizer.encode_with_specials(text)?.ids, ids);
+    }
+    let coded = tokenizer.encode(">>fra<< the boat")?;
+    assert_eq!(coded.ids.first().copied(), tokenizer.id(">>fra<<"));
+    assert_eq!((coded.words.first(), coded.words.last()), (Some(&Some(0)), Some(&Some(2))));
+    assert_eq!(tokenizer.encode_ids(">>fra<< the boat")?, coded.ids);
+    // Two languages, two ways to cut a text.
+    assert_ne!(tokenizer.encode("bateaux")?.ids, tokenizer.encode_target("bateaux")?.ids);
+    // Saved in our way it is the same tokenizer; and so are the files that it gives back.
+    let dir = tempfile::tempdir()?;
+    tokenizer.save(&dir.path().join("tokenizer.json"))?;
+    let again = Tokenizer::from_file(dir.path())?;
+    assert_eq!((again.specials(), again.frame()), (tokenizer.specials(), tokenizer.frame()));
+    assert_eq!(differences_of_pair(&again, &expected)?, [""; 0]);
+    assert_eq!(differences_of_pair(&Tokenizer::from_json(again.to_json()?.as_bytes())?, &expected)?, [""; 0]);
+    let dir = tempfile::tempdir()?;
+    for (name, bytes) in again.sentencepiece_files()? {
+        std::fs::write(dir.path().join(name), bytes)?;
+    }
+    for name in ["source.spm", "target.spm"] {
+        assert_eq!(
+            std::fs::read(dir.path().join(name))?,
+            std::fs::read(folder("marian").join(name))?,
+            "{name}"
+        );
+    }
+    assert_eq!(differences_of_pair(&Tokenizer::from_file(dir.path())?, &expected)?, [""; 0]);
+    // The comparison sees the one model in the place of the other.
+    std::fs::copy(folder("marian").join("target.spm"), dir.path().join("source.spm"))?;
+    assert_ne!(differences_of_pair(&Tokenizer::from_file(dir.path())?, &expected)?, [""; 0]);
+    Ok(())
+}
+
+#[test]
+fn two_models_that_are_damaged_or_of_another_kind() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    for name in ["source.spm", "target.spm", "vocab.json"] {
+        std::fs::copy(folder("marian").join(name), dir.path().join(name))?;
+    }
+    let error = |name: &str, bytes: &[u8]| -> Result<String, Box<dyn Error>> {
+        let path = dir.path().join(name);
+        let whole = std::fs::read(&path).unwrap_or_default();
+        std::fs::write(&path, bytes)?;
+        let error = Tokenizer::from_file(dir.path()).err().map(|error| error.to_string());
+        if whole.is_empty() {
+            std::fs::remove_file(&path)?
+        } else {
+            std::fs::write(&path, whole)?
+        }
+        Ok(error.unwrap_or_default())
+    };
+    let rows: [(&str, &[u8], &str); 9] = [
+        ("source.spm", &[10, 255], "source.spm: the file is cut off"),
+        ("target.spm", b"", "target.spm: expected a model of SentencePiece"),
+        ("vocab.json", b"[1]", "expected an object of tokens with ids"),
+        (
+            "vocab.json",
+            br#"{"<unk>": 1}"#,
+            "vocab.json: expected tokens for unknown, end and padding; </s>, <pad> not",
+        ),
+        ("vocab.json", br#"{"a": 1, "b": 1}"#, "`a` and `b` are both 1"),
+        ("vocab.json", br#"{"a": -1}"#, "expected an object of tokens with ids"),
+        (
+            "tokenizer_config.json",
+            br#"{"separate_vocabs": true}"#,
+            "expected one vocabulary for both languages",
+        ),
+        ("special_tokens_map.json", br#"{"eos_token": "<end>"}"#, "<end> not found"),
+        ("tokenizer.json", br#"{"sentencepiece_pair": {"source": "0"}}"#, "cannot read tokenizer.json"),
+    ];
+    for (name, bytes, want) in rows {
+        let found = error(name, bytes)?;
+        assert!(found.contains(want), "{name}: {found}");
+    }
+    assert!(Tokenizer::from_file(dir.path()).is_ok());
+    // Any byte may be another: an error, or a model that cuts texts somehow.
+    let path = dir.path().join("source.spm");
+    let whole = std::fs::read(&path)?;
+    let text = "ﬁne e\u{301} １２ ... \u{3000}boat☃";
+    let mut read = 0;
+    for at in (0..whole.len()).step_by(5) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0xFF;
+        std::fs::write(&path, bytes)?;
+        if let Ok(tokenizer) = Tokenizer::from_file(dir.path()) {
+            let Encoding { ids, offsets, .. } = tokenizer.encode(text)?;
+            assert!(
+                ids.len() == offsets.len() && offsets.iter().all(|range| range.end <= text.len()),
+                "{at}"
+            );
+            read += 1;
+        }
+    }
+    assert!(read > 50, "{read} of {} models were read", whole.len() / 5);
+    Ok(())
+}
+
 #[test]
 fn training_byte_pairs_finds_the_same_pieces() -> Outcome {
     #[derive(Deserialize)]

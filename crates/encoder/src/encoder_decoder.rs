@@ -44,11 +44,7 @@ impl<B: Backend, P: PositionScheme<B>> EncoderDecoder<B, P> {
 
     /// What the decoder attends to, given the encoder's output.
     pub fn memory(&self, states: Tensor<B, 3>, source: &TokenBatch<B>) -> Memory<B> {
-        let tokens = match self.decoder.embeddings.tokens {
-            Some(_) => None,
-            None => self.encoder.embeddings.tokens.as_ref().map(Param::val),
-        };
-        Memory { states, keep: source.tokens.keep.clone(), tokens }
+        Memory::between(&self.encoder, &self.decoder, states, source)
     }
 
     /// Decodes target tokens given the memory.
@@ -111,6 +107,23 @@ impl<B: Backend, P: PositionScheme<B>> EncoderDecoder<B, P> {
         key: Option<Key>,
     ) -> Result<Segments<'a, B, P>, EmbeddingError> {
         self.decoder.forward_segments(target, Some(memory), key.map(decoder_key))
+    }
+}
+
+impl<B: Backend> Memory<B> {
+    /// What a decoder attends to, given an encoder's output, `[batch, k, d_model]`, with the encoder's token table where the
+    /// decoder reads it too.
+    pub fn between<P>(
+        encoder: &Stack<B, P>,
+        decoder: &Stack<B, P>,
+        states: Tensor<B, 3>,
+        source: &TokenBatch<B>,
+    ) -> Self {
+        let tokens = match decoder.embeddings.tokens {
+            Some(_) => None,
+            None => encoder.embeddings.tokens.as_ref().map(Param::val),
+        };
+        Self { states, keep: source.tokens.keep.clone(), tokens }
     }
 }
 

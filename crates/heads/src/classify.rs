@@ -7,18 +7,18 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
 use locus_backend::ops;
 use locus_backend::rng::Key;
+use locus_embedding::Tokens;
 use locus_embedding::position::{Position, PositionScheme};
-use locus_embedding::{TokenBatch, Tokens};
 use locus_encoder::{Linear, Stack};
 use serde::{Deserialize, Serialize};
 
-use crate::backward::through_stack;
 use crate::batch::{classification_loss, multi_label_loss, regression_loss};
+use crate::reread::Trunk;
 use crate::tag::count_tokens;
 use crate::transform::Transform;
 use crate::{
-    Candidates, GradientCheckpointing, HeadError, Labels, LossOptions, LossSum, RankingLoss, TaskBatch,
-    Trainable,
+    Candidates, GradientCheckpointing, HeadError, Labels, LossOptions, LossSum, RankingLoss, RereadConfig,
+    TaskBatch, Trainable,
 };
 
 /// How the vectors of a row become one.
@@ -67,12 +67,14 @@ impl Objective {
     }
 }
 
-/// An encoder, or a decoder, with a linear layer on the pooled row.
+/// An encoder, a decoder, or one after the other, with a linear layer on the pooled row.
 #[derive(Module, Debug)]
 pub struct SequenceClassifier<B: Backend, P = Position<B>> {
     /// The encoder.
     pub encoder: Stack<B, P>,
-    /// What stands between the encoder and the classifier.
+    /// What reads the text once more, after the encoder.
+    pub decoder: Option<Stack<B, P>>,
+    /// What stands between the stacks and the classifier.
     pub transform: Option<Transform<B>>,
     /// `[d_model, n_labels]`.
     pub classifier: Linear<B>,
@@ -80,6 +82,9 @@ pub struct SequenceClassifier<B: Backend, P = Position<B>> {
     pub features: Option<Linear<B>>,
     #[module(skip)]
     pub(crate) objective: Objective,
+    /// How the decoder reads, where there is one.
+    #[module(skip)]
+    pub(crate) reread: Option<RereadConfig>,
     pub(crate) vocab_size: usize,
     pub(crate) pooling: usize,
     pub(crate) dropout: f64,
@@ -113,7 +118,7 @@ impl<B: Backend, P: PositionScheme<B>> SequenceClassifier<B, P> {
     /// # Ok(()) }
     /// ```
     pub fn logits(&self, tokens: &Tokens, key: Option<Key>) -> Result<Tensor<B, 2>, HeadError> {
-        let x = self.encoder.forward(&self.batch(tokens)?, None, None, key)?; // [batch, seq, d_model]
+        let x = self.hidden(tokens, key)?; // [batch, seq, d_model]
         Ok(self.classify(x, tokens, key))
     }
 
@@ -153,7 +158,7 @@ impl<B: Backend, P: PositionScheme<B>> SequenceClassifier<B, P> {
         features: &[f32],
         key: Option<Key>,
     ) -> Result<Tensor<B, 2>, HeadError> {
-        let x = self.encoder.forward(&self.batch(tokens)?, None, None, key)?; // [batch, seq, d_model]
+        let x = self.hidden(tokens, key)?; // [batch, seq, d_model]
         self.with_features(self.classify(x, tokens, key), features)
     }
 
@@ -169,9 +174,23 @@ impl<B: Backend, P: PositionScheme<B>> SequenceClassifier<B, P> {
         Ok(scores.clone() + linear.forward(Tensor::<B, 2>::from_data(features, &scores.device())))
     }
 
-    pub(crate) fn batch(&self, tokens: &Tokens) -> Result<TokenBatch<B>, HeadError> {
-        let device = self.classifier.weight.device();
-        Ok(TokenBatch::from_host(tokens.clone(), self.vocab_size, &device)?)
+    /// The vectors of tokens, `[batch, seq, d_model]`.
+    pub(crate) fn hidden(&self, tokens: &Tokens, key: Option<Key>) -> Result<Tensor<B, 3>, HeadError> {
+        self.check_ends(tokens)?;
+        self.trunk().forward(tokens, key)
+    }
+
+    fn trunk(&self) -> Trunk<'_, B, P> {
+        let decoder = self.decoder.as_ref().zip(self.reread);
+        Trunk { encoder: &self.encoder, decoder, vocab_size: self.vocab_size }
+    }
+
+    /// That every row has the token at which it is scored.
+    fn check_ends(&self, tokens: &Tokens) -> Result<(), HeadError> {
+        match self.reread {
+            Some(reread) if self.pooling == Pooling::Last as usize => reread.check_ends(tokens),
+            _ => Ok(()),
+        }
     }
 
     /// `[batch, seq, d_model]` → `[batch, n_labels]`.
@@ -206,7 +225,7 @@ impl<B: Backend, P: PositionScheme<B>> SequenceClassifier<B, P> {
     /// `[batch, seq, d_model]` → `[batch, d_model]`, as a weighted sum over each row.
     fn pool(&self, x: Tensor<B, 3>, tokens: &Tokens) -> Tensor<B, 2> {
         let [batch, seq, d_model] = x.dims();
-        let weights = tokens.keep.chunks(seq).flat_map(|keep| {
+        let weights = tokens.keep.chunks(seq).enumerate().flat_map(|(row, keep)| {
             let real: Vec<usize> = (0..seq).filter(|&i| keep[i]).collect();
             let n = real.len().max(1) as f32;
             let only = |idx: Option<&usize>| (0..seq).map(|i| f32::from(Some(&i) == idx)).collect::<Vec<_>>();
@@ -215,7 +234,8 @@ impl<B: Backend, P: PositionScheme<B>> SequenceClassifier<B, P> {
             } else if self.pooling == Pooling::First as usize {
                 only(real.first())
             } else {
-                only(real.last())
+                let end = self.reread.and_then(|reread| reread.end_of(tokens, row));
+                only(end.as_ref().or(real.last()))
             }
         });
         let weights = TensorData::new(weights.collect::<Vec<f32>>(), [batch, 1, seq]);
@@ -227,8 +247,7 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for SequenceClassifier<B, P>
     type Batch = TaskBatch;
 
     fn loss(&self, batch: &TaskBatch, key: Option<Key>) -> Result<LossSum<B>, HeadError> {
-        let x = self.encoder.forward(&self.batch(&batch.tokens)?, None, None, key)?;
-        self.loss_of(x, batch, key)
+        self.loss_of(self.hidden(&batch.tokens, key)?, batch, key)
     }
 
     fn backward(
@@ -241,9 +260,9 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for SequenceClassifier<B, P>
     where
         B: AutodiffBackend,
     {
-        let tokens = self.batch(&batch.tokens)?;
+        self.check_ends(&batch.tokens)?;
         let loss_of = |x| self.loss_of(x, batch, key);
-        through_stack(self, &self.encoder, &tokens, key, checkpointing, sums, loss_of)
+        self.trunk().backward(self, &batch.tokens, key, checkpointing, sums, loss_of)
     }
 
     fn n_tokens(batch: &TaskBatch) -> usize {

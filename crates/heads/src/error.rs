@@ -60,6 +60,17 @@ pub enum HeadError {
          (token_tables = \"shared\")"
     )]
     SharedTable,
+    /// A row without the token at which it is scored.
+    #[error(
+        "row {row} has no token {end}, the end of a text: on an encoder with a decoder a row is scored at its last one; end \
+         each text with it, as the checkpoint's tokenizer does"
+    )]
+    NoEnd {
+        /// The row.
+        row: usize,
+        /// The id of the end.
+        end: u32,
+    },
     /// Generation options out of range: everything that is wrong.
     #[error("{}", .0.join("; "))]
     Options(Vec<String>),

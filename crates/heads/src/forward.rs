@@ -54,11 +54,11 @@ impl<B: Backend, P: PositionScheme<B>> TaskModel<B, P> {
                 (hidden.clone(), Some(model.scores_of(hidden, &rows, None)?.into()))
             }
             Self::SequenceClassifier(model) => {
-                let hidden = model.encoder.forward(&model.batch(tokens)?, None, None, None)?;
+                let hidden = model.hidden(tokens, None)?;
                 (hidden.clone(), Some(model.classify(hidden, tokens, None).into()))
             }
             Self::QuestionAnswerer(model) => {
-                let hidden = model.encoder.forward(&model.batch(tokens)?, None, None, None)?;
+                let hidden = model.hidden(tokens, None)?;
                 (hidden.clone(), Some(model.classify(hidden).into()))
             }
             Self::MaskedLm(model) => {

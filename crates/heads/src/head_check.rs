@@ -3,6 +3,7 @@
 use locus_embedding::position::Form;
 use locus_encoder::{ConfigProblem, EmbeddingProjection, StackConfig};
 
+use crate::head_config::BOTH;
 use crate::{FeatureScale, HeadConfig};
 
 /// No head has more labels: far above any, and small enough that a slip of the pen does not exhaust the memory.
@@ -12,8 +13,9 @@ impl HeadConfig {
     /// Everything that is wrong with a stack under this head.
     pub fn check(&self, stack: &StackConfig) -> Vec<ConfigProblem> {
         let mut problems: Vec<ConfigProblem> = Vec::new();
-        let of_form = |&form: &Form| match self {
-            Self::Seq2Seq { .. } if form == Form::Causal => stack.of_decoder().check(form),
+        let has_both = self.forms() == BOTH;
+        let of_form = |&form: &Form| match form {
+            Form::Causal if has_both => stack.of_decoder().check(form),
             _ => stack.check(form),
         };
         for problem in self.forms().iter().flat_map(of_form) {
@@ -33,6 +35,13 @@ impl HeadConfig {
         let mut problem = |key: &str, found: String, allowed: &str| {
             problems.push(ConfigProblem { key: key.to_owned(), found, allowed: allowed.to_owned() });
         };
+        let of_tokens = matches!(self, Self::TokenClassification { .. } | Self::SpanClassification { .. });
+        if of_tokens && self.layers().is_some_and(|layers| layers.decoder.is_some()) {
+            problem("layers.decoder", "a decoder".to_owned(), "none: labels of tokens stand on one stack");
+        }
+        if has_both && matches!(self.layers(), Some(layers) if layers.form == Form::Causal) {
+            problem("layers.form", "causal".to_owned(), "bidirectional: the decoder comes after an encoder");
+        }
         if let Some(n_labels) = self.n_labels().filter(|n| !(1..=LARGEST).contains(n)) {
             problem("n_labels", n_labels.to_string(), &format!("1 to {LARGEST}"));
         }

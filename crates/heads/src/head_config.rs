@@ -4,7 +4,7 @@ use locus_embedding::position::Form;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    FeatureScale, OutputConfig, Pooling, RankingLoss, RankingScore, ReplacedTokensConfig,
+    FeatureScale, OutputConfig, Pooling, RankingLoss, RankingScore, ReplacedTokensConfig, RereadConfig,
     SentenceEmbeddingConfig, SpanConfig, TagDecoding, TransformConfig,
 };
 
@@ -19,11 +19,14 @@ pub struct ClassifierConfig {
     pub transform: Option<TransformConfig>,
     /// Whether labels have a bias.
     pub bias: bool,
+    /// A decoder that reads the text once more, after an encoder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decoder: Option<RereadConfig>,
 }
 
 impl Default for ClassifierConfig {
     fn default() -> Self {
-        Self { form: Form::Bidirectional, transform: None, bias: true }
+        Self { form: Form::Bidirectional, transform: None, bias: true, decoder: None }
     }
 }
 
@@ -162,12 +165,15 @@ impl HeadConfig {
             | Self::MultiLabelClassification { layers, .. }
             | Self::Regression { layers, .. }
             | Self::Ranking { layers, .. }
-            | Self::QuestionAnswering { layers } => one(layers.form),
+            | Self::QuestionAnswering { layers } => match layers.decoder {
+                Some(_) => BOTH,
+                None => one(layers.form),
+            },
             Self::Bare { form, .. } => one(*form),
             Self::SentenceEmbedding(config) => one(config.form),
             Self::MaskedLm { .. } | Self::ReplacedTokens(_) => &[Form::Bidirectional],
             Self::CausalLm { .. } => &[Form::Causal],
-            Self::Seq2Seq { .. } => &[Form::Bidirectional, Form::Causal],
+            Self::Seq2Seq { .. } => BOTH,
         }
     }
 
@@ -195,20 +201,25 @@ impl HeadConfig {
         self
     }
 
-    /// This head with what stands below the scores in another one of the same kind: its layers, and its pooling where both have
-    /// one.
-    #[must_use]
-    pub fn with_layers_of(mut self, other: &Self) -> Self {
-        let of_other = match other {
+    /// What stands between the stacks and the scores of labels; none where scores are of other things.
+    pub fn layers(&self) -> Option<&ClassifierConfig> {
+        match self {
             Self::TokenClassification { layers, .. }
             | Self::SpanClassification { layers, .. }
             | Self::SequenceClassification { layers, .. }
             | Self::MultiLabelClassification { layers, .. }
             | Self::Regression { layers, .. }
             | Self::Ranking { layers, .. }
-            | Self::QuestionAnswering { layers } => layers,
-            _ => return self,
-        };
+            | Self::QuestionAnswering { layers } => Some(layers),
+            _ => None,
+        }
+    }
+
+    /// This head with what stands below the scores in another one of the same kind: its layers, and its pooling where both have
+    /// one.
+    #[must_use]
+    pub fn with_layers_of(mut self, other: &Self) -> Self {
+        let Some(of_other) = other.layers() else { return self };
         if let Self::TokenClassification { layers, .. }
         | Self::SpanClassification { layers, .. }
         | Self::SequenceClassification { layers, .. }
@@ -244,6 +255,9 @@ impl HeadConfig {
         }
     }
 }
+
+/// The forms of both stacks of an encoder with a decoder.
+pub(crate) const BOTH: &[Form] = &[Form::Bidirectional, Form::Causal];
 
 /// The forms of a stack alone.
 fn one(form: Form) -> &'static [Form] {

@@ -12,7 +12,8 @@
 //! | [`CausalLm`] | decoder | the next token |
 //! | [`Seq2Seq`] | encoder–decoder | the next target token |
 //!
-//! A classifier may stand on a decoder too, with or without a [`Transform`] between (BERT's pooler). [`Bare`] is a stack alone.
+//! A classifier may stand on a decoder too, with or without a [`Transform`] between (BERT's pooler). A classifier of rows, and
+//! questions, may stand on an encoder with a decoder that reads the text once more ([`RereadConfig`]). [`Bare`] is a stack alone.
 //!
 //! [`TaskModel`] holds any of them, so that a program which trains, loads and serves all tasks is compiled once.
 //! [`Trainable`] is what a training loop needs of a model, and no more.
@@ -38,6 +39,7 @@ mod question;
 mod rank;
 mod replaced;
 mod replaced_config;
+mod reread;
 mod sentence;
 mod sentence_config;
 mod seq2seq;
@@ -66,6 +68,7 @@ pub use question::QuestionAnswerer;
 pub use rank::{Candidates, FeatureScale, RankingLoss, RankingScore};
 pub use replaced::{Generator, Replaced, ReplacedTokenDetector};
 pub use replaced_config::ReplacedTokensConfig;
+pub use reread::RereadConfig;
 pub use sentence::SentenceEmbedder;
 pub use sentence_config::{
     DenseActivation, EmbeddingLayer, SentenceEmbeddingConfig, Similarity, TokenPooling,

@@ -43,10 +43,14 @@ impl<B: Backend, P: Module<B>> TaskModel<B, P> {
             }
             Self::SequenceClassifier(model) => {
                 model.encoder.pack(precision)?;
+                model.decoder.iter_mut().try_for_each(|decoder| decoder.pack(precision))?;
                 classifier(&mut model.classifier, precision)
             }
             Self::SpanClassifier(model) => model.encoder.pack(precision),
-            Self::QuestionAnswerer(model) => model.encoder.pack(precision),
+            Self::QuestionAnswerer(model) => {
+                model.encoder.pack(precision)?;
+                model.decoder.iter_mut().try_for_each(|decoder| decoder.pack(precision))
+            }
             Self::MaskedLm(model) => {
                 model.encoder.pack(precision)?;
                 let table = model.encoder.embeddings.tokens.as_ref();

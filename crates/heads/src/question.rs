@@ -6,25 +6,33 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use locus_backend::ops;
 use locus_backend::rng::Key;
+use locus_embedding::Tokens;
 use locus_embedding::position::{Position, PositionScheme};
-use locus_embedding::{TokenBatch, Tokens};
 use locus_encoder::{Linear, Stack};
 
-use crate::backward::through_stack;
 use crate::batch::{check_count, classification_loss};
+use crate::reread::Trunk;
 use crate::tag::count_tokens;
 use crate::transform::Transform;
-use crate::{GradientCheckpointing, HeadError, Labels, LossOptions, LossSum, TaskBatch, Trainable};
+use crate::{
+    GradientCheckpointing, HeadError, Labels, LossOptions, LossSum, RereadConfig, TaskBatch, Trainable,
+};
 
-/// An encoder with two scores for every token: that an answer starts there, and that it ends there.
+/// An encoder, or an encoder and a decoder after it, with two scores for every token: that an answer starts there, and that it
+/// ends there.
 #[derive(Module, Debug)]
 pub struct QuestionAnswerer<B: Backend, P = Position<B>> {
     /// The encoder.
     pub encoder: Stack<B, P>,
-    /// What stands between the encoder and the scores.
+    /// What reads the text once more, after the encoder.
+    pub decoder: Option<Stack<B, P>>,
+    /// What stands between the stacks and the scores.
     pub transform: Option<Transform<B>>,
     /// `[d_model, 2]`.
     pub classifier: Linear<B>,
+    /// How the decoder reads, where there is one.
+    #[module(skip)]
+    pub(crate) reread: Option<RereadConfig>,
     pub(crate) vocab_size: usize,
     #[module(skip)]
     pub(crate) loss: LossOptions,
@@ -56,13 +64,18 @@ impl<B: Backend, P: PositionScheme<B>> QuestionAnswerer<B, P> {
     /// # Ok(()) }
     /// ```
     pub fn logits(&self, tokens: &Tokens, key: Option<Key>) -> Result<Tensor<B, 3>, HeadError> {
-        let x = self.encoder.forward(&self.batch(tokens)?, None, None, key)?; // [batch, seq, d_model]
+        let x = self.hidden(tokens, key)?; // [batch, seq, d_model]
         Ok(self.classify(x))
     }
 
-    pub(crate) fn batch(&self, tokens: &Tokens) -> Result<TokenBatch<B>, HeadError> {
-        let device = self.classifier.weight.device();
-        Ok(TokenBatch::from_host(tokens.clone(), self.vocab_size, &device)?)
+    /// The vectors of tokens, `[batch, seq, d_model]`.
+    pub(crate) fn hidden(&self, tokens: &Tokens, key: Option<Key>) -> Result<Tensor<B, 3>, HeadError> {
+        self.trunk().forward(tokens, key)
+    }
+
+    fn trunk(&self) -> Trunk<'_, B, P> {
+        let decoder = self.decoder.as_ref().zip(self.reread);
+        Trunk { encoder: &self.encoder, decoder, vocab_size: self.vocab_size }
     }
 
     /// `[batch, seq, d_model]` → `[batch, seq, 2]`.
@@ -111,8 +124,7 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for QuestionAnswerer<B, P> {
     type Batch = TaskBatch;
 
     fn loss(&self, batch: &TaskBatch, key: Option<Key>) -> Result<LossSum<B>, HeadError> {
-        let x = self.encoder.forward(&self.batch(&batch.tokens)?, None, None, key)?;
-        self.loss_of(x, batch, key)
+        self.loss_of(self.hidden(&batch.tokens, key)?, batch, key)
     }
 
     fn backward(
@@ -125,9 +137,8 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for QuestionAnswerer<B, P> {
     where
         B: AutodiffBackend,
     {
-        let tokens = self.batch(&batch.tokens)?;
         let loss_of = |x| self.loss_of(x, batch, key);
-        through_stack(self, &self.encoder, &tokens, key, checkpointing, sums, loss_of)
+        self.trunk().backward(self, &batch.tokens, key, checkpointing, sums, loss_of)
     }
 
     fn n_tokens(batch: &TaskBatch) -> usize {

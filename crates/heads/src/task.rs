@@ -76,12 +76,20 @@ impl<B: Backend> TaskModel<B> {
         let below =
             |layers: &ClassifierConfig| layers.transform.as_ref().map(|config| transform(config, out_width));
         let bias = |exists: bool| exists.then(|| Init::Zeros.param([vocab_size], key, device));
+        let decoder = |layers: &ClassifierConfig| {
+            layers.decoder.map(|_| {
+                let shape = StackShape { vocab_size, form: Form::Causal, cross_attention: true };
+                Stack::new(&stack.of_decoder(), shape, key.named("decoder"), device)
+            })
+        };
         let of_rows = |objective, d_out, pooling: Pooling, layers: &ClassifierConfig| SequenceClassifier {
             encoder: body(layers.form),
+            decoder: decoder(layers),
             transform: below(layers),
             classifier: scores(d_out, layers),
             features: None,
             objective,
+            reread: layers.decoder,
             vocab_size,
             pooling: pooling as usize,
             dropout,
@@ -143,8 +151,10 @@ impl<B: Backend> TaskModel<B> {
             }
             HeadConfig::QuestionAnswering { layers } => Self::QuestionAnswerer(QuestionAnswerer {
                 encoder: body(layers.form),
+                decoder: decoder(layers),
                 transform: below(layers),
                 classifier: scores(2, layers),
+                reread: layers.decoder,
                 vocab_size,
                 loss,
             }),
@@ -245,10 +255,12 @@ impl<B: Backend, P: Module<B>> TaskModel<B, P> {
             }
             Self::SequenceClassifier(model) => {
                 model.encoder.set_products(products);
+                model.decoder.iter_mut().for_each(|decoder| decoder.set_products(products));
                 None
             }
             Self::QuestionAnswerer(model) => {
                 model.encoder.set_products(products);
+                model.decoder.iter_mut().for_each(|decoder| decoder.set_products(products));
                 None
             }
             Self::SentenceEmbedder(model) => {

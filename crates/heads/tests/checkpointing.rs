@@ -8,8 +8,9 @@ use locus_embedding::Tokens;
 use locus_embedding::position::{LearnedConfig, PositionConfig, RotaryConfig, ShawConfig, T5Config};
 use locus_encoder::{Activation, PositionSharing, StackConfig, TokenTables};
 use locus_heads::{
-    Candidates, FeatureScale, GradientCheckpointing, HeadConfig, HeadError, LabelledSpan, Labels,
-    LossOptions, Pooling, RankingLoss, SpanConfig, SpanRow, TagDecoding, TaskBatch, TaskModel, Trainable,
+    Candidates, ClassifierConfig, FeatureScale, GradientCheckpointing, HeadConfig, HeadError, LabelledSpan,
+    Labels, LossOptions, Pooling, RankingLoss, RereadConfig, SpanConfig, SpanRow, TagDecoding, TaskBatch,
+    TaskModel, Trainable,
 };
 use locus_testkit::{Gradients, gradients, on_backends, on_processor, relative_error};
 
@@ -61,6 +62,11 @@ fn heads() -> Vec<(HeadConfig, [TaskBatch; 2])> {
     let tags = |decoding| HeadConfig::TokenClassification { n_labels, decoding, layers: Default::default() };
     let class =
         |pooling| HeadConfig::SequenceClassification { n_labels, pooling, layers: Default::default() };
+    let reread = |pooling| {
+        let decoder = Some(RereadConfig { start: 1, end: 2 });
+        let layers = ClassifierConfig { decoder, ..ClassifierConfig::default() };
+        HeadConfig::SequenceClassification { n_labels, pooling, layers }
+    };
     let rows = || batches([Labels::PerRow(vec![1, 0, 2]), Labels::PerRow(vec![2, 1])]);
     let hot =
         [Labels::MultiHot(vec![1, 0, 1, 0, 0, 0, 1, 1, -100]), Labels::MultiHot(vec![0, 1, 0, 1, 1, 1])];
@@ -104,6 +110,7 @@ fn heads() -> Vec<(HeadConfig, [TaskBatch; 2])> {
         (tags(TagDecoding::Crf), batches(per_token(3))),
         (class(Pooling::Mean), rows()),
         (class(Pooling::First), rows()),
+        (reread(Pooling::Mean), rows()),
         (
             HeadConfig::MultiLabelClassification {
                 n_labels,

@@ -6,8 +6,8 @@ use std::path::Path;
 use locus_embedding::position::Form;
 use locus_encoder::StackConfig;
 use locus_heads::{
-    ClassifierConfig, FeatureScale, HeadConfig, OutputConfig, Pooling, RankingLoss, RankingScore, SpanConfig,
-    TagDecoding, TransformConfig,
+    ClassifierConfig, FeatureScale, HeadConfig, OutputConfig, Pooling, RankingLoss, RankingScore,
+    RereadConfig, SpanConfig, TagDecoding, TransformConfig,
 };
 use locus_model::ModelConfig;
 use serde::de::DeserializeOwned;
@@ -161,6 +161,8 @@ pub(crate) struct Body {
     pub(crate) rows: Layers,
     /// Below the scores of tokens.
     pub(crate) tokens: Layers,
+    /// Of an encoder and a decoder, how a text is read once more for the scores of a row or of answers.
+    pub(crate) reread: Option<RereadConfig>,
     /// On a model without a head.
     pub(crate) pooler: Option<TransformConfig>,
 }
@@ -191,6 +193,7 @@ impl Body {
             pooling: Pooling::First,
             rows: Layers::default(),
             tokens: Layers::default(),
+            reread: None,
             pooler: None,
         }
     }
@@ -208,12 +211,14 @@ impl Body {
 
     fn layers(&self, layers: &Layers) -> ClassifierConfig {
         let Layers { transform, bias } = layers.clone();
-        ClassifierConfig { form: self.form, transform, bias }
+        ClassifierConfig { form: self.form, transform, bias, decoder: None }
     }
 
     pub(crate) fn head(&self, kind: HeadKind, labels: &[String], problem: Problem) -> HeadConfig {
         let (n_labels, pooling) = (labels.len(), self.pooling);
         let (rows, tokens) = (self.layers(&self.rows), self.layers(&self.tokens));
+        let reread = |layers| ClassifierConfig { decoder: self.reread, ..layers };
+        let rows = reread(rows);
         match (kind, problem) {
             (HeadKind::TokenClassification, _) => {
                 HeadConfig::TokenClassification { n_labels, decoding: TagDecoding::default(), layers: tokens }
@@ -228,7 +233,7 @@ impl Body {
             | (HeadKind::SequenceClassification, Problem::SingleLabelClassification) => {
                 HeadConfig::SequenceClassification { n_labels, pooling, layers: rows }
             }
-            (HeadKind::QuestionAnswering, _) => HeadConfig::QuestionAnswering { layers: tokens },
+            (HeadKind::QuestionAnswering, _) => HeadConfig::QuestionAnswering { layers: reread(tokens) },
             (HeadKind::MaskedLm, _) => {
                 let (transform, bias) = self.masked.clone();
                 HeadConfig::MaskedLm { tied: self.tied, bias, transform }

@@ -74,6 +74,16 @@ pub(crate) fn stack_of(kind: HeadKind) -> &'static str {
     }
 }
 
+/// Whether a name is that of one of two stacks.
+fn is_one_of_two(name: &str) -> bool {
+    ["encoder.", "decoder."].iter().any(|stack| name.starts_with(stack))
+}
+
+/// Whether a parameter is one of a head's stacks. A classifier may have a decoder beside its encoder.
+pub(crate) fn is_of_stack(kind: HeadKind, name: &str) -> bool {
+    [stack_of(kind), "decoder"].contains(&name.split('.').next().unwrap_or_default())
+}
+
 /// What a map says of one model.
 pub(crate) struct Links {
     /// Those of parameters that the model has, the canonical one of each first.
@@ -107,11 +117,9 @@ impl Links {
                 let name = |name: &&str| {
                     let name = name.replace("{}", &layer);
                     match name.strip_prefix("stack.") {
-                        Some(rest) => {
-                            // An encoder without its decoder is a stack alone.
-                            let alone = rest.strip_prefix("encoder.").filter(|_| kind != HeadKind::Seq2SeqLm);
-                            format!("{}.{}", stack_of(kind), alone.unwrap_or(rest))
-                        }
+                        // Without a body around them the encoder and the decoder are the head's own.
+                        Some(rest) if kind != HeadKind::Seq2SeqLm && is_one_of_two(rest) => rest.to_owned(),
+                        Some(rest) => format!("{}.{rest}", stack_of(kind)),
                         None => name,
                     }
                 };

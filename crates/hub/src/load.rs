@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::config::{CONFIG_FILE, Checkpoint, HeadKind, Request};
 use crate::families::{Family, ZEROS_IF_MISSING, family};
-use crate::keys::{Link, Links, stack_of};
+use crate::keys::{Link, Links, is_of_stack};
 use crate::permute::Parts;
 use crate::{HubError, Weights, generation};
 
@@ -113,7 +113,7 @@ pub fn load_checkpoint<B: Backend>(
 fn too_large(config: &ModelConfig, weights: &Weights) -> Option<String> {
     let stack = &config.stack;
     let mut stacks = vec![stack.clone()];
-    if matches!(config.head, HeadConfig::Seq2Seq { .. }) {
+    if config.head.forms().len() == 2 {
         stacks.push(stack.of_decoder());
     }
     // Each block has tensors of its own, however small.
@@ -205,7 +205,7 @@ impl Plan {
         let prefix = family.prefixes().find(is_there).unwrap_or_default();
         let all = links(family, checkpoint, prefix, &ours);
         let links = &all.links;
-        let head = format!("{}.", stack_of(HeadKind::of(&checkpoint.config.head)));
+        let kind = HeadKind::of(&checkpoint.config.head);
         let mut plan = Self {
             ours,
             links: links.clone(),
@@ -219,7 +219,7 @@ impl Plan {
             let (Some(found), Some(want)) = (weights.shape(&link.theirs), plan.parts(link).whole()) else {
                 continue;
             };
-            let of_head = !link.ours.iter().any(|name| name.starts_with(&head));
+            let of_head = !link.ours.iter().any(|name| is_of_stack(kind, name));
             used.insert(link.theirs.clone());
             // Scores of other labels, or of another task, are of no use, whatever their shape.
             let of_scores = link.ours.iter().any(|name| name.starts_with("classifier."));
@@ -246,7 +246,7 @@ impl Plan {
             // No family has learned steps between labels, or numbers beside a text.
             let is_new = name.starts_with("crf.")
                 || name.starts_with("features.")
-                || (checkpoint.other_head && !name.starts_with(&head));
+                || (checkpoint.other_head && !is_of_stack(kind, name));
             if is_new {
                 plan.new.push(name.clone());
                 continue;

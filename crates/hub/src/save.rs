@@ -173,6 +173,7 @@ fn with_ids(mut json: Map<String, Value>, config: &ModelConfig, replaces: bool) 
 fn body(config: &ModelConfig) -> Body {
     let mut body = Body::encoder(config.vocab_size, config.stack.clone());
     body.form = config.head.forms()[0];
+    body.reread = config.head.layers().and_then(|layers| layers.decoder);
     match &config.head {
         HeadConfig::SequenceClassification { layers, pooling, .. }
         | HeadConfig::MultiLabelClassification { layers, pooling, .. }

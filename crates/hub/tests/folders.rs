@@ -169,6 +169,47 @@ fn an_encoder_is_taken_out_of_an_encoder_decoder() {
 }
 
 #[test]
+fn a_decoder_reads_a_text_once_more() {
+    // The labels of a model of entailment; an end stands between its two texts, and the last one counts.
+    let (case_of_rows, folder) = (case("bart-sequence_classification"), tempfile::tempdir().unwrap());
+    let mut config = case_of_rows.config.clone();
+    config["id2label"] = serde_json::json!({ "0": "contradiction", "1": "neutral", "2": "entailment" });
+    case_of_rows.write_as(folder.path(), &config, |name| name);
+    let loaded = load::<B>(folder.path(), &Default::default()).unwrap();
+    assert_eq!(loaded.checkpoint.config.labels, ["contradiction", "neutral", "entailment"]);
+    let TaskModel::SequenceClassifier(model) = &loaded.model else { panic!("another head") };
+    let mut tokens = case_of_rows.tokens();
+    let ends = tokens.ids.iter().filter(|&&id| id == 2).count();
+    assert_eq!(ends, 2 * tokens.batch);
+    let last = tokens.seq - 1;
+    tokens.ids[last] = 9;
+    assert!(model.logits(&tokens, None).is_ok(), "the end between the texts");
+    tokens.ids[2] = 9;
+    let error = model.logits(&tokens, None).unwrap_err().to_string();
+    assert!(error.contains("row 0 has no token 2"), "{error}");
+    // A model that writes gives its stacks to a head that has yet to be trained.
+    for (name, head) in [("bart-seq2seq_lm", "final_logits_bias"), ("t5-v1_1-seq2seq_lm", "lm_head.weight")] {
+        let (case, folder) = (case(name), tempfile::tempdir().unwrap());
+        case.write(folder.path());
+        let load = |request| load_with::<B>(folder.path(), Some(&request), Key::new(3), &Default::default());
+        let loaded = load(Request::Label(labels(&["a", "b", "c"]))).unwrap();
+        let new = ["classifier.bias", "classifier.weight", "transform.dense.bias", "transform.dense.weight"];
+        assert_eq!(loaded.new, new, "{name}");
+        assert_eq!(loaded.dropped, [head], "{name}");
+        let loaded = load(Request::Answer).unwrap();
+        assert_eq!(loaded.new, new[..2], "{name}");
+        let TaskModel::QuestionAnswerer(model) = &loaded.model else { panic!("another head") };
+        assert_eq!(model.logits(&case.tokens(), None).unwrap().dims()[2], 2);
+    }
+    // An encoder alone has no decoder to give.
+    let (case, folder) = (case("t5-encoder"), tempfile::tempdir().unwrap());
+    case.write(folder.path());
+    let error = load_with::<B>(folder.path(), Some(&Request::Answer), Key::new(3), &Default::default());
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("decoder.block.0") && error.contains("is missing"), "{error}");
+}
+
+#[test]
 fn a_head_that_only_became_ours_is_not_kept_where_one_is_asked_for() {
     for name in ["bert-multiple_choice", "roberta-multiple_choice", "bert-next_sentence"] {
         let (case, folder) = (case(name), tempfile::tempdir().unwrap());

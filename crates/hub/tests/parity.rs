@@ -28,21 +28,12 @@ use parity::table::{Figures, Table};
 
 type B = burn::backend::Autodiff<locus_testkit::device::NdArray>;
 
-/// Configurations that ask for something we do not have, and the key that the error names.
-const REFUSED: [(&str, &str); 1] = [("deberta-v2-new_head-masked_lm", "legacy")];
-
-/// Heads that we do not have.
-const WITHOUT: [&str; 1] = ["bart-sequence_classification"];
-
 #[test]
 fn outputs_gradients_and_the_way_back_are_those_of_transformers() {
     let mut failures = Vec::new();
     let mut table = Table::default();
     let cases = cases();
-    let has = |case: &&Case| {
-        !REFUSED.iter().any(|(name, _)| *name == case.name) && !WITHOUT.contains(&case.name.as_str())
-    };
-    for case in cases.iter().filter(has) {
+    for case in &cases {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("theirs");
         case.write(&dir);
@@ -114,18 +105,6 @@ fn check(case: &Case, dir: &Path, out: &Path) -> Result<Figures, String> {
 
 fn loaded_family(model_type: Option<&str>) -> &'static str {
     locus_hub::family_names().into_iter().find(|name| Some(*name) == model_type).unwrap_or_default()
-}
-
-#[test]
-fn an_option_that_is_not_understood_is_named() {
-    for (name, key) in REFUSED {
-        let all = cases();
-        let case = all.iter().find(|case| case.name == name).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        case.write(folder.path());
-        let error = load::<B>(folder.path(), &Default::default()).unwrap_err().to_string();
-        assert!(error.contains(key) && error.contains("expected"), "{name}: {error}");
-    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `config.json`: everything that makes the model again, but for its weights.
 
 use locus_encoder::{ConfigProblem, StackConfig};
-use locus_heads::HeadConfig;
+use locus_heads::{HeadConfig, RereadConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -176,6 +176,12 @@ impl ModelConfig {
         for (name, id) in self.token_ids.named() {
             let (key, id) = (format!("token_ids.{}", name.trim_end_matches("_token_id")), id.unwrap_or(0));
             unless(id == 0 || (id as usize) < self.vocab_size, &key, id.to_string(), allowed.clone());
+        }
+        if let Some(RereadConfig { start, end }) = self.head.layers().and_then(|layers| layers.decoder) {
+            for (key, id) in [("decoder_start", start), ("eos", end)] {
+                let fits = (id as usize) < self.vocab_size;
+                unless(fits, &format!("{key}_token_id"), id.to_string(), allowed.clone());
+            }
         }
         if let Err(found) = self.generation() {
             let allowed = "values as in generation_config.json of transformers".to_owned();

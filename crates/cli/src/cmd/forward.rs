@@ -112,7 +112,9 @@ fn check_read(
 ) -> Result<(), UsageError> {
     let mut problems = Vec::new();
     if target.is_some() && !matches!(config.head, HeadConfig::Seq2Seq { .. }) {
-        problems.push("decoder_input_ids: this model has no decoder beside an encoder; leave them out");
+        problems.push(
+            "decoder_input_ids: this model has no decoder that reads a text of its own; leave them out",
+        );
     }
     if tokens.segments.is_some() && config.stack.n_segments == 0 {
         // GPT-2 of transformers adds the vectors of the tokens of these ids.

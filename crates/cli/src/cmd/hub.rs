@@ -103,9 +103,13 @@ impl Job for Export<'_> {
         let Whole { mut config, model, tokenizer } = load_whole::<B::InnerBackend>(&args.model, &device)?;
         let files = tokenizer_files(&tokenizer)?;
         let readable = ["tokenizer.json", "vocab.txt", "vocab.json"];
+        let mut models = Vec::new();
         if files.iter().any(|(name, _)| readable.contains(name)) {
             match Tokenizer::from_file(&tokenizer) {
-                Ok(tokenizer) => name_tokens(&mut config, &tokenizer),
+                Ok(tokenizer) => {
+                    name_tokens(&mut config, &tokenizer);
+                    models = tokenizer.sentencepiece_files()?;
+                }
                 Err(error) => {
                     tell!("note: the tokenizer is copied as it is, since it cannot be read: {error}")
                 }
@@ -123,6 +127,9 @@ impl Job for Export<'_> {
                 "note: what scores labels of pairs is left out; sentence-transformers has it in its loss alone"
             );
         }
+        if let Saved::Family(_) = saved {
+            write_models(&args.out, &models)?;
+        }
         match saved {
             Saved::Family(name) => say(format_args!("wrote {} as {name}", args.out.display())),
             Saved::Locus => say(format_args!(
@@ -131,6 +138,18 @@ impl Job for Export<'_> {
             )),
         }
     }
+}
+
+/// Writes the models of a tokenizer that has two, and their vocabulary, where a run has them in a `tokenizer.json` of our own.
+fn write_models(out: &Path, models: &[(&str, Vec<u8>)]) -> anyhow::Result<()> {
+    let ours = out.join("tokenizer.json");
+    if models.is_empty() || !ours.is_file() {
+        return Ok(());
+    }
+    for (name, bytes) in models {
+        locus_model::write_file(&out.join(name), bytes)?;
+    }
+    std::fs::remove_file(&ours).with_context(|| format!("cannot remove {}", ours.display()))
 }
 
 /// A model, and the folder of its tokenizer.

@@ -141,7 +141,7 @@ impl Experiment {
     /// Blocks cannot be computed anew where two stacks share a table.
     fn refuse_shared_table(&self, config: &ModelConfig) -> Result<(), UsageError> {
         if self.run.train.fit.gradient_checkpointing == GradientCheckpointing::Block
-            && matches!(config.head, HeadConfig::Seq2Seq { .. })
+            && config.head.forms().len() == 2
             && config.stack.token_tables == TokenTables::Shared
         {
             return Err(UsageError(HeadError::SharedTable.to_string()));

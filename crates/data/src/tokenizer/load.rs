@@ -13,7 +13,7 @@ use tokenizers::{AddedToken, Tokenizer as HfTokenizer, decoders};
 use super::added::Added;
 use super::settings::{Role, Settings};
 use super::train::template;
-use super::{TOKENIZER_FILE, failed};
+use super::{TOKENIZER_FILE, failed, marian};
 use crate::DataError;
 use crate::error::{Problems, io, no_such_file};
 use crate::read::source::Source;
@@ -34,6 +34,10 @@ pub(super) fn tokenizer_file(path: &Path) -> Result<PathBuf, DataError> {
     if let Some(found) = FILES.iter().map(|name| path.join(name)).find(|path| path.is_file()) {
         return Ok(found);
     }
+    // A part of Marian's files: which are missing is said where they are read.
+    if let Some(found) = marian::FILES.iter().map(|name| path.join(name)).find(|path| path.is_file()) {
+        return Ok(found);
+    }
     let is_model = |path: &PathBuf| path.extension().is_some_and(|end| end == "model" || end == "spm");
     let entries = path.read_dir().map_err(|error| io("read", path, error))?;
     let sentencepiece = entries.flatten().map(|entry| entry.path()).filter(is_model).min();
@@ -49,40 +53,40 @@ pub(super) fn tokenizer_file(path: &Path) -> Result<PathBuf, DataError> {
     })
 }
 
-pub(super) fn load(path: &Path, settings: &Settings) -> Result<HfTokenizer, DataError> {
+/// What was loaded.
+pub(super) enum Loaded {
+    /// A tokenizer of the library's.
+    One(HfTokenizer),
+    /// A vocabulary, and two models of SentencePiece that cut texts.
+    Pair(HfTokenizer, Box<marian::Pair>),
+}
+
+pub(super) fn load(path: &Path, settings: &Settings) -> Result<Loaded, DataError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    match name.as_ref() {
-        "vocab.json" | "merges.txt" => load_bpe(path, settings),
-        _ if name.ends_with(".json") => load_json(path),
-        _ if name.ends_with(".txt") => load_bert(path, settings),
+    let of_pair = |(inner, pair)| Loaded::Pair(inner, Box::new(pair));
+    match &*name {
+        name if marian::FILES.contains(&name) && marian::is_beside(path) => {
+            marian::read(path, settings).map(of_pair)
+        }
+        "vocab.json" | "merges.txt" => load_bpe(path, settings).map(Loaded::One),
+        _ if name.ends_with(".json") => {
+            let bytes = std::fs::read(path).map_err(|error| io("read", path, error))?;
+            if marian::is_pair(&bytes) {
+                return marian::from_json(&bytes, settings).map(of_pair);
+            }
+            let what = format!("{} is not a tokenizer.json", path.display());
+            HfTokenizer::from_bytes(bytes).map(Loaded::One).map_err(failed(what))
+        }
+        _ if name.ends_with(".txt") => load_bert(path, settings).map(Loaded::One),
         _ => Err(not_ours(path)),
     }
 }
 
 fn not_ours(path: &Path) -> DataError {
-    if MARIAN_FILES.iter().any(|name| path.ends_with(name)) {
-        return marian(path);
-    }
     let message = format!(
         "expected tokenizer.json, vocab.txt or vocab.json with merges.txt; if this is a sentencepiece model, {CONVERT}"
     );
     DataError::Format { path: path.to_owned(), message }
-}
-
-/// Marian's models of SentencePiece, one for each language, which have a `vocab.json` in common.
-const MARIAN_FILES: [&str; 2] = ["source.spm", "target.spm"];
-
-fn marian(path: &Path) -> DataError {
-    let message = "Marian's pair of SentencePiece models with one vocab.json is not read: put a tokenizer.json with the \
-                   same ids beside it, or let transformers.MarianTokenizer make ids in Python and give them to \
-                   `locus forward --ids`"
-        .to_owned();
-    DataError::Format { path: path.to_owned(), message }
-}
-
-fn load_json(path: &Path) -> Result<HfTokenizer, DataError> {
-    let bytes = std::fs::read(path).map_err(|error| io("read", path, error))?;
-    HfTokenizer::from_bytes(bytes).map_err(failed(format!("{} is not a tokenizer.json", path.display())))
 }
 
 /// BERT: one piece per line, its number is its id.
@@ -144,10 +148,6 @@ fn load_bert(path: &Path, settings: &Settings) -> Result<HfTokenizer, DataError>
 
 /// GPT-2 and RoBERTa: `vocab.json` and `merges.txt`.
 fn load_bpe(path: &Path, settings: &Settings) -> Result<HfTokenizer, DataError> {
-    let mut pair = MARIAN_FILES.iter().map(|name| path.with_file_name(name));
-    if let Some(model) = pair.find(|model| model.is_file()) {
-        return Err(marian(&model));
-    }
     let (vocab, merges) = (path.with_file_name("vocab.json"), path.with_file_name("merges.txt"));
     if let Some(missing) = [&vocab, &merges].into_iter().find(|file| !file.is_file()) {
         let message = format!("no such file; {} needs it beside it", path.display());

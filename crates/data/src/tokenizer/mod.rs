@@ -9,6 +9,8 @@ mod added;
 mod config;
 mod frame;
 mod load;
+mod marian;
+mod sentencepiece;
 mod settings;
 mod train;
 mod unigram;
@@ -17,7 +19,7 @@ mod words;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
 use tokenizers::{
@@ -73,6 +75,8 @@ pub struct Tokenizer {
     vocab_size: usize,
     /// Whether a word after another needs a blank ahead of it to be tokenised as in running text.
     spaced: bool,
+    /// What cuts texts instead of `inner`, which then knows the ids only.
+    pair: Option<Arc<marian::Pair>>,
 }
 
 impl Tokenizer {
@@ -146,12 +150,12 @@ impl Tokenizer {
         let tokens: Vec<AddedToken> =
             tokens.iter().map(|token| AddedToken::from(token.as_ref(), true)).collect();
         inner.add_special_tokens(&tokens);
-        let Self { specials, frame, .. } = self;
-        Ok(Self { specials, frame, ..Self::from_inner(inner, &Settings::default())? })
+        let Self { specials, frame, pair, .. } = self;
+        Ok(Self { specials, frame, pair, ..Self::from_inner(inner, &Settings::default())? })
     }
 
-    /// Loads `tokenizer.json`, a BERT `vocab.txt`, a GPT-2 or RoBERTa `vocab.json` with `merges.txt` beside it, or a folder
-    /// with any of these.
+    /// Loads `tokenizer.json`, a BERT `vocab.txt`, a GPT-2 or RoBERTa `vocab.json` with `merges.txt` beside it, a Marian
+    /// `vocab.json` with `source.spm` and `target.spm`, or a folder with any of these.
     ///
     /// `tokenizer_config.json` and `special_tokens_map.json` beside it say which special tokens there are and how a
     /// vocabulary normalises; `added_tokens.json` beside a vocabulary goes on with it. Where nothing says whether a `vocab.txt` lowercases, its words tell.
@@ -162,7 +166,10 @@ impl Tokenizer {
     pub fn from_file(path: &Path) -> Result<Self, DataError> {
         let path = load::tokenizer_file(path)?;
         let settings = Settings::beside(&path)?;
-        Self::from_inner(load::load(&path, &settings)?, &settings)
+        match load::load(&path, &settings)? {
+            load::Loaded::One(inner) => Self::from_inner(inner, &settings),
+            load::Loaded::Pair(inner, pair) => Self::from_pair(inner, *pair, &settings),
+        }
     }
 
     /// Loads from the bytes of a `tokenizer.json`.
@@ -170,8 +177,16 @@ impl Tokenizer {
     /// # Errors
     /// If they are not one.
     pub fn from_json(json: &[u8]) -> Result<Self, DataError> {
+        if marian::is_pair(json) {
+            let (inner, pair) = marian::from_json(json, &Settings::default())?;
+            return Self::from_pair(inner, pair, &Settings::default());
+        }
         let inner = HfTokenizer::from_bytes(json).map_err(failed("cannot read tokenizer.json"))?;
         Self::from_inner(inner, &Settings::default())
+    }
+
+    fn from_pair(inner: HfTokenizer, pair: marian::Pair, settings: &Settings) -> Result<Self, DataError> {
+        Ok(Self { pair: Some(Arc::new(pair)), ..Self::from_inner(inner, settings)? })
     }
 
     fn from_inner(mut inner: HfTokenizer, settings: &Settings) -> Result<Self, DataError> {
@@ -205,7 +220,8 @@ impl Tokenizer {
         };
         let frame = frame::find_frame(&inner, &specials)?;
         let spaced = needs_blank(&inner);
-        Ok(Self { inner, parsing: OnceLock::new(), specials, frame, hidden, vocab_size, spaced })
+        let parsing = OnceLock::new();
+        Ok(Self { inner, parsing, specials, frame, hidden, vocab_size, spaced, pair: None })
     }
 
     /// Writes `tokenizer.json`, and the other [files](Self::files) beside it. Each is written whole or not at all: to a
@@ -238,11 +254,22 @@ impl Tokenizer {
         Ok(files)
     }
 
-    /// The text of `tokenizer.json`.
+    /// The files by which `transformers` reads a tokenizer of two models of SentencePiece, name and content; none of any other.
+    ///
+    /// # Errors
+    /// If the vocabulary cannot be written as JSON.
+    pub fn sentencepiece_files(&self) -> Result<Vec<(&'static str, Vec<u8>)>, DataError> {
+        self.pair.as_ref().map_or(Ok(Vec::new()), |pair| pair.files(&self.inner))
+    }
+
+    /// The text of `tokenizer.json`. Of a tokenizer of two models of SentencePiece it is a file of our own.
     ///
     /// # Errors
     /// If the tokenizer cannot be written as JSON.
     pub fn to_json(&self) -> Result<String, DataError> {
+        if let Some(pair) = &self.pair {
+            return pair.to_json(&self.inner);
+        }
         self.inner.to_string(true).map_err(failed("cannot write tokenizer.json"))
     }
 
@@ -251,10 +278,33 @@ impl Tokenizer {
     /// # Errors
     /// If the text has a word that is not in the vocabulary and there is no unknown token.
     pub fn encode(&self, text: &str) -> Result<Encoding, DataError> {
+        if let Some(pair) = &self.pair {
+            return Ok(pair.encode(&self.inner, text));
+        }
         Ok(encoding(
             text,
             &self.inner.encode_char_offsets(text, false).map_err(failed("cannot encode text"))?,
         ))
+    }
+
+    /// As [`Tokenizer::encode`], of a text to be written by the decoder of an encoder–decoder: another language may have other
+    /// pieces.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    ///
+    /// ```
+    /// use locus_data::{Tokenizer, TokenizerKind};
+    /// # fn main() -> Result<(), locus_data::DataError> {
+    /// let tokenizer = Tokenizer::train(TokenizerKind::Word, 50, true, ["a b"])?;
+    /// assert_eq!(tokenizer.encode_target("b a")?, tokenizer.encode("b a")?);
+    /// # Ok(()) }
+    /// ```
+    pub fn encode_target(&self, text: &str) -> Result<Encoding, DataError> {
+        match &self.pair {
+            Some(pair) => Ok(pair.encode_target(&self.inner, text)),
+            None => self.encode(text),
+        }
     }
 
     /// The ids of [`Tokenizer::encode`] alone, which takes less time.
@@ -262,15 +312,22 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::encode`].
     pub fn encode_ids(&self, text: &str) -> Result<Vec<u32>, DataError> {
+        if self.pair.is_some() {
+            return Ok(self.encode(text)?.ids);
+        }
         let encoding = self.inner.encode_fast(text, false).map_err(failed("cannot encode text"))?;
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// Ids of a text in which special tokens such as `[MASK]` are meant as such.
+    /// Ids of a text in which special tokens such as `[MASK]` are meant as such. Two models of SentencePiece have none to be
+    /// meant.
     ///
     /// # Errors
     /// As [`Tokenizer::encode`].
     pub fn encode_with_specials(&self, text: &str) -> Result<Encoding, DataError> {
+        if self.pair.is_some() {
+            return self.encode(text);
+        }
         let parsing = self.parsing.get_or_init(|| {
             let mut parsing = self.inner.clone();
             parsing.set_encode_special_tokens(false);
@@ -319,6 +376,9 @@ impl Tokenizer {
             return Err(DataError::Tokenizer { what, source: None });
         }
         let shown: Vec<u32> = ids.iter().copied().filter(|id| !self.hidden.contains(id)).collect();
+        if self.pair.is_some() {
+            return Ok(marian::joined(shown.into_iter().filter_map(|id| self.token(id))));
+        }
         self.inner.decode(&shown, false).map_err(failed("cannot decode ids"))
     }
 
@@ -411,6 +471,7 @@ impl Tokenizer {
     /// What its pieces are.
     pub fn kind(&self) -> TokenizerKind {
         match self.inner.get_model() {
+            _ if self.pair.is_some() => TokenizerKind::Unigram,
             ModelWrapper::WordPiece(_) => TokenizerKind::WordPiece,
             ModelWrapper::WordLevel(_) => TokenizerKind::Word,
             ModelWrapper::BPE(_) if matches!(self.inner.get_decoder(), Some(DecoderWrapper::Fuse(_))) => {

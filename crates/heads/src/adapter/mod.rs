@@ -10,7 +10,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use locus_backend::params::ParamPath;
 use locus_embedding::position::PositionScheme;
-use locus_encoder::{Adapter, AdapterError, Change, Linear, LowRank, Scale};
+use locus_encoder::{Adapter, AdapterError, Change, Linear, LowRank, Scale, Stack};
 
 use crate::{HostArray, TaskModel, Transform};
 
@@ -41,11 +41,15 @@ impl<B: Backend, P: PositionScheme<B>> TaskModel<B, P> {
                 (under("encoder", model.encoder.named_projections()), dense(&mut model.transform), None)
             }
             Self::SequenceClassifier(model) => {
-                let of_blocks = under("encoder", model.encoder.named_projections());
+                let mut of_blocks = under("encoder", model.encoder.named_projections());
+                let of_decoder = model.decoder.iter_mut().flat_map(Stack::named_projections).collect();
+                of_blocks.extend(under("decoder", of_decoder));
                 (of_blocks, dense(&mut model.transform), Some(("classifier", &mut model.classifier)))
             }
             Self::QuestionAnswerer(model) => {
-                let of_blocks = under("encoder", model.encoder.named_projections());
+                let mut of_blocks = under("encoder", model.encoder.named_projections());
+                let of_decoder = model.decoder.iter_mut().flat_map(Stack::named_projections).collect();
+                of_blocks.extend(under("decoder", of_decoder));
                 (of_blocks, dense(&mut model.transform), Some(("classifier", &mut model.classifier)))
             }
             Self::MaskedLm(model) => {

@@ -1,15 +1,16 @@
 //! BART (Lewis et al. 2019, arXiv:1910.13461) and Marian (Junczys-Dowmunt et al. 2018, arXiv:1804.00344; the OPUS-MT models):
-//! encoder–decoders with norms after each layer and one token table.
+//! encoder–decoders with norms after each layer and one token table. A row is scored, and an answer found, by BART's decoder, which
+//! reads the text once more.
 
 use locus_embedding::position::{Layout, LearnedConfig, PositionConfig, SinusoidalConfig};
 use locus_encoder::{DecoderSizes, EmbeddingScale, Residual, StackConfig, TokenTables};
-use locus_heads::OutputConfig;
+use locus_heads::{OutputConfig, Pooling, TransformConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Family, activation, activation_name, table, with};
-use crate::config::HeadKind::{EncoderDecoder, Seq2SeqLm};
-use crate::config::{Body, only, parse};
+use super::{Family, activation, activation_name, bert, reread, table, with, with_reread};
+use crate::config::HeadKind::{EncoderDecoder, QuestionAnswering, Seq2SeqLm, SequenceClassification};
+use crate::config::{Body, Layers, only, parse};
 use crate::keys::{How, Key, fused, linear, same};
 
 pub(crate) const BART: Family = Family {
@@ -17,18 +18,27 @@ pub(crate) const BART: Family = Family {
     model_type: "bart",
     prefix: "model.",
     other_prefixes: &[],
-    architectures: &[(Seq2SeqLm, "BartForConditionalGeneration"), (EncoderDecoder, "BartModel")],
+    architectures: &[
+        (Seq2SeqLm, "BartForConditionalGeneration"),
+        (EncoderDecoder, "BartModel"),
+        (SequenceClassification, "BartForSequenceClassification"),
+        (QuestionAnswering, "BartForQuestionAnswering"),
+    ],
     read: |json, problems| read(json, false, problems),
     write: |body| write(body, false),
     body: KEYS,
-    heads: &[(
-        &[Seq2SeqLm],
-        &[
-            fused("final_logits_bias", &["output_bias"], How::Row),
-            fused("final_logits_bias", &["lm_head.bias"], How::Row),
-            linear("lm_head.weight", &["lm_head.weight"]),
-        ],
-    )],
+    heads: &[
+        (
+            &[Seq2SeqLm],
+            &[
+                fused("final_logits_bias", &["output_bias"], How::Row),
+                fused("final_logits_bias", &["lm_head.bias"], How::Row),
+                linear("lm_head.weight", &["lm_head.weight"]),
+            ],
+        ),
+        (&[SequenceClassification], ROWS),
+        (&[QuestionAnswering], bert::ANSWER),
+    ],
     dropped: &["encoder.embed_tokens.weight", "decoder.embed_tokens.weight"],
 };
 
@@ -145,13 +155,22 @@ fn read(json: &Map<String, Value>, marian: bool, problems: &mut Vec<String>) -> 
         ..StackConfig::default()
     };
     let output = OutputConfig { bias: true, ..OutputConfig::default() };
-    Some(Body { tied: config.tie_word_embeddings, output, ..Body::encoder(config.vocab_size, stack) })
+    let plain = Body { tied: config.tie_word_embeddings, output, ..Body::encoder(config.vocab_size, stack) };
+    if marian {
+        return Some(plain);
+    }
+    Some(Body {
+        pooling: Pooling::Last,
+        rows: Layers { transform: Some(TransformConfig::default()), bias: true },
+        reread: Some(reread(&json, [2, 2])),
+        ..plain
+    })
 }
 
 fn write(body: &Body, marian: bool) -> Option<Map<String, Value>> {
     let stack = &body.stack;
     let decoder = stack.of_decoder();
-    table(&Config {
+    let all = table(&Config {
         vocab_size: body.vocab_size,
         decoder_vocab_size: marian.then_some(body.vocab_size),
         max_position_embeddings: stack.max_seq_len,
@@ -169,8 +188,17 @@ fn write(body: &Body, marian: bool) -> Option<Map<String, Value>> {
         scale_embedding: stack.embedding_scale == EmbeddingScale::SqrtDModel,
         tie_word_embeddings: body.tied,
         ..Config::default()
-    })
+    });
+    all.map(|all| with_reread(all, body))
 }
+
+/// Of a classifier of rows on a decoder; T5's is the same.
+pub(super) const ROWS: &[Key] = &[
+    linear("classification_head.dense.weight", &["transform.dense.weight"]),
+    same("classification_head.dense.bias", &["transform.dense.bias"]),
+    linear("classification_head.out_proj.weight", &["classifier.weight"]),
+    same("classification_head.out_proj.bias", &["classifier.bias"]),
+];
 
 const KEYS: &[Key] = &[
     same("*.shared.weight", &["stack.encoder.embeddings.tokens"]),

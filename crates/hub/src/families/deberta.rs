@@ -39,15 +39,11 @@ pub(crate) const DEBERTA_V2: Family = Family {
         (&[SequenceClassification, MultipleChoice, TokenClassification], bert::CLASSIFIER),
         (&[QuestionAnswering], bert::ANSWER),
         (&[MaskedLm], bert::MASKED),
+        (&[MaskedLm], MASKED),
     ],
-    // Heads of pre-training, as the authors' files have them.
+    // A head of pre-training, as the authors' files have it.
     dropped: &[
         "embeddings.position_ids",
-        "lm_predictions.lm_head.bias",
-        "lm_predictions.lm_head.dense.weight",
-        "lm_predictions.lm_head.dense.bias",
-        "lm_predictions.lm_head.LayerNorm.weight",
-        "lm_predictions.lm_head.LayerNorm.bias",
         "mask_predictions.dense.weight",
         "mask_predictions.dense.bias",
         "mask_predictions.LayerNorm.weight",
@@ -131,7 +127,6 @@ fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
         &[config.hidden_size],
     );
     only(problems, "conv_kernel_size", &config.conv_kernel_size.unwrap_or(0), &[0]);
-    only(problems, "legacy", &config.legacy, &[true]);
     let position = position(&config, problems);
     let activation = activation("hidden_act", &config.hidden_act, problems);
     let learned = PositionConfig::Learned(LearnedConfig::default());
@@ -156,7 +151,8 @@ fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
     let masked = TransformConfig { activation: in_head(activation), bias: true, norm: true };
     let pooler = roberta::dense(head_activation("pooler_hidden_act", &config.pooler_hidden_act, problems));
     Some(Body {
-        tied: config.tie_word_embeddings,
+        // The authors' head has no table of its own, whatever the file says.
+        tied: config.tie_word_embeddings || !config.legacy,
         masked: (masked, true),
         rows: Layers { transform: Some(pooler), bias: true },
         ..Body::encoder(config.vocab_size, stack)
@@ -239,6 +235,16 @@ fn write(body: &Body) -> Option<Map<String, Value>> {
         ..Config::default()
     })
 }
+
+/// The head for hidden tokens as the authors' files name it (`legacy = false`). It is written by the other names, which are of the
+/// same layers.
+const MASKED: &[Key] = &[
+    linear("lm_predictions.lm_head.dense.weight", &["transform.dense.weight"]),
+    same("lm_predictions.lm_head.dense.bias", &["transform.dense.bias"]),
+    same("lm_predictions.lm_head.LayerNorm.weight", &["transform.norm.gamma"]),
+    same("lm_predictions.lm_head.LayerNorm.bias", &["transform.norm.beta"]),
+    same("lm_predictions.lm_head.bias", &["output_bias"]),
+];
 
 const POOLER: &[Key] = &[
     linear("pooler.dense.weight", &["transform.dense.weight"]),

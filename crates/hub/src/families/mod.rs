@@ -21,7 +21,7 @@ mod t5;
 
 use locus_embedding::position::PositionConfig;
 use locus_encoder::Activation;
-use locus_heads::HeadActivation;
+use locus_heads::{HeadActivation, RereadConfig};
 use locus_model::ModelConfig;
 use serde_json::{Map, Value};
 
@@ -241,6 +241,29 @@ pub(crate) fn pad_token(json: &Map<String, Value>, default: usize, problems: &mu
 }
 
 const LARGEST_ID: usize = 1 << 20;
+
+/// How an encoder's text is read once more by its decoder; what a class has where a file says nothing is given. An id that is
+/// none lies past any vocabulary.
+pub(crate) fn reread(json: &Map<String, Value>, [start, end]: [u32; 2]) -> RereadConfig {
+    let id = |key: &str, default| {
+        let value = match json.get(key) {
+            None | Some(Value::Null) => return default,
+            Some(Value::Array(ends)) => ends.first(),
+            value => value,
+        };
+        value.and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok()).unwrap_or(u32::MAX)
+    };
+    RereadConfig { start: id("decoder_start_token_id", start), end: id("eos_token_id", end) }
+}
+
+/// A configuration that says how a text is read once more, where it is.
+pub(crate) fn with_reread(mut all: Map<String, Value>, body: &Body) -> Map<String, Value> {
+    if let Some(RereadConfig { start, end }) = body.reread {
+        all.insert("decoder_start_token_id".to_owned(), start.into());
+        all.insert("eos_token_id".to_owned(), end.into());
+    }
+    all
+}
 
 /// Whether a value says anything.
 pub(crate) fn is_set(value: &Value) -> bool {

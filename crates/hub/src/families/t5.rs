@@ -2,25 +2,31 @@
 
 use locus_embedding::position::{PositionConfig, T5Config, T5Scale};
 use locus_encoder::{AttentionScale, Bias, DecoderSizes, NormKind, StackConfig, TokenTables};
-use locus_heads::OutputConfig;
+use locus_heads::{OutputConfig, Pooling, TransformConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Family, activation, activation_name, bert, gated, table, ungated, with};
-use crate::config::HeadKind::{Bare, EncoderDecoder, Seq2SeqLm, TokenClassification};
-use crate::config::{Body, only, parse};
+use super::{
+    Family, activation, activation_name, bart, bert, gated, reread, table, ungated, with, with_reread,
+};
+use crate::config::HeadKind::{
+    Bare, EncoderDecoder, QuestionAnswering, Seq2SeqLm, SequenceClassification, TokenClassification,
+};
+use crate::config::{Body, Layers, only, parse};
 use crate::keys::{Key, linear, same};
 
 pub(crate) const T5: Family = Family {
     name: "T5",
     model_type: "t5",
     prefix: "",
-    other_prefixes: &[(TokenClassification, "transformer.")],
+    other_prefixes: &[(TokenClassification, "transformer."), (SequenceClassification, "transformer.")],
     architectures: &[
         (Seq2SeqLm, "T5ForConditionalGeneration"),
         (EncoderDecoder, "T5Model"),
         (Bare, "T5EncoderModel"),
         (TokenClassification, "T5ForTokenClassification"),
+        (SequenceClassification, "T5ForSequenceClassification"),
+        (QuestionAnswering, "T5ForQuestionAnswering"),
     ],
     read: |json, problems| read(json, true, problems),
     write: |body| write(body, true),
@@ -28,6 +34,8 @@ pub(crate) const T5: Family = Family {
     heads: &[
         (&[Seq2SeqLm], &[linear("lm_head.weight", &["lm_head.weight"])]),
         (&[TokenClassification], bert::CLASSIFIER),
+        (&[SequenceClassification], bart::ROWS),
+        (&[QuestionAnswering], bert::ANSWER),
     ],
     dropped: &[
         "encoder.embed_tokens.weight",
@@ -45,6 +53,8 @@ pub(crate) const MT5: Family = Family {
         (EncoderDecoder, "MT5Model"),
         (Bare, "MT5EncoderModel"),
         (TokenClassification, "MT5ForTokenClassification"),
+        (SequenceClassification, "MT5ForSequenceClassification"),
+        (QuestionAnswering, "MT5ForQuestionAnswering"),
     ],
     read: |json, problems| {
         let json = with(json, &[("vocab_size", 250_112.into()), ("feed_forward_proj", "gated-gelu".into())]);
@@ -141,7 +151,14 @@ fn read(json: &Map<String, Value>, tied: bool, problems: &mut Vec<String>) -> Op
     };
     let scale = if tied { (config.d_model as f64).powf(-0.5) } else { 1.0 };
     let output = OutputConfig { scale, ..OutputConfig::default() };
-    Some(Body { tied, output, ..Body::encoder(config.vocab_size, stack) })
+    Some(Body {
+        tied,
+        output,
+        pooling: Pooling::Last,
+        rows: Layers { transform: Some(TransformConfig::default()), bias: true },
+        reread: Some(reread(json, [0, 1])),
+        ..Body::encoder(config.vocab_size, stack)
+    })
 }
 
 fn write(body: &Body, tied: bool) -> Option<Map<String, Value>> {
@@ -152,7 +169,7 @@ fn write(body: &Body, tied: bool) -> Option<Map<String, Value>> {
         Some(Some(name)) => format!("gated-{name}"),
         _ => activation_name(stack.activation)?.to_owned(),
     };
-    table(&Config {
+    let all = table(&Config {
         vocab_size: body.vocab_size,
         d_model: stack.d_model,
         d_kv: stack.d_head(),
@@ -168,7 +185,8 @@ fn write(body: &Body, tied: bool) -> Option<Map<String, Value>> {
         n_positions: stack.max_seq_len,
         tie_word_embeddings: (body.tied != tied).then_some(body.tied),
         ..Config::default()
-    })
+    });
+    all.map(|all| with_reread(all, body))
 }
 
 const KEYS: &[Key] = &[

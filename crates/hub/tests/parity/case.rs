@@ -123,6 +123,8 @@ impl Case {
                 .or_else(|| renamed("classifier.", "classifier.out_proj.")),
             ("next_sentence", _) => renamed("cls.seq_relationship.", "classifier."),
             ("bare", "bart") => Some(format!("model.{name}")),
+            ("masked_lm", "deberta-v2") => renamed("lm_predictions.lm_head.bias", "cls.predictions.bias")
+                .or_else(|| renamed("lm_predictions.lm_head.", "cls.predictions.transform.")),
             _ => None,
         };
         renamed.unwrap_or_else(|| name.to_owned())

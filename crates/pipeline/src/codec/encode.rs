@@ -282,13 +282,13 @@ impl Codec {
 
     /// The tokens of a whole target, however long.
     pub(crate) fn whole_target(&self, text: &str) -> Result<Vec<u32>, PipelineError> {
-        Ok(self.tokenizer.encode(text)?.ids)
+        Ok(self.tokenizer.encode_target(text)?.ids)
     }
 
     /// What the decoder reads, what it should say next, and whether the text was cut.
     fn target(&self, text: &str) -> Result<(Vec<u32>, Vec<i32>, bool), PipelineError> {
         let mut ids = vec![self.start_id()?];
-        ids.extend(self.tokenizer.encode(text)?.ids);
+        ids.extend(self.tokenizer.encode_target(text)?.ids);
         let cut = ids.len() > self.max_seq_len;
         ids.truncate(self.max_seq_len);
         let next = ids[1..].iter().copied().chain([self.end_id()?]);
