@@ -2,13 +2,18 @@
 
 Writes `crates/data/tests/tokenizers/<name>/` for folders that hold a `.model` and no `tokenizer.json`: the model, what stands
 beside it, and `expected.json`. Ids come from the slow tokenizers, which run SentencePiece itself; offsets and decoded texts from
-the fast ones that `transformers` converts them to. Where the two give other ids, the text is left out of the cases, with a line.
+the fast ones that `transformers` converts them to. Where the two give other ids, a line says so, and the text has the slow ids
+alone (`slow_cases`); but for what is known to follow the fast ones (`AS_FAST`).
 
 Run from the repository root: `python oracle/sentencepiece_ids.py`.
 """
 
+import hashlib
+import json
 import tempfile
+from pathlib import Path
 
+import sentencepiece
 from marian_ids import MORE, RULES, trained
 from tokenizer_ids import CORPUS, SENTENCES, dump, expected, folder
 from transformers import (
@@ -35,7 +40,13 @@ SENTENCES += [
     "no\u00a0break\u2028line\u2029paragraph",
     "the boat\t\twas  \n missing ",
     "emoji \U0001f600\U0001f600 and \U0001f44d\U0001f3fd",
+    "\u200b\u200b",
 ]
+# Blanks at the start where `legacy` is false; rules that make punctuation or blanks of a character.
+AS_FAST = {
+    "spm-llama": lambda text: text.startswith(" "),
+    "spm-deberta-split": lambda text: "\xbd" in text,
+}
 # One rule for each character, as all but the longest rules of nmt_nfkc are.
 SIMPLE = {old: new for old, new in RULES.items() if old != "2E 2E"}
 
@@ -56,6 +67,15 @@ def write(name, file, config, proto, slow, fast, special_texts, **arguments):
     slow = slow.from_pretrained(path)
     fast = fast.from_pretrained(path)
     expected(path, fast, slow, special_texts)
+    value = json.loads((path / "expected.json").read_text())
+    value["meta"]["sentencepiece"] = sentencepiece.__version__
+    value["meta"]["script_sha256"] = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    found = {case["text"] for case in value["cases"]}
+    left = [text for text in SENTENCES if text not in found and not AS_FAST.get(name, lambda _: False)(text)]
+    value["slow_cases"] = [{"text": text, "ids": slow(text, add_special_tokens=False)["input_ids"]} for text in left]
+    if config in ["llama", "gemma"]:
+        value["pair"]["segments"] = None  # these read none
+    dump(path / "expected.json", value)
 
 
 def main():
