@@ -171,7 +171,7 @@ fn one_model_of_sentencepiece_with_the_frame_of_its_class() -> Outcome {
         ["spm-t5", "spm-albert", "spm-albert-cased", "spm-deberta", "spm-deberta-split", "spm-xlm-roberta"];
     let pairs = ["spm-llama", "spm-llama-legacy", "spm-gemma"];
     unigrams.into_iter().chain(pairs).try_for_each(check)?;
-    for (names, kind) in [(&unigrams[..], TokenizerKind::Unigram), (&pairs, TokenizerKind::Bpe)] {
+    for (names, kind) in [(&unigrams[..], TokenizerKind::Unigram), (&pairs[..], TokenizerKind::Bpe)] {
         for name in names {
             let tokenizer = Tokenizer::from_file(&folder(name))?;
             assert_eq!(tokenizer.kind(), kind, "{name}");
@@ -288,7 +288,8 @@ fn one_model_that_is_damaged_or_of_no_known_class() -> Outcome {
     let added = format!("{{\"[MASK]\": {mask}}}");
     let dir = changed("spm-deberta", &[("added_tokens.json", Some(added.as_bytes()))])?;
     assert_eq!(differences(&Tokenizer::from_file(dir.path())?, &expected("spm-deberta")?)?, [""; 0]);
-    let dir = changed("spm-llama", &[("special_tokens_map.json", Some(br#"{"pad_token": "<pad>"}"#))])?;
+    let pad: &[u8] = br#"{"pad_token": "<pad>"}"#;
+    let dir = changed("spm-llama", &[("special_tokens_map.json", Some(pad))])?;
     let (with, without) = (Tokenizer::from_file(dir.path())?, Tokenizer::from_file(&folder("spm-llama"))?);
     assert_eq!(with.specials().pad, Some(without.vocab_size() as u32));
     // Any byte may be another: an error, or a model that cuts texts somehow.

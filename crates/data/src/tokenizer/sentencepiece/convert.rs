@@ -31,11 +31,12 @@ pub(in super::super) fn load(path: &Path, settings: &Settings) -> Result<HfToken
     let model = Model::read(&bytes)
         .map_err(|problem| wrong(format!("{problem}; if it is no model of SentencePiece, {CONVERT}")))?;
     let class = Class::of(path, settings)?;
-    let steps = Steps::of(class, &model.normalizer, settings).map_err(|error| wrong(error.to_string()))?;
     let conversion = Conversion { class, settings, model };
     let (pieces, unknown) = conversion.vocabulary().map_err(wrong)?;
     let own = conversion.own_tokens(&pieces);
     let model = conversion.model(pieces, unknown).map_err(|error| wrong(error.to_string()))?;
+    let steps = Steps::of(class, &conversion.model.normalizer, settings);
+    let steps = steps.map_err(|error| wrong(error.to_string()))?;
     let mut tokenizer = HfTokenizer::new(model);
     steps.put_on(&mut tokenizer);
     tokenizer.add_tokens(&own);
