@@ -104,8 +104,7 @@ impl Job for Export<'_> {
         let files = tokenizer_files(&tokenizer)?;
         let readable = ["tokenizer.json", "vocab.txt", "vocab.json"];
         let mut models = Vec::new();
-        let has_model = SENTENCEPIECE_FILES.into_iter().any(|name| tokenizer.join(name).is_file());
-        if has_model || files.iter().any(|(name, _)| readable.contains(name)) {
+        if files.iter().any(|(name, _)| readable.contains(name)) {
             match Tokenizer::from_file(&tokenizer) {
                 Ok(tokenizer) => {
                     name_tokens(&mut config, &tokenizer);
