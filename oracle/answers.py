@@ -52,10 +52,11 @@ def longest_run(question, sentence, frequent):
 
 def read_answers(parts):
     counts = Counter(word for context in {row[1] for row in parts["train"]} for word in WORD.findall(context.lower()))
+    sentences = {part: [most_like(question, context) for question, context, _ in parts[part]] for part in ("dev", "test")}
 
     def scores(part, n_frequent):
         frequent = {word for word, _ in counts.most_common(n_frequent or 0)}
-        founds = [most_like(question, context) for question, context, _ in parts[part]]
+        founds = sentences[part]
         if n_frequent is not None:
             founds = [longest_run(row[0], found, frequent) for row, found in zip(parts[part], founds, strict=True)]
         return mean_scores([[text for text, _ in answers] for _, _, answers in parts[part]], founds)
