@@ -62,7 +62,7 @@ def read_answers(parts):
         return mean_scores([[text for text, _ in answers] for _, _, answers in parts[part]], founds)
 
     best = None
-    for n_frequent in (None, 0, 20, 50, 100, 200, 500):
+    for n_frequent in (None, 0, 50, 200, 500, 1000, 2000, 5000):
         dev = scores("dev", n_frequent)
         if best is None or dev["f1"] > best[0]["f1"]:
             best = (dev, n_frequent)
