@@ -17,17 +17,19 @@ const INDEX: &str = "model.safetensors.index.json";
 const ADAPTER: &str = "adapter_model.safetensors";
 
 /// What is fetched beside weights, where a model has it.
-const FILES: [&str; 25] = [
+const FILES: [&str; 27] = [
     "config.json",
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "chat_template.jinja",
     "added_tokens.json",
     "vocab.txt",
     "vocab.json",
     "merges.txt",
     "spiece.model",
+    "spm.model",
     "sentencepiece.bpe.model",
     "tokenizer.model",
     "source.spm",

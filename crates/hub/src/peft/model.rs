@@ -74,8 +74,8 @@ pub fn read_adapted_config(dir: &Path, adapter: &Path) -> Result<Checkpoint, Hub
 
 /// The configuration under which an adapter was trained, with all that its task takes, on the stack and the tokens of its base.
 fn on_stack_of(adapted: ModelConfig, base: ModelConfig) -> ModelConfig {
-    let ModelConfig { stack, vocab_size, token_ids, generation, .. } = base;
-    ModelConfig { stack, vocab_size, token_ids, generation, ..adapted }
+    let ModelConfig { stack, vocab_size, family, token_ids, generation, .. } = base;
+    ModelConfig { stack, vocab_size, family, token_ids, generation, ..adapted }
 }
 
 /// A model of Locus with the head that an adapter was trained under, as our file in its folder says, and the parameters of that
