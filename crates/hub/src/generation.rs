@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn it_is_written_with_the_ids_that_the_model_has_by_now() {
-        let ids = TokenIds { pad: Some(5), eos: Some(7), ..TokenIds::default() };
+        let ids = TokenIds { pad: Some(5), eos: Some(7), sep: Some(3), ..TokenIds::default() };
         assert_eq!(written(&Map::new(), &ids), None);
         let generation = map(&json!({ "eos_token_id": [7, 3], "pad_token_id": null, "top_p": 0.9 }));
         let expected = json!({ "eos_token_id": [7, 3], "pad_token_id": 5, "top_p": 0.9 });

@@ -305,7 +305,7 @@ mod tests {
         puller.pull(builder, offline).map_err(|error| error.to_string())
     }
 
-    const TINY: [(&str, &str); 8] = [
+    const TINY: [(&str, &str); 10] = [
         ("config.json", "{}"),
         (
             "model.safetensors.index.json",
@@ -314,6 +314,8 @@ mod tests {
         ("model-1.safetensors", "first"),
         ("model-2.safetensors", "second"),
         ("1_Pooling/config.json", "{ }"),
+        ("spm.model", "pieces"),
+        ("chat_template.jinja", "{{ messages }}"),
         ("pytorch_model.bin", "code"),
         ("README.md", "read"),
         ("onnx/model.onnx", "other"),
