@@ -22,10 +22,10 @@ pub enum Saved {
     Locus,
 }
 
-/// Writes a model so that `transformers` loads it: as `model_type` says, or as the family of the checkpoint that it comes from, or
-/// as the first family that has such a model; else as a model folder of Locus. `files` are the tokenizer's. Mean and standard deviation of a regressor become part of its last
-/// layer. A sentence embedder becomes a folder of `sentence-transformers`; of a detector of replaced tokens the
-/// discriminator is written. The weights are written tensor by tensor.
+/// Writes a model so that `transformers` loads it: as `model_type` says, or as the family of the checkpoint that it comes from,
+/// or as the first family that has such a model; else as a model folder of Locus. `files` are the tokenizer's. Mean and standard
+/// deviation of a regressor become part of its last layer. A sentence embedder becomes a folder of `sentence-transformers`; of a
+/// detector of replaced tokens the discriminator is written. The weights are written tensor by tensor.
 ///
 /// # Errors
 /// If the disk is full, or the asked family does not have such a model.

@@ -12,7 +12,7 @@ use super::{TOKENIZER_FILE, Tokenizer, write_atomic};
 use crate::DataError;
 use crate::error::io;
 
-/// What stands beside a tokenizer and says how `transformers` reads it and how it writes a talk.
+/// What stands beside a tokenizer and says how `transformers` reads it and how it makes a prompt of a conversation.
 const BESIDE: [&str; 3] = [CONFIG_FILE, SPECIALS_FILE, "chat_template.jinja"];
 
 /// Files as they were read, which go wherever the tokenizer goes: `transformers` reads more in them than is understood here.

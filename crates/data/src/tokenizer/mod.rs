@@ -173,8 +173,8 @@ impl Tokenizer {
         let read = match load::load(&path, &settings)? {
             load::Loaded::One(inner) => Self::from_inner(inner, &settings),
             load::Loaded::Pair(inner, pair) => Self::from_pair(inner, *pair, &settings),
-        };
-        Ok(Self { kept: files::Kept::of(&path)?, ..read? })
+        }?;
+        Ok(Self { kept: files::Kept::of(&path)?, ..read })
     }
 
     /// Loads from the bytes of a `tokenizer.json`.

@@ -139,7 +139,7 @@ pub(crate) fn family(model_type: &str) -> Option<&'static Family> {
 pub(crate) fn candidates<'a>(
     config: &'a ModelConfig,
     asked: Option<&'a str>,
-) -> impl Iterator<Item = &'static Family> + use<'a> {
+) -> impl Iterator<Item = &'static Family> {
     let own = move |family: &&'static Family| Some(family.model_type) == config.family.as_deref();
     let others = FAMILIES.iter().copied().filter(move |family| !own(family));
     let all = FAMILIES.iter().copied().filter(own).chain(others);
