@@ -136,10 +136,7 @@ pub(crate) fn family(model_type: &str) -> Option<&'static Family> {
 
 /// The families that a model may be written as, the likeliest first: that of the checkpoint it comes from, then the others in
 /// the order of our pages; only the asked one where one is asked for.
-pub(crate) fn candidates<'a>(
-    config: &'a ModelConfig,
-    asked: Option<&'a str>,
-) -> impl Iterator<Item = &'static Family> {
+pub(crate) fn candidates(config: &ModelConfig, asked: Option<&str>) -> impl Iterator<Item = &'static Family> {
     let own = move |family: &&'static Family| Some(family.model_type) == config.family.as_deref();
     let others = FAMILIES.iter().copied().filter(move |family| !own(family));
     let all = FAMILIES.iter().copied().filter(own).chain(others);
