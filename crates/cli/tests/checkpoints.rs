@@ -94,6 +94,49 @@ fn a_checkpoint_is_trained_on_with_the_same_labels_or_others() {
     assert!(place.path("other/model/model.safetensors").exists());
 }
 
+#[test]
+fn the_files_of_a_tokenizer_stay_as_they_were() {
+    let place = place();
+    // Ours come with a class that puts nothing of its own over tokenizer.json.
+    let config = common::json(&place.path("bert/tokenizer_config.json"));
+    let model = common::json(&place.path("run/model/config.json"));
+    assert_eq!(config["tokenizer_class"], "PreTrainedTokenizerFast");
+    assert_eq!(config["model_max_length"], model["stack"]["max_seq_len"]);
+    assert_eq!(config["model_input_names"][1], "token_type_ids");
+    assert!(model.get("family").is_none());
+    // Those of a checkpoint are its own, also after training.
+    let tokenizer = place.read("bert/tokenizer.json");
+    let files = [
+        (
+            "tokenizer_config.json",
+            r#"{"tokenizer_class": "BertTokenizer", "do_lower_case": false,  "model_max_length": 31}"#,
+        ),
+        ("special_tokens_map.json", r#"{"mask_token": "[MASK]"}"#),
+        ("chat_template.jinja", "{{ messages }}\n"),
+        ("tokenizer.json", tokenizer.as_str()),
+    ];
+    for (name, text) in files {
+        place.write(&format!("bert/{name}"), text);
+    }
+    place.write("bert/spm.model", [10, 255, 0]);
+    let sets = ["data.train=train.conll", "data.dev=dev.conll", "model.from=bert", "train.epochs=1"];
+    let sets = sets.iter().flat_map(|set| ["--set", *set]);
+    let args: Vec<&str> = ["train", "ner", "--out", "more"].into_iter().chain(sets).collect();
+    place.run(&args).succeeds();
+    assert_eq!(common::json(&place.path("more/model/config.json"))["family"], "bert");
+    for (model, out) in [("more/model", "out"), ("bert", "copy")] {
+        done(&place.run(&["hub", "export", "--model", model, "--out", out]));
+        for (name, text) in files {
+            assert_eq!(place.read(&format!("{out}/{name}")), text, "{out}/{name}");
+        }
+    }
+    // Of a tokenizer that is not read here the files are copied, and that is said.
+    std::fs::remove_file(place.path("bert/tokenizer.json")).unwrap();
+    let export = place.run(&["hub", "export", "--model", "bert", "--out", "pieces"]);
+    export.says(0, &["the tokenizer is copied as it is, since it cannot be read", "spm.model"]);
+    assert_eq!(std::fs::read(place.path("pieces/spm.model")).unwrap(), [10, 255, 0]);
+}
+
 /// Rows with labels, for a model with the words of [`TRAIN`].
 fn write_rows(place: &Place) {
     place

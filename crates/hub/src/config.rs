@@ -431,7 +431,8 @@ impl Checkpoint {
         if head.n_labels().is_none() {
             labels.clear();
         }
-        let config = ModelConfig::new(head, labels, body.vocab_size, body.stack);
+        let mut config = ModelConfig::new(head, labels, body.vocab_size, body.stack);
+        config.family = Some(family.model_type.to_owned());
         let wrong = config.check();
         if wrong.is_empty() {
             return Ok(Self { config, family: family.name, saved_head, other_head, json });

@@ -35,6 +35,7 @@ impl Experiment {
         self.find_tokens(&mut stack, &tokenizer)?;
         let config = ModelConfig {
             n_spare_tokens: config.n_spare_tokens,
+            family: config.family,
             token_ids: config.token_ids,
             generation: config.generation,
             ..ModelConfig::new(head, labels, config.vocab_size, stack)

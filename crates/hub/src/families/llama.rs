@@ -306,7 +306,10 @@ fn write(body: &Body, kind: Kind) -> Option<Map<String, Value>> {
     let rotary = instances.iter().find_map(|scheme| match scheme {
         PositionConfig::Rotary(config) => Some(config),
         _ => None,
-    })?;
+    });
+    // Where no layer turns, the base is that of none.
+    let unread = RotaryConfig::default();
+    let rotary = rotary.or((kind == Kind::SmolLm3).then_some(&unread))?;
     let turns: Vec<bool> = layer_scheme.iter().map(|&idx| instances[idx] != PositionConfig::None).collect();
     let windows = instances.iter().filter_map(|scheme| match scheme {
         PositionConfig::Rotary(config) => config.window,

@@ -134,6 +134,15 @@ pub(crate) fn family(model_type: &str) -> Option<&'static Family> {
     FAMILIES.iter().copied().find(|family| family.model_type == model_type)
 }
 
+/// The families that a model may be written as, the likeliest first: that of the checkpoint it comes from, then the others in
+/// the order of our pages; only the asked one where one is asked for.
+pub(crate) fn candidates(config: &ModelConfig, asked: Option<&str>) -> impl Iterator<Item = &'static Family> {
+    let own = move |family: &&'static Family| Some(family.model_type) == config.family.as_deref();
+    let others = FAMILIES.iter().copied().filter(move |family| !own(family));
+    let all = FAMILIES.iter().copied().filter(own).chain(others);
+    all.filter(move |family| asked.is_none_or(|asked| asked == family.model_type))
+}
+
 /// An activation by the name that `transformers` has for it.
 pub(crate) fn activation(key: &str, name: &str, problems: &mut Vec<String>) -> Activation {
     match ACTIVATIONS.iter().find(|(known, _, _)| *known == name) {
