@@ -313,8 +313,8 @@ impl<B: Backend> Pipeline<B> {
 
     /// Generates for each text, many at a time: one [`Prediction::Text`] per text, in their order.
     ///
-    /// Where the position scheme ends and a prompt is longer, the prompt's start is cut, so that there is room for new
-    /// tokens; the answer says so.
+    /// Where the position scheme ends and a prompt is longer, the prompt's start is cut (behind the token for the start of a text),
+    /// so that there is room for new tokens; the answer says so.
     ///
     /// # Errors
     /// If the model does not generate or the options are out of range.
@@ -325,14 +325,15 @@ impl<B: Backend> Pipeline<B> {
     ) -> Result<Vec<Prediction>, PipelineError> {
         let mut given = Vec::with_capacity(texts.len());
         for text in texts {
-            given.push(self.given_ids(text.as_ref())?);
+            given.push(self.given_ids(text.as_ref(), options)?);
         }
         if let TaskModel::CausalLm(model) = &self.model
             && let Some(limit) = model.decoder.max_positions()
         {
             for (ids, cut) in given.iter_mut().filter(|(ids, _)| ids.len() > limit) {
-                let room = options.max_new_tokens.min(limit / 2);
-                ids.drain(..ids.len() - (limit - room));
+                let len = limit - options.max_new_tokens.min(limit / 2);
+                let n_start = self.codec.text_start().len().min(len);
+                ids.drain(n_start..n_start + ids.len() - len);
                 *cut = true;
             }
         }
@@ -365,7 +366,7 @@ impl<B: Backend> Pipeline<B> {
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Written, PipelineError> {
         let options = WriteOptions { n_sequences: 1, ..options.clone() };
-        let (ids, _) = self.given_ids(prompt)?;
+        let (ids, _) = self.given_ids(prompt, &options)?;
         let written = self.run(&[ids], &options, &mut |_, piece| on_text(piece))?;
         Ok(written.into_iter().next().unwrap_or_default())
     }
@@ -379,14 +380,15 @@ impl<B: Backend> Pipeline<B> {
     }
 
     /// What the model reads of a text, and whether the text was cut.
-    fn given_ids(&self, text: &str) -> Result<(Vec<u32>, bool), PipelineError> {
+    fn given_ids(&self, text: &str, options: &WriteOptions) -> Result<(Vec<u32>, bool), PipelineError> {
         match &self.model {
             TaskModel::CausalLm(_) => {
-                // As in training, where documents are kept apart.
-                let mut ids: Vec<u32> = self.codec.document_start().into_iter().collect();
-                ids.extend(self.codec.tokenizer.encode(text)?.ids);
+                let ids = self.codec.prompt(text, options.parse_special)?;
                 // An empty prompt starts as a new text does.
                 Ok((if ids.is_empty() { vec![self.codec.start_id()?] } else { ids }, false))
+            }
+            TaskModel::Seq2Seq(_) if options.parse_special => {
+                self.codec.parsed(text).map(|(item, cut)| (item.ids, cut))
             }
             TaskModel::Seq2Seq(_) => self.codec.row(text, None).map(|(item, cut)| (item.ids, cut)),
             _ => Err(PipelineError::WrongTask { task: self.codec.task(), asked: "generate text" }),

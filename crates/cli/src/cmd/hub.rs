@@ -10,6 +10,7 @@ use locus_data::Tokenizer;
 use locus_heads::{HeadConfig, TaskModel};
 use locus_hub::{Inspection, Saved, inspect, is_sentence_folder, read_sentence, save};
 use locus_model::ModelConfig;
+use locus_pipeline::Codec;
 
 use super::{load_model, say};
 use crate::UsageError;
@@ -103,12 +104,13 @@ impl Job for Export<'_> {
         let Whole { mut config, model, tokenizer } = load_whole::<B::InnerBackend>(&args.model, &device)?;
         let files = tokenizer_files(&tokenizer)?;
         let readable = ["tokenizer.json", "vocab.txt", "vocab.json"];
-        let mut models = Vec::new();
+        let (mut models, mut as_learned) = (Vec::new(), None);
         if files.iter().any(|(name, _)| readable.contains(name)) {
             match Tokenizer::from_file(&tokenizer) {
                 Ok(tokenizer) => {
                     name_tokens(&mut config, &tokenizer);
                     models = tokenizer.sentencepiece_files()?;
+                    as_learned = framed_as_learned(&config, tokenizer)?;
                 }
                 Err(error) => {
                     tell!("note: the tokenizer is copied as it is, since it cannot be read: {error}")
@@ -129,6 +131,9 @@ impl Job for Export<'_> {
         }
         if let Saved::Family(_) = saved {
             write_models(&args.out, &models)?;
+            if let Some(json) = as_learned {
+                locus_model::write_file(&args.out.join("tokenizer.json"), json.as_bytes())?;
+            }
         }
         match saved {
             Saved::Family(name) => say(format_args!("wrote {} as {name}", args.out.display())),
@@ -138,6 +143,17 @@ impl Job for Export<'_> {
             )),
         }
     }
+}
+
+/// The `tokenizer.json` of a language model that began here: `transformers` and Locus put ahead of a prompt what the tokenizer of a
+/// checkpoint says, and that is then what the model has learned from. None where it is as it should be.
+fn framed_as_learned(config: &ModelConfig, tokenizer: Tokenizer) -> anyhow::Result<Option<String>> {
+    if config.add_bos_token || !matches!(config.head, HeadConfig::CausalLm { .. }) {
+        return Ok(None);
+    }
+    let codec = Codec::new(config, tokenizer)?;
+    let start = codec.text_start();
+    Ok(Some(codec.tokenizer.with_start(&start)?.to_json()? + "\n"))
 }
 
 /// Writes the models of a tokenizer that has two, and their vocabulary, where a run has them in a `tokenizer.json` of our own.

@@ -36,6 +36,7 @@ impl Experiment {
         let config = ModelConfig {
             n_spare_tokens: config.n_spare_tokens,
             token_ids: config.token_ids,
+            add_bos_token: config.add_bos_token,
             generation: config.generation,
             ..ModelConfig::new(head, labels, config.vocab_size, stack)
         };

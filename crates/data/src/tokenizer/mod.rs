@@ -424,6 +424,48 @@ impl Tokenizer {
         self.hidden.contains(&id) || self.specials.roles().iter().any(|(_, special)| *special == Some(id))
     }
 
+    /// Whether a token is a single byte, such as `<0x0A>`: of those that stand together the text depends on them all.
+    pub fn is_byte(&self, id: u32) -> bool {
+        let Some(token) = self.inner.id_to_token(id) else { return false };
+        let digits = token.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
+        digits.is_some_and(|digits| digits.len() == 2 && u8::from_str_radix(digits, 16).is_ok())
+    }
+
+    /// The same tokenizer with these tokens, or none, ahead of a text and none behind it.
+    ///
+    /// # Errors
+    /// If a token is not in the vocabulary.
+    ///
+    /// ```
+    /// use locus_data::{Tokenizer, TokenizerKind};
+    /// # fn main() -> Result<(), locus_data::DataError> {
+    /// let tokenizer = Tokenizer::train(TokenizerKind::Word, 50, true, ["a b"])?.with_start(&[5])?;
+    /// assert_eq!(tokenizer.assemble(&[7], None).ids, [5, 7]); // [BOS] a
+    /// # Ok(()) }
+    /// ```
+    pub fn with_start(mut self, start: &[u32]) -> Result<Self, DataError> {
+        if self.frame.before == start && self.frame.after.is_empty() {
+            return Ok(self);
+        }
+        let name = |&id: &u32| {
+            let what = format!("token id {id} is not in the vocabulary of {}", self.vocab_size);
+            self.token(id).ok_or(DataError::Tokenizer { what, source: None })
+        };
+        let names = start.iter().map(name).collect::<Result<Vec<String>, DataError>>()?;
+        let pieces: Vec<(&str, u32)> = names.iter().map(String::as_str).zip(start.iter().copied()).collect();
+        let ahead = names.join(" ");
+        let template = match &pieces[..] {
+            [] => None,
+            pieces => {
+                Some(train::template(&format!("{ahead} $A"), &format!("{ahead} $A {ahead} $B"), pieces)?)
+            }
+        };
+        self.inner.with_post_processor(template);
+        self.frame = frame::find_frame(&self.inner, &self.specials)?;
+        self.parsing = OnceLock::new();
+        Ok(self)
+    }
+
     /// One more than the highest id: how many rows an embedding table needs.
     pub fn vocab_size(&self) -> usize {
         self.vocab_size
