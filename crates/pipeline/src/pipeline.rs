@@ -6,14 +6,13 @@ use std::path::Path;
 
 use burn::tensor::backend::Backend;
 use locus_backend::packed::Precision;
-use locus_data::{Examples, Item, Tokenizer, split_words};
+use locus_data::{Examples, Item, LabelSet, Tokenizer, split_words};
 use locus_heads::{HeadConfig, SequenceClassifier, TaskModel};
-use locus_metrics::tags::{TagScheme, spans};
 use locus_model::{ModelConfig, TOKENIZER_FILE, load};
 use serde::Serialize;
 
 use crate::classify::{outputs, sigmoid};
-use crate::tagging::{best, tag};
+use crate::tagging::{best, entity_spans, tag};
 use crate::thresholds::HALF;
 use crate::write::{WriteOptions, Writer, Written, continue_texts, translate_texts};
 use crate::{Answer, Codec, Evaluation, FilledMask, PipelineError, Thresholds, evaluate, masks, qa};
@@ -483,12 +482,13 @@ impl<B: Backend> Pipeline<B> {
         let words: Vec<Vec<String>> =
             split.iter().map(|words| words.iter().map(|(word, _)| word.clone()).collect()).collect();
         let tagged = tag(model, &self.codec, &words, self.batch_size)?;
+        let labels = self.codec.labels.as_ref().map(LabelSet::names).unwrap_or_default();
         let answers =
             texts.iter().zip(&split).zip(words).zip(tagged).map(|(((text, split), words), tagged)| {
                 let text = text.as_ref();
                 let name = |label| self.codec.label_name(label).to_owned();
                 let tags: Vec<String> = tagged.iter().map(|word| name(word.label)).collect();
-                let entities = spans(&tags, TagScheme::Iob2).into_iter().map(|span| {
+                let entities = entity_spans(&tags, labels).into_iter().map(|span| {
                     let (start, end) = (split[span.start].1.start, split[span.end - 1].1.end);
                     let inside = &tagged[span.start..span.end];
                     let score = inside.iter().map(|word| word.probability).sum::<f64>() / inside.len() as f64;
