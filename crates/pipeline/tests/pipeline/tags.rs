@@ -68,4 +68,27 @@ fn a_label_stands_on_each_word_once<B: AutodiffBackend>(device: &B::Device) {
     assert!(items.iter().all(|item| item.ids.len() <= 12));
 }
 
-on_backends!(entities_for_every_input, a_label_stands_on_each_word_once);
+/// Labels that are no tags, such as parts of speech, are the names of entities, whole.
+fn names_of_types_are_whole<B: AutodiffBackend>(device: &B::Device) {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("m");
+    let examples = Examples::Tagged(vec![tagged("Mira visited Lisbon", "NOUN VERB LABEL_0")]);
+    let head = HeadConfig::TokenClassification {
+        n_labels: 3,
+        decoding: Default::default(),
+        layers: Default::default(),
+    };
+    folder::<B>(&dir, head, TokenizerKind::Char, &examples, device);
+    let pipeline = Pipeline::<B::InnerBackend>::from_dir(&dir, device).unwrap();
+    let answers = pipeline.predict(&["Mira visited Lisbon", "Lisbon Lisbon visited Mira"]).unwrap();
+    for answer in &answers {
+        let Prediction::Entities { text, tags, entities, .. } = answer else { panic!("{answer:?}") };
+        let mut names: Vec<&String> = tags.iter().collect();
+        names.dedup();
+        assert_eq!(entities.iter().map(|entity| &entity.label).collect::<Vec<_>>(), names);
+        let covered: Vec<&str> = entities.iter().map(|entity| entity.text.as_str()).collect();
+        assert_eq!(covered.join(" "), *text);
+    }
+}
+
+on_backends!(entities_for_every_input, a_label_stands_on_each_word_once, names_of_types_are_whole);
