@@ -221,7 +221,11 @@ impl Tokenizer {
         let frame = frame::find_frame(&inner, &specials)?;
         let spaced = needs_blank(&inner);
         let parsing = OnceLock::new();
-        Ok(Self { inner, parsing, specials, frame, hidden, vocab_size, spaced, pair: None })
+        let tokenizer = Self { inner, parsing, specials, frame, hidden, vocab_size, spaced, pair: None };
+        match frame::start_of_class(settings, &tokenizer.specials) {
+            Some(start) => tokenizer.with_start(&start),
+            None => Ok(tokenizer),
+        }
     }
 
     /// Writes `tokenizer.json`, and the other [files](Self::files) beside it. Each is written whole or not at all: to a
