@@ -393,9 +393,12 @@ fn some_classes_frame_texts_whatever_the_file_says() {
     };
     let trained = train(TokenizerKind::Word);
     trained.save(&file).expect("saves");
-    assert_eq!(before(r#"{"tokenizer_class": "LlamaTokenizer"}"#), [5, 9]);
+    assert_eq!(before(r#"{"tokenizer_class": "LlamaTokenizer", "bos_token": "[BOS]"}"#), [5, 9]);
     assert_eq!(before(r#"{"tokenizer_class": "GemmaTokenizerFast", "bos_token": "[CLS]"}"#), [2, 9]);
-    assert_eq!(before(r#"{"tokenizer_class": "LlamaTokenizerFast", "add_bos_token": false}"#), [9]);
+    assert_eq!(
+        before(r#"{"tokenizer_class": "LlamaTokenizerFast", "bos_token": "[BOS]", "add_bos_token": false}"#),
+        [9]
+    );
     assert_eq!(before(r#"{"tokenizer_class": "GPTNeoXTokenizer"}"#), [9]);
     assert_eq!(before(r#"{"tokenizer_class": "GPTNeoXTokenizer", "add_bos_token": true}"#), [5, 9]);
     for other in [r#"{"tokenizer_class": "PreTrainedTokenizerFast", "add_bos_token": true}"#, "{}"] {
