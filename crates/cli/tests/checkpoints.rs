@@ -338,6 +338,58 @@ fn what_cannot_be_done_is_said() {
     }
 }
 
+/// A start ahead of a text, and an end behind it.
+fn start_and_end() -> serde_json::Value {
+    let special = |token: &str| serde_json::json!({ "SpecialToken": { "id": token, "type_id": 0 } });
+    let text = |name: &str| serde_json::json!({ "Sequence": { "id": name, "type_id": 0 } });
+    serde_json::json!({
+        "type": "TemplateProcessing",
+        "single": [special("[BOS]"), text("A"), special("[EOS]")],
+        "pair": [special("[BOS]"), text("A"), text("B"), special("[EOS]")],
+        "special_tokens": {
+            "[BOS]": { "id": "[BOS]", "ids": [5], "tokens": ["[BOS]"] },
+            "[EOS]": { "id": "[EOS]", "ids": [6], "tokens": ["[EOS]"] }
+        }
+    })
+}
+
+#[test]
+fn prompts_begin_as_the_tokenizer_of_a_checkpoint_says() {
+    let place = Place::new();
+    place.train(&["first-stories", "--out", "run"]).succeeds();
+    let export = place.run(&["hub", "export", "--model", "run/model", "--out", "out"]);
+    assert!(done(&export).contains("wrote out as gpt_neox"), "{}", export.stdout());
+    let written = |model: &str, prompt: &str, more: &[&str]| {
+        let args = ["generate", "--model", model, "--prompt", prompt, "--temperature", "0", "--json"];
+        let options = ["--max-new-tokens", "7", "--min-new-tokens", "7", "--log-probs", "0"];
+        let line = done(&place.run(&[&args[..], &options, more].concat()));
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        line["generated"].clone()
+    };
+    // A model that began here has read nothing ahead of its texts, and its checkpoint goes on so.
+    let plain = written("run/model", "The ", &[]);
+    assert_eq!(written("out", "The ", &[]), plain);
+    let mut tokenizer = common::json(&place.path("out/tokenizer.json"));
+    tokenizer["post_processor"] = start_and_end();
+    place.write("out/tokenizer.json", tokenizer.to_string());
+    let started = written("run/model", "[BOS]The ", &["--parse-special"]);
+    assert_ne!(started, plain);
+    assert_eq!(written("out", "The ", &[]), started);
+    assert_eq!(written("out", "[BOS]The ", &["--parse-special"]), started);
+    // So does what is trained from it.
+    place.write("more.txt", "The ferry came.\nThe ferry went.\n".repeat(20));
+    place
+        .train(&["lm", "--out", "more", "--set", "data.train=more.txt", "--set", "model.from=out"])
+        .succeeds();
+    let more = written("more/model", "The ", &[]);
+    assert_eq!(written("more/model", "[BOS]The ", &["--parse-special"]), more);
+    let mut config = common::json(&place.path("more/model/config.json"));
+    assert_eq!(config["add_bos_token"], true);
+    config["add_bos_token"] = false.into();
+    place.write("more/model/config.json", config.to_string());
+    assert_ne!(written("more/model", "The ", &[]), more);
+}
+
 const PAIRS: &str = "source\ttarget\nwhere is my parcel\ttrack it on the map\nstop the order\tit is cancelled now\n\
                      a new password\tset it in the account\nwrite to a person\tthe chat is open\n";
 

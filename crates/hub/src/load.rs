@@ -8,7 +8,7 @@ use burn::tensor::{Tensor, TensorData, backend::Backend};
 use locus_backend::init::deferred;
 use locus_backend::params::ParamPath;
 use locus_backend::rng::Key;
-use locus_embedding::position::PositionConfig;
+use locus_embedding::position::{Form, PositionConfig};
 use locus_encoder::StackConfig;
 use locus_heads::{HeadConfig, TaskModel};
 use locus_model::ModelConfig;
@@ -72,6 +72,8 @@ pub fn read_config(dir: &Path, request: Option<&Request>) -> Result<Checkpoint, 
     let mut checkpoint = Checkpoint::read(dir, request)?;
     let (generation, token_ids) = generation::read(dir, &checkpoint.json, checkpoint.config.vocab_size)?;
     (checkpoint.config.generation, checkpoint.config.token_ids) = (generation, token_ids);
+    // `transformers` gives texts to a decoder as its tokenizer frames them.
+    checkpoint.config.add_bos_token = checkpoint.config.head.forms() == [Form::Causal];
     if let (HeadConfig::Regression { mean, std, .. }, false) =
         (&mut checkpoint.config.head, checkpoint.other_head)
     {

@@ -358,6 +358,7 @@ fn options_of_generation_go_out_as_they_came_in() {
     let loaded = load::<B>(&from, &Default::default()).unwrap();
     let config = &loaded.checkpoint.config;
     assert_eq!(config.token_ids.eos, Some(2));
+    assert!(config.add_bos_token, "texts of a decoder begin as its tokenizer says");
     assert_eq!(config.generation().unwrap().ends(), [2, 3]);
     save(&out, config, &loaded.model, None, &[]).unwrap();
     let written = fs::read_to_string(out.join("generation_config.json")).unwrap();

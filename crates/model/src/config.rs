@@ -60,6 +60,10 @@ pub struct ModelConfig {
     /// tokenizer's.
     #[serde(default, skip_serializing_if = "is_default")]
     pub token_ids: TokenIds,
+    /// Whether texts that a language model continues or learns begin with what its tokenizer puts ahead of a text (such as `<s>`).
+    /// So they do in `transformers`, and in what comes from a checkpoint; models that began here have not read it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub add_bos_token: bool,
     /// How the makers of the checkpoint that the model comes from generate with it: their `generation_config.json`, whole, also
     /// what only `transformers` understands. [`ModelConfig::generation()`] reads it.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
@@ -147,6 +151,7 @@ impl ModelConfig {
             n_spare_tokens: 0,
             family: None,
             token_ids: TokenIds::default(),
+            add_bos_token: false,
             generation: Map::new(),
             stack,
         }

@@ -10,6 +10,7 @@ use locus_data::Tokenizer;
 use locus_heads::{HeadConfig, TaskModel};
 use locus_hub::{Inspection, Saved, inspect, is_checkpoint, is_sentence_folder, read_sentence, save};
 use locus_model::ModelConfig;
+use locus_pipeline::Codec;
 
 use super::{load_model, say};
 use crate::UsageError;
@@ -108,19 +109,24 @@ impl Job for Export<'_> {
         let mut files = tokenizer_files(&tokenizer)?;
         let sentencepiece = SENTENCEPIECE_FILES.map(|name| (name, tokenizer.join(name)));
         let sentencepiece: Vec<_> = sentencepiece.into_iter().filter(|(_, path)| path.is_file()).collect();
-        let mut models = Vec::new();
+        let (mut models, mut as_learned) = (Vec::new(), None);
         if !files.is_empty() || !sentencepiece.is_empty() {
             let is_ours = !is_checkpoint(&tokenizer);
             match Tokenizer::from_file(&tokenizer) {
                 Ok(tokenizer) => {
                     name_tokens(&mut config, &tokenizer);
                     models = tokenizer.sentencepiece_files()?;
+                    let framed = framed_as_learned(&config, &tokenizer)?;
                     // A checkpoint without one keeps what its family makes of that.
-                    if is_ours && files.iter().all(|(name, _)| *name != TOKENIZER_CONFIG) {
+                    let lacks_config = is_ours && files.iter().all(|(name, _)| *name != TOKENIZER_CONFIG);
+                    if lacks_config || framed.is_some() {
                         let has_segments = config.stack.n_segments > 1;
+                        let tokenizer = framed.as_ref().unwrap_or(&tokenizer);
                         let text = tokenizer.transformers_config(max_seq_len(&config), has_segments);
+                        files.retain(|(name, _)| *name != TOKENIZER_CONFIG);
                         files.push((TOKENIZER_CONFIG, text));
                     }
+                    as_learned = framed.map(|tokenizer| tokenizer.to_json()).transpose()?;
                 }
                 Err(error) => {
                     tell!("note: the tokenizer is copied as it is, since it cannot be read: {error}")
@@ -140,6 +146,9 @@ impl Job for Export<'_> {
         }
         if let Saved::Family(_) = saved {
             write_models(&args.out, &models)?;
+            if let Some(json) = as_learned {
+                locus_model::write_file(&args.out.join("tokenizer.json"), (json + "\n").as_bytes())?;
+            }
         }
         match saved {
             Saved::Family(name) => say(format_args!("wrote {} as {name}", args.out.display())),
@@ -149,6 +158,20 @@ impl Job for Export<'_> {
             )),
         }
     }
+}
+
+/// The tokenizer of a language model that began here, where it would put other tokens ahead of a prompt than the model has learned:
+/// `transformers` and Locus put there what the tokenizer of a checkpoint says.
+fn framed_as_learned(config: &ModelConfig, tokenizer: &Tokenizer) -> anyhow::Result<Option<Tokenizer>> {
+    if config.add_bos_token || !matches!(config.head, HeadConfig::CausalLm { .. }) {
+        return Ok(None);
+    }
+    let codec = Codec::new(config, tokenizer.clone())?;
+    let (start, frame) = (codec.text_start(), codec.tokenizer.frame());
+    if frame.before == start && frame.after.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(codec.tokenizer.with_start(&start)?))
 }
 
 /// Writes the models of a tokenizer that has two, and their vocabulary, where a run has them in a `tokenizer.json` of our own.

@@ -37,6 +37,7 @@ impl Experiment {
             n_spare_tokens: config.n_spare_tokens,
             family: config.family,
             token_ids: config.token_ids,
+            add_bos_token: config.add_bos_token,
             generation: config.generation,
             ..ModelConfig::new(head, labels, config.vocab_size, stack)
         };

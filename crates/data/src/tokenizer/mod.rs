@@ -226,7 +226,12 @@ impl Tokenizer {
         let frame = frame::find_frame(&inner, &specials)?;
         let spaced = needs_blank(&inner);
         let (parsing, kept) = (OnceLock::new(), files::Kept::default());
-        Ok(Self { inner, parsing, specials, frame, hidden, vocab_size, spaced, pair: None, kept })
+        let tokenizer =
+            Self { inner, parsing, specials, frame, hidden, vocab_size, spaced, pair: None, kept };
+        match frame::start_of_class(settings, &tokenizer.specials) {
+            Some(start) => tokenizer.with_start(&start),
+            None => Ok(tokenizer),
+        }
     }
 
     /// The text of `tokenizer.json`. Of a tokenizer of two models of SentencePiece it is a file of our own.
@@ -389,6 +394,50 @@ impl Tokenizer {
     /// Whether a token is special: of the frame, a mask, the unknown token or any other that the tokenizer calls so.
     pub fn is_special(&self, id: u32) -> bool {
         self.hidden.contains(&id) || self.specials.roles().iter().any(|(_, special)| *special == Some(id))
+    }
+
+    /// Whether a token is a single byte, such as `<0x0A>`: of those that stand together the text depends on them all.
+    pub fn is_byte(&self, id: u32) -> bool {
+        let Some(token) = self.inner.id_to_token(id) else { return false };
+        let digits = token.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
+        digits.is_some_and(|digits| digits.len() == 2 && u8::from_str_radix(digits, 16).is_ok())
+    }
+
+    /// The same tokenizer with these tokens, or none, ahead of a text and none behind it.
+    ///
+    /// # Errors
+    /// If a token is not in the vocabulary.
+    ///
+    /// ```
+    /// use locus_data::{Tokenizer, TokenizerKind};
+    /// # fn main() -> Result<(), locus_data::DataError> {
+    /// let tokenizer = Tokenizer::train(TokenizerKind::Word, 50, true, ["a b"])?.with_start(&[5])?;
+    /// assert_eq!(tokenizer.assemble(&[7], None).ids, [5, 7]); // [BOS] a
+    /// # Ok(()) }
+    /// ```
+    pub fn with_start(mut self, start: &[u32]) -> Result<Self, DataError> {
+        if self.frame.before == start && self.frame.after.is_empty() {
+            return Ok(self);
+        }
+        let name = |&id: &u32| {
+            let what = format!("token id {id} is not in the vocabulary of {}", self.vocab_size);
+            self.token(id).ok_or(DataError::Tokenizer { what, source: None })
+        };
+        let names = start.iter().map(name).collect::<Result<Vec<String>, DataError>>()?;
+        let pieces: Vec<(&str, u32)> = names.iter().map(String::as_str).zip(start.iter().copied()).collect();
+        let ahead = names.join(" ");
+        let template = match &pieces[..] {
+            [] => None,
+            pieces => {
+                Some(train::template(&format!("{ahead} $A"), &format!("{ahead} $A {ahead} $B"), pieces)?)
+            }
+        };
+        self.inner.with_post_processor(template);
+        self.frame = frame::find_frame(&self.inner, &self.specials)?;
+        self.parsing = OnceLock::new();
+        // The files that it was read from say something else.
+        self.kept = files::Kept::default();
+        Ok(self)
     }
 
     /// One more than the highest id: how many rows an embedding table needs.

@@ -382,6 +382,34 @@ fn added_tokens_have_their_ids() {
     assert_eq!(bpe.encode_with_specials("ab<|im_end|>").expect("encodes").ids, [2, 5]);
 }
 
+/// As `AutoTokenizer` of transformers 4.57.6 frames a text.
+#[test]
+fn some_classes_frame_texts_whatever_the_file_says() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let file = dir.path().join("tokenizer.json");
+    let before = |settings: &str| {
+        std::fs::write(dir.path().join("tokenizer_config.json"), settings).expect("write");
+        Tokenizer::from_file(&file).expect("loads").assemble(&[9], None).ids
+    };
+    let trained = train(TokenizerKind::Word);
+    trained.save(&file).expect("saves");
+    assert_eq!(before(r#"{"tokenizer_class": "LlamaTokenizer", "bos_token": "[BOS]"}"#), [5, 9]);
+    assert_eq!(before(r#"{"tokenizer_class": "GemmaTokenizerFast", "bos_token": "[CLS]"}"#), [2, 9]);
+    assert_eq!(
+        before(r#"{"tokenizer_class": "LlamaTokenizerFast", "bos_token": "[BOS]", "add_bos_token": false}"#),
+        [9]
+    );
+    assert_eq!(before(r#"{"tokenizer_class": "GPTNeoXTokenizer"}"#), [9]);
+    assert_eq!(before(r#"{"tokenizer_class": "GPTNeoXTokenizer", "add_bos_token": true}"#), [5, 9]);
+    for other in [r#"{"tokenizer_class": "PreTrainedTokenizerFast", "add_bos_token": true}"#, "{}"] {
+        assert_eq!(before(other), [2, 9, 3], "{other}");
+    }
+    // A folder of ours has no such settings beside it, and keeps what they say.
+    let again =
+        Tokenizer::from_json(trained.with_start(&[5]).expect("a token").to_json().expect("json").as_bytes());
+    assert_eq!(again.expect("loads").assemble(&[9], None).ids, [5, 9]);
+}
+
 #[test]
 fn files_of_transformers_go_where_the_tokenizer_goes() {
     let (dir, other) = (tempfile::tempdir().expect("temp dir"), tempfile::tempdir().expect("temp dir"));
