@@ -292,6 +292,16 @@ impl Common {
     }
 }
 
+/// Why a file is no table of JSON.
+fn damage(bytes: &[u8], error: &serde_json::Error) -> String {
+    let why = match std::str::from_utf8(bytes) {
+        Err(error) => format!("it is not UTF-8 from byte {} on", error.valid_up_to()),
+        Ok(text) if text.starts_with('\u{feff}') => "it begins with a byte order mark".to_owned(),
+        Ok(_) => error.to_string(),
+    };
+    format!("expected a table of JSON: {why}; write or fetch the file again")
+}
+
 /// A checkpoint's configuration, read and understood.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
@@ -318,9 +328,11 @@ impl Checkpoint {
             let reason = format!("expected a folder with {CONFIG_FILE}");
             return Err(HubError::NotACheckpoint { path: dir.to_owned(), reason });
         }
-        let text = fs::read_to_string(&path).map_err(HubError::io("read", &path))?;
-        let json: Map<String, Value> = serde_json::from_str(&text)
-            .map_err(|error| HubError::Config { path: path.clone(), problems: vec![error.to_string()] })?;
+        let bytes = fs::read(&path).map_err(HubError::io("read", &path))?;
+        let json: Map<String, Value> = serde_json::from_slice(&bytes).map_err(|error| HubError::Config {
+            path: path.clone(),
+            problems: vec![damage(&bytes, &error)],
+        })?;
         let found = json.get("model_type").and_then(Value::as_str).unwrap_or_default().to_owned();
         let Some(family) = family(&found) else {
             return Err(HubError::UnknownFamily { path, found, known: family_names() });

@@ -107,8 +107,12 @@ pub(super) fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Bod
     let config: Config = parse(json, problems);
     let kind = config.position_embedding_type.as_str();
     only(problems, "position_embedding_type", &kind, &[ABSOLUTE, RELATIVE, RELATIVE_BOTH]);
-    let relative = |both_sides| {
+    let mut relative = |both_sides| {
         let max_distance = config.max_position_embeddings.saturating_sub(1);
+        if max_distance == 0 {
+            let found = config.max_position_embeddings;
+            problems.push(format!("max_position_embeddings = {found}: expected 2 or more, for distances"));
+        }
         let init_std = config.initializer_range;
         PositionConfig::Shaw(ShawConfig { max_distance, values: false, both_sides, init_std })
     };
