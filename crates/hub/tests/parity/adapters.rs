@@ -40,7 +40,7 @@ fn goldens() -> Vec<Golden> {
     let mut files: Vec<_> =
         golden().join("adapters").read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
-    assert_eq!(files.len(), 24);
+    assert_eq!(files.len(), 25);
     let only = std::env::var("LOCUS_CHECKPOINTS").unwrap_or_default();
     let mut all = Vec::new();
     for path in files {
