@@ -15,7 +15,8 @@ impl<B: Backend, P> Stack<B, P> {
     /// width of their own, `embedding_proj` and `output_proj`.
     pub fn named_projections(&mut self) -> Vec<(String, &mut Linear<B>)> {
         let mut all = Vec::new();
-        let of_tokens = [("embedding_proj", &mut self.embedding_proj), ("output_proj", &mut self.output_proj)];
+        let of_tokens =
+            [("embedding_proj", &mut self.embedding_proj), ("output_proj", &mut self.output_proj)];
         let of_tokens = of_tokens.into_iter().filter_map(|(name, linear)| Some((name, linear.as_mut()?)));
         all.extend(of_tokens.map(|(name, linear)| (name.to_owned(), linear)));
         for (layer, block) in self.layers.iter_mut().enumerate() {

@@ -71,29 +71,30 @@ pub(crate) fn parse_with_nulls<T: DeserializeOwned + Default>(
     if let Ok(config) = serde_json::from_value(Value::Object(set.clone())) {
         return config;
     }
-    set.retain(|key, value| {
-        let wrong = wrong_in::<T>(key, value);
-        let fits = wrong.is_empty();
-        problems.extend(wrong);
-        fits
-    });
+    set.retain(|key, value| sift::<T>(key, value, problems));
     serde_json::from_value(Value::Object(set)).unwrap_or_else(|error| {
         problems.push(error.to_string());
         T::default()
     })
 }
 
-/// What is wrong with the value of a key, or within it.
-fn wrong_in<T: DeserializeOwned>(key: &str, value: &Value) -> Vec<String> {
+/// Takes what is wrong out of the value of a key; false where nothing of it is left.
+fn sift<T: DeserializeOwned>(key: &str, value: &mut Value, problems: &mut Vec<String>) -> bool {
     let error_of = |value: Value| serde_json::from_value::<T>(alone(key, value)).err();
-    let Some(error) = error_of(value.clone()) else { return Vec::new() };
-    let inner = value.as_object().into_iter().flatten();
-    let within = inner.filter_map(|(name, value)| {
-        let error = error_of(alone(name, value.clone()))?;
-        Some(wrong(&format!("{key}.{name}"), value, &error))
-    });
-    let within: Vec<String> = within.collect();
-    if within.is_empty() { vec![wrong(key, value, &error)] } else { within }
+    let Some(error) = error_of(value.clone()) else { return true };
+    let before = problems.len();
+    if let Value::Object(table) = value {
+        table.retain(|name, inner| {
+            let error = error_of(alone(name, inner.clone()));
+            problems.extend(error.iter().map(|error| wrong(&format!("{key}.{name}"), inner, error)));
+            error.is_none()
+        });
+    }
+    if problems.len() == before {
+        problems.push(wrong(key, value, &error));
+        return false;
+    }
+    error_of(value.clone()).is_none()
 }
 
 /// A table of one key.

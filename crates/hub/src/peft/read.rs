@@ -114,9 +114,11 @@ impl Reading<'_> {
                 self.file.saved.iter().any(|name| is_of(module, name, |module, end| module.ends_with(end)));
             let is_bias = self.file.has_biases && last == "bias";
             // Of an output that has changes of low rank peft writes the weight below them too.
-            let is_changed = names.modules.iter().any(|layer| layer.name == module && self.file.changes(layer));
+            let is_changed =
+                names.modules.iter().any(|layer| layer.name == module && self.file.changes(layer));
             let is_below = |name: &String| is_changed && last == "weight" && *name == wrapped;
-            let name = [plain.clone(), wrapped.clone()].into_iter().find(|name| self.weights.shape(name).is_some());
+            let name =
+                [plain.clone(), wrapped.clone()].into_iter().find(|name| self.weights.shape(name).is_some());
             let name = match name {
                 Some(name) if is_saved || may_be || is_bias || is_below(&name) => name,
                 None if is_saved => plain,
