@@ -113,10 +113,10 @@ impl Reading<'_> {
             let may_be =
                 self.file.saved.iter().any(|name| is_of(module, name, |module, end| module.ends_with(end)));
             let is_bias = self.file.has_biases && last == "bias";
-            // Of an output that has changes of low rank peft writes the weight below them too.
+            // Of an output that is changed peft writes what is below the changes too.
             let is_changed =
                 names.modules.iter().any(|layer| layer.name == module && self.file.changes(layer));
-            let is_below = |name: &String| is_changed && last == "weight" && *name == wrapped;
+            let is_below = |name: &String| is_changed && *name == wrapped;
             let name =
                 [plain.clone(), wrapped.clone()].into_iter().find(|name| self.weights.shape(name).is_some());
             let name = match name {
