@@ -183,7 +183,8 @@ impl Speaker<'_> {
         for problem in found_here {
             let (key, line) = self.line(problem);
             let compares = |wrong: &String| words(&line).any(|word| word == key_of(wrong));
-            if !all.iter().any(compares) {
+            let is_told = self.named(&below_scheme(&problem.key)).any(|name| is_wrong(&all, name));
+            if !is_told && !all.iter().any(compares) {
                 let place = if self.get(&key).is_some() { &mut said } else { &mut silent };
                 place.push(line);
             }

@@ -132,6 +132,12 @@ fn no_problem_follows_from_another() {
     ] {
         assert_problems(name, &json!({ key: "x" }), &[&format!("{key} = \"x\": expected a whole number")]);
     }
+    let far = json!({ "num_labels": 1_u64 << 60 });
+    assert_problems(
+        "bert-sequence_classification",
+        &far,
+        &["num_labels = 1152921504606846976: expected at most"],
+    );
 }
 
 #[test]
