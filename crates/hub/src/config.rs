@@ -447,6 +447,6 @@ impl Checkpoint {
         if problems.is_empty() && wrong.is_empty() {
             return Ok(Self { config, family: family.name, saved_head, other_head, json });
         }
-        Err(Speaker { names: family.names, json: &json }.all(problems, &wrong))
+        Err(Speaker { names: family.names, json: &json }.all(&problems, &wrong))
     }
 }

@@ -177,7 +177,7 @@ pub(crate) struct Speaker<'a> {
 impl Speaker<'_> {
     /// All problems that reading found and our own check of the model, `found_here`. What the latter says of keys that the file
     /// does not have, or compares with keys that are wrong anyway, follows from the others where there are any.
-    pub(crate) fn all(&self, read: Vec<String>, found_here: &[ConfigProblem]) -> Vec<String> {
+    pub(crate) fn all(&self, read: &[String], found_here: &[ConfigProblem]) -> Vec<String> {
         let mut all: Vec<String> = read.iter().map(|problem| self.as_written(problem)).collect();
         let (mut said, mut silent) = (Vec::new(), Vec::new());
         for problem in found_here {
