@@ -98,9 +98,57 @@ fn a_checkpoint_is_trained_on_with_the_same_labels_or_others() {
     };
     let said = train("same", TRAIN);
     assert!(!said.contains("checkpoint new"), "{said}");
+    // What was asked for and gives way is named.
+    let sets = ["data.train=more.conll", "data.dev=more.conll", "model.from=bert", "model.position=alibi"];
+    let sets = sets.iter().flat_map(|set| ["--set", *set]);
+    let args: Vec<&str> = ["ner", "--out", "scheme"].into_iter().chain(sets).collect();
+    place.train(&args).says(0, &["those of model.from; ", "model.position"]);
     let said = train("other", &TRAIN.replace("B-PER", "B-ORG"));
     assert!(said.contains("checkpoint new: classifier.bias, classifier.weight"), "{said}");
     assert!(place.path("other/model/model.safetensors").exists());
+}
+
+#[test]
+fn the_files_of_a_tokenizer_stay_as_they_were() {
+    let place = place();
+    // Ours come with a class that puts nothing of its own over tokenizer.json.
+    let config = common::json(&place.path("bert/tokenizer_config.json"));
+    let model = common::json(&place.path("run/model/config.json"));
+    assert_eq!(config["tokenizer_class"], "PreTrainedTokenizerFast");
+    assert_eq!(config["model_max_length"], model["stack"]["max_seq_len"]);
+    assert_eq!(config["model_input_names"][1], "token_type_ids");
+    assert!(model.get("family").is_none());
+    // Those of a checkpoint are its own, also after training.
+    let tokenizer = place.read("bert/tokenizer.json");
+    let files = [
+        (
+            "tokenizer_config.json",
+            r#"{"tokenizer_class": "BertTokenizer", "do_lower_case": false,  "model_max_length": 31}"#,
+        ),
+        ("special_tokens_map.json", r#"{"mask_token": "[MASK]"}"#),
+        ("chat_template.jinja", "{{ messages }}\n"),
+        ("tokenizer.json", tokenizer.as_str()),
+    ];
+    for (name, text) in files {
+        place.write(&format!("bert/{name}"), text);
+    }
+    place.write("bert/spm.model", [10, 255, 0]);
+    let sets = ["data.train=train.conll", "data.dev=dev.conll", "model.from=bert", "train.epochs=1"];
+    let sets = sets.iter().flat_map(|set| ["--set", *set]);
+    let args: Vec<&str> = ["train", "ner", "--out", "more"].into_iter().chain(sets).collect();
+    place.run(&args).succeeds();
+    assert_eq!(common::json(&place.path("more/model/config.json"))["family"], "bert");
+    for (model, out) in [("more/model", "out"), ("bert", "copy")] {
+        done(&place.run(&["hub", "export", "--model", model, "--out", out]));
+        for (name, text) in files {
+            assert_eq!(place.read(&format!("{out}/{name}")), text, "{out}/{name}");
+        }
+    }
+    // Of a tokenizer that is not read here the files are copied, and that is said.
+    std::fs::remove_file(place.path("bert/tokenizer.json")).unwrap();
+    let export = place.run(&["hub", "export", "--model", "bert", "--out", "pieces"]);
+    export.says(0, &["the tokenizer is copied as it is, since it cannot be read", "spm.model"]);
+    assert_eq!(std::fs::read(place.path("pieces/spm.model")).unwrap(), [10, 255, 0]);
 }
 
 /// Rows with labels, for a model with the words of [`TRAIN`].
@@ -183,6 +231,14 @@ fn an_adapter_is_trained_put_on_and_merged() {
         done(&place.run(&["model", "merge", "--model", from, "--adapter", &adapter, "--out", &merged]));
         assert_eq!(of_run, forward(&["--model", &merged]), "{kind}");
     }
+    // Weights are merged without a tokenizer too.
+    let tokenizer = place.read("bert/tokenizer.json");
+    std::fs::remove_file(place.path("bert/tokenizer.json")).unwrap();
+    let merge = ["model", "merge", "--model", "bert", "--adapter", "adapted0/adapter", "--out", "without"];
+    place.run(&merge).says(0, &["the merged model has no tokenizer"]);
+    let merged = forward(&["--model", "without"]);
+    assert_eq!(merged, forward(&["--model", "merged0"]));
+    place.write("bert/tokenizer.json", tokenizer);
     // Other labels: the head is the adapter's.
     place.write("train.conll", TRAIN.replace("B-PER", "B-ORG") + "Basel B-LOC\nis O\nB B-PER\n\n");
     for (from, out) in [("bert", "four"), ("run/model", "five")] {
@@ -296,12 +352,87 @@ fn what_cannot_be_done_is_said() {
     assert!(run.stderr().contains("gpt2") && run.stderr().contains("no such model"), "{}", run.stderr());
     let run = place.run(&["hub", "inspect", "run"]);
     assert!(run.stderr().contains("config.json"), "{}", run.stderr());
+    // A configuration that cannot be is a mistake of what was asked for, whatever reads it; so is a file that is none.
+    let config = place.read("bert/config.json");
+    let change = |from: &str, to: &str| {
+        assert!(config.contains(from), "{from} in {config}");
+        place.write("bert/config.json", config.replace(from, to));
+    };
+    place.write("ids.json", "[[1, 2]]").write("text.txt", "Mira saw Bern\n");
+    std::fs::remove_file(place.path("bert/tokenizer.json")).unwrap();
+    let everywhere = |said: &[&str]| {
+        for args in [
+            &["forward", "--model", "bert", "--ids", "ids.json", "--out", "o"][..],
+            &["predict", "--model", "bert", "--input", "text.txt"][..],
+            &["hub", "inspect", "bert"][..],
+        ] {
+            place.run(args).says(2, said);
+        }
+    };
+    change("\"gelu\"", "\"foo\"");
+    everywhere(&["bert/config.json", "hidden_act = \"foo\": expected one of gelu, "]);
+    change("\"bert\"", "\"mamba\"");
+    everywhere(&["model_type = \"mamba\" is not a family"]);
+    place.write("bert/config.json", &config[..config.len() / 2]);
+    everywhere(&["bert/config.json", "expected a table of JSON", "EOF"]);
     // A build that can download asks the server, or with --offline the cache.
     if !cfg!(feature = "download") {
         let run = place.run(&["hub", "pull", "org/name", "--revision", "v1"]);
         assert_eq!(run.code(), Some(1), "{}", run.stderr());
         assert!(run.stderr().contains("`cargo xtask hub pull org/name --revision v1`"), "{}", run.stderr());
     }
+}
+
+/// A start ahead of a text, and an end behind it.
+fn start_and_end() -> serde_json::Value {
+    let special = |token: &str| serde_json::json!({ "SpecialToken": { "id": token, "type_id": 0 } });
+    let text = |name: &str| serde_json::json!({ "Sequence": { "id": name, "type_id": 0 } });
+    serde_json::json!({
+        "type": "TemplateProcessing",
+        "single": [special("[BOS]"), text("A"), special("[EOS]")],
+        "pair": [special("[BOS]"), text("A"), text("B"), special("[EOS]")],
+        "special_tokens": {
+            "[BOS]": { "id": "[BOS]", "ids": [5], "tokens": ["[BOS]"] },
+            "[EOS]": { "id": "[EOS]", "ids": [6], "tokens": ["[EOS]"] }
+        }
+    })
+}
+
+#[test]
+fn prompts_begin_as_the_tokenizer_of_a_checkpoint_says() {
+    let place = Place::new();
+    place.train(&["first-stories", "--out", "run"]).succeeds();
+    let export = place.run(&["hub", "export", "--model", "run/model", "--out", "out"]);
+    assert!(done(&export).contains("wrote out as gpt_neox"), "{}", export.stdout());
+    let written = |model: &str, prompt: &str, more: &[&str]| {
+        let args = ["generate", "--model", model, "--prompt", prompt, "--temperature", "0", "--json"];
+        let options = ["--max-new-tokens", "7", "--min-new-tokens", "7", "--log-probs", "0"];
+        let line = done(&place.run(&[&args[..], &options, more].concat()));
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        line["generated"].clone()
+    };
+    // A model that began here has read nothing ahead of its texts, and its checkpoint goes on so.
+    let plain = written("run/model", "The ", &[]);
+    assert_eq!(written("out", "The ", &[]), plain);
+    let mut tokenizer = common::json(&place.path("out/tokenizer.json"));
+    tokenizer["post_processor"] = start_and_end();
+    place.write("out/tokenizer.json", tokenizer.to_string());
+    let started = written("run/model", "[BOS]The ", &["--parse-special"]);
+    assert_ne!(started, plain);
+    assert_eq!(written("out", "The ", &[]), started);
+    assert_eq!(written("out", "[BOS]The ", &["--parse-special"]), started);
+    // So does what is trained from it.
+    place.write("more.txt", "The ferry came.\nThe ferry went.\n".repeat(20));
+    place
+        .train(&["lm", "--out", "more", "--set", "data.train=more.txt", "--set", "model.from=out"])
+        .succeeds();
+    let more = written("more/model", "The ", &[]);
+    assert_eq!(written("more/model", "[BOS]The ", &["--parse-special"]), more);
+    let mut config = common::json(&place.path("more/model/config.json"));
+    assert_eq!(config["add_bos_token"], true);
+    config["add_bos_token"] = false.into();
+    place.write("more/model/config.json", config.to_string());
+    assert_ne!(written("more/model", "The ", &[]), more);
 }
 
 const PAIRS: &str = "source\ttarget\nwhere is my parcel\ttrack it on the map\nstop the order\tit is cancelled now\n\

@@ -40,6 +40,8 @@ pub(crate) fn read(
         pad: id("pad_token_id"),
         bos: id("bos_token_id"),
         eos: id("eos_token_id"),
+        cls: id("cls_token_id"),
+        sep: id("sep_token_id"),
         decoder_start: id("decoder_start_token_id"),
         forced_bos: forced("forced_bos_token_id"),
         forced_eos: forced("forced_eos_token_id"),
@@ -53,7 +55,9 @@ pub(crate) fn written(generation: &Map<String, Value>, ids: &TokenIds) -> Option
         return None;
     }
     let mut json = generation.clone();
-    for (key, id) in ids.named() {
+    // Those of texts that are read are no matter of generation.
+    let of_texts = ["cls_token_id", "sep_token_id"];
+    for (key, id) in ids.named().into_iter().filter(|(key, _)| !of_texts.contains(key)) {
         if let (Some(id), None | Some(Value::Null)) = (id, json.get(key)) {
             json.insert(key.to_owned(), id.into());
         }
@@ -158,7 +162,7 @@ mod tests {
 
     #[test]
     fn it_is_written_with_the_ids_that_the_model_has_by_now() {
-        let ids = TokenIds { pad: Some(5), eos: Some(7), ..TokenIds::default() };
+        let ids = TokenIds { pad: Some(5), eos: Some(7), sep: Some(3), ..TokenIds::default() };
         assert_eq!(written(&Map::new(), &ids), None);
         let generation = map(&json!({ "eos_token_id": [7, 3], "pad_token_id": null, "top_p": 0.9 }));
         let expected = json!({ "eos_token_id": [7, 3], "pad_token_id": 5, "top_p": 0.9 });

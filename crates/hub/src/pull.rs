@@ -17,17 +17,19 @@ const INDEX: &str = "model.safetensors.index.json";
 const ADAPTER: &str = "adapter_model.safetensors";
 
 /// What is fetched beside weights, where a model has it.
-const FILES: [&str; 25] = [
+const FILES: [&str; 27] = [
     "config.json",
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "chat_template.jinja",
     "added_tokens.json",
     "vocab.txt",
     "vocab.json",
     "merges.txt",
     "spiece.model",
+    "spm.model",
     "sentencepiece.bpe.model",
     "tokenizer.model",
     "source.spm",
@@ -303,7 +305,7 @@ mod tests {
         puller.pull(builder, offline).map_err(|error| error.to_string())
     }
 
-    const TINY: [(&str, &str); 8] = [
+    const TINY: [(&str, &str); 10] = [
         ("config.json", "{}"),
         (
             "model.safetensors.index.json",
@@ -312,6 +314,8 @@ mod tests {
         ("model-1.safetensors", "first"),
         ("model-2.safetensors", "second"),
         ("1_Pooling/config.json", "{ }"),
+        ("spm.model", "pieces"),
+        ("chat_template.jinja", "{{ messages }}"),
         ("pytorch_model.bin", "code"),
         ("README.md", "read"),
         ("onnx/model.onnx", "other"),

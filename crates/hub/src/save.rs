@@ -9,7 +9,7 @@ use locus_model::{ModelConfig, ModelError, WEIGHTS_FILE, replace_dir, write_file
 use serde_json::{Map, Value, json};
 
 use crate::config::{Body, CONFIG_FILE, Checkpoint, HeadKind, Layers, Problem};
-use crate::families::{FAMILIES, Family, in_head};
+use crate::families::{Family, candidates, in_head};
 use crate::generation::{GENERATION_FILE, written as written_generation};
 use crate::{HubError, sentence, tensors};
 
@@ -22,10 +22,10 @@ pub enum Saved {
     Locus,
 }
 
-/// Writes a model so that `transformers` loads it, as the first family that has such a model, or as `model_type` says; else as
-/// a model folder of Locus. `files` are the tokenizer's. Mean and standard deviation of a regressor become part of its last
-/// layer. A sentence embedder becomes a folder of `sentence-transformers`; of a detector of replaced tokens the
-/// discriminator is written. The weights are written tensor by tensor.
+/// Writes a model so that `transformers` loads it: as `model_type` says, or as the family of the checkpoint that it comes from,
+/// or as the first family that has such a model; else as a model folder of Locus. `files` are the tokenizer's. Mean and standard
+/// deviation of a regressor become part of its last layer. A sentence embedder becomes a folder of `sentence-transformers`; of a
+/// detector of replaced tokens the discriminator is written. The weights are written tensor by tensor.
 ///
 /// # Errors
 /// If the disk is full, or the asked family does not have such a model.
@@ -42,9 +42,7 @@ pub fn save<B: Backend>(
         return sentence::save(dir, config, head, embedder, model_type, files);
     }
     let beyond = beyond_families(config);
-    let mut candidates = FAMILIES
-        .iter()
-        .filter(|family| beyond.is_none() && model_type.is_none_or(|asked| asked == family.model_type));
+    let mut candidates = candidates(config, model_type).filter(|_| beyond.is_none());
     let Some(checkpoint) = candidates.find_map(|family| written(family, config)) else {
         if let Some(asked) = model_type {
             let path = dir.join(CONFIG_FILE);

@@ -16,6 +16,7 @@ use locus_heads::{
 use locus_hub::{HeadKind, Request, Saved, inspect, load, load_with, save};
 use locus_model::ModelConfig;
 use safetensors::tensor::{Dtype, TensorView};
+use serde_json::json;
 
 use crate::B;
 use crate::parity::case::{Case, cases};
@@ -357,6 +358,7 @@ fn options_of_generation_go_out_as_they_came_in() {
     let loaded = load::<B>(&from, &Default::default()).unwrap();
     let config = &loaded.checkpoint.config;
     assert_eq!(config.token_ids.eos, Some(2));
+    assert!(config.add_bos_token, "texts of a decoder begin as its tokenizer says");
     assert_eq!(config.generation().unwrap().ends(), [2, 3]);
     save(&out, config, &loaded.model, None, &[]).unwrap();
     let written = fs::read_to_string(out.join("generation_config.json")).unwrap();
@@ -420,6 +422,72 @@ fn ids_of_tokens_are_written() {
     let json = written("t5-seq2seq_lm", Some(3));
     for (key, id) in [("pad_token_id", 3), ("decoder_start_token_id", 0), ("eos_token_id", 1)] {
         assert_eq!(json[key], id, "{key}");
+    }
+}
+
+#[test]
+fn a_checkpoint_stays_of_its_family() {
+    let folder = tempfile::tempdir().unwrap();
+    // Families whose models others have too, and the first that does.
+    for (name, changes, first) in [
+        ("xlm-roberta-token_classification", json!({ "sep_token_id": 5, "cls_token_id": 3 }), "roberta"),
+        ("mt5-seq2seq_lm", json!({}), "t5"),
+        ("mistral-token_classification", json!({ "sliding_window": null }), "llama"),
+        // No layer turns.
+        ("smollm3-token_classification", json!({ "no_rope_layers": [0, 0] }), "smollm3"),
+    ] {
+        let mut case = case(name);
+        for (key, value) in changes.as_object().unwrap() {
+            case.config[key.as_str()] = value.clone();
+        }
+        let (from, out) = (folder.path().join(name), folder.path().join(format!("{name}-out")));
+        case.write(&from);
+        let loaded = load::<B>(&from, &Default::default()).unwrap();
+        // As a model folder has it.
+        let config = serde_json::to_string(&loaded.checkpoint.config).unwrap();
+        let config: ModelConfig = serde_json::from_str(&config).unwrap();
+        let written = |config: &ModelConfig| match save(&out, config, &loaded.model, None, &[]).unwrap() {
+            Saved::Family(family) => family,
+            Saved::Locus => "none",
+        };
+        assert_eq!(written(&config), case.model_type(), "{name}");
+        let json = fs::read_to_string(out.join("config.json")).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        for (key, value) in changes.as_object().unwrap() {
+            assert_eq!(&json[key.as_str()], value, "{name}");
+        }
+        assert_eq!(written(&ModelConfig { family: None, ..config }), first, "{name}");
+    }
+}
+
+#[test]
+fn another_family_is_taken_where_the_own_has_no_such_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let stack = StackConfig {
+        d_model: 12,
+        n_heads: 3,
+        d_ff: Some(17),
+        max_seq_len: 7,
+        norm_eps: 1e-12,
+        residual: Residual::Post,
+        embedding_norm: true,
+        n_segments: 2,
+        position: PositionConfig::Learned(LearnedConfig::default()),
+        ..StackConfig::default()
+    };
+    let head = HeadConfig::TokenClassification {
+        n_labels: 2,
+        decoding: TagDecoding::default(),
+        layers: Default::default(),
+    };
+    let mut config = ModelConfig::new(head, labels(&["O", "B-X"]), 11, stack);
+    let model = TaskModel::<B>::new(&config.head, &config.stack, 11, Key::new(1), &Default::default());
+    for (own, written) in
+        [(None, "bert"), (Some("electra"), "electra"), (Some("gpt2"), "bert"), (Some("new"), "bert")]
+    {
+        config.family = own.map(str::to_owned);
+        let out = folder.path().join(own.unwrap_or("none"));
+        assert_eq!(save(&out, &config, &model, None, &[]).unwrap(), Saved::Family(written), "{own:?}");
     }
 }
 

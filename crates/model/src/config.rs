@@ -53,10 +53,17 @@ pub struct ModelConfig {
     /// a round number.
     #[serde(default, skip_serializing_if = "is_default")]
     pub n_spare_tokens: usize,
+    /// The `model_type` of the checkpoint that the model comes from: the family that it is written as, if it still can be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family: Option<String>,
     /// Ids of tokens with a part of their own, where the checkpoint that the model comes from names them; else they are the
     /// tokenizer's.
     #[serde(default, skip_serializing_if = "is_default")]
     pub token_ids: TokenIds,
+    /// Whether texts that a language model continues or learns begin with what its tokenizer puts ahead of a text (such as `<s>`).
+    /// So they do in `transformers`, and in what comes from a checkpoint; models that began here have not read it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub add_bos_token: bool,
     /// How the makers of the checkpoint that the model comes from generate with it: their `generation_config.json`, whole, also
     /// what only `transformers` understands. [`ModelConfig::generation()`] reads it.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
@@ -89,6 +96,12 @@ pub struct TokenIds {
     /// End of a text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eos: Option<u32>,
+    /// Ahead of a text that is read, not written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cls: Option<u32>,
+    /// After such a text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sep: Option<u32>,
     /// What the decoder of an encoder–decoder reads first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decoder_start: Option<u32>,
@@ -102,11 +115,13 @@ pub struct TokenIds {
 
 impl TokenIds {
     /// The ids under the names that `transformers` has for them.
-    pub fn named(&self) -> [(&'static str, Option<u32>); 6] {
+    pub fn named(&self) -> [(&'static str, Option<u32>); 8] {
         [
             ("pad_token_id", self.pad),
             ("bos_token_id", self.bos),
             ("eos_token_id", self.eos),
+            ("cls_token_id", self.cls),
+            ("sep_token_id", self.sep),
             ("decoder_start_token_id", self.decoder_start),
             ("forced_bos_token_id", self.forced_bos),
             ("forced_eos_token_id", self.forced_eos),
@@ -134,7 +149,9 @@ impl ModelConfig {
             packing: Packing::default(),
             vocab_size,
             n_spare_tokens: 0,
+            family: None,
             token_ids: TokenIds::default(),
+            add_bos_token: false,
             generation: Map::new(),
             stack,
         }

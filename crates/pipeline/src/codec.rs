@@ -41,6 +41,7 @@ pub struct Codec {
     pub(crate) target_language: Option<String>,
     head: HeadConfig,
     token_ids: TokenIds,
+    add_bos_token: bool,
     /// The tokens that end a text, where a checkpoint names them.
     ends: Vec<u32>,
     /// Tokens that must come in generated text, and tokens that may not.
@@ -95,6 +96,7 @@ impl Codec {
             target_language: config.target_language.clone(),
             head: config.head.clone(),
             token_ids: config.token_ids.clone(),
+            add_bos_token: config.add_bos_token,
             ends: ends(config)?,
             constraints: constraints(config)?,
             max_seq_len,

@@ -337,7 +337,7 @@ fn language<B: Backend, P: PositionScheme<B>>(
     evaluation.set("perplexity", report.perplexity);
     // Of documents that are kept apart without a token ahead of them, the first token of each is not predicted: the loss is
     // not that of the whole text.
-    let is_whole = codec.packing == Packing::Stream || codec.document_start().is_some();
+    let is_whole = codec.packing == Packing::Stream || !codec.text_start().is_empty();
     for (name, bits) in [("bits_per_byte", report.bits_per_byte), ("bits_per_char", report.bits_per_char)] {
         if let Some(bits) = bits.filter(|_| is_whole) {
             evaluation.set(name, bits);

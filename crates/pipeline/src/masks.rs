@@ -42,7 +42,7 @@ pub(crate) fn fill<B: Backend, P: PositionScheme<B>>(
     let mask = codec.mask_id()?;
     let (mut filled, mut items) = (Vec::with_capacity(texts.len()), Vec::with_capacity(texts.len()));
     for text in texts {
-        let (item, is_cut) = codec.masked(text)?;
+        let (item, is_cut) = codec.parsed(text)?;
         filled.push(Masks { masks: Vec::new(), is_cut });
         items.push(item);
     }

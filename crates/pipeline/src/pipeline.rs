@@ -6,14 +6,13 @@ use std::path::Path;
 
 use burn::tensor::backend::Backend;
 use locus_backend::packed::Precision;
-use locus_data::{Examples, Item, Tokenizer, split_words};
+use locus_data::{Examples, Item, LabelSet, Tokenizer, split_words};
 use locus_heads::{HeadConfig, SequenceClassifier, TaskModel};
-use locus_metrics::tags::{TagScheme, spans};
 use locus_model::{ModelConfig, TOKENIZER_FILE, load};
 use serde::Serialize;
 
 use crate::classify::{outputs, sigmoid};
-use crate::tagging::{best, tag};
+use crate::tagging::{best, entity_spans, tag};
 use crate::thresholds::HALF;
 use crate::write::{WriteOptions, Writer, Written, continue_texts, translate_texts};
 use crate::{Answer, Codec, Evaluation, FilledMask, PipelineError, Thresholds, evaluate, masks, qa};
@@ -313,8 +312,8 @@ impl<B: Backend> Pipeline<B> {
 
     /// Generates for each text, many at a time: one [`Prediction::Text`] per text, in their order.
     ///
-    /// Where the position scheme ends and a prompt is longer, the prompt's start is cut, so that there is room for new
-    /// tokens; the answer says so.
+    /// Where the position scheme ends and a prompt is longer, the prompt's start is cut (behind the token for the start of a text),
+    /// so that there is room for new tokens; the answer says so.
     ///
     /// # Errors
     /// If the model does not generate or the options are out of range.
@@ -325,14 +324,15 @@ impl<B: Backend> Pipeline<B> {
     ) -> Result<Vec<Prediction>, PipelineError> {
         let mut given = Vec::with_capacity(texts.len());
         for text in texts {
-            given.push(self.given_ids(text.as_ref())?);
+            given.push(self.given_ids(text.as_ref(), options)?);
         }
         if let TaskModel::CausalLm(model) = &self.model
             && let Some(limit) = model.decoder.max_positions()
         {
             for (ids, cut) in given.iter_mut().filter(|(ids, _)| ids.len() > limit) {
-                let room = options.max_new_tokens.min(limit / 2);
-                ids.drain(..ids.len() - (limit - room));
+                let len = limit - options.max_new_tokens.min(limit / 2);
+                let n_start = self.codec.text_start().len().min(len);
+                ids.drain(n_start..n_start + ids.len() - len);
                 *cut = true;
             }
         }
@@ -365,7 +365,7 @@ impl<B: Backend> Pipeline<B> {
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Written, PipelineError> {
         let options = WriteOptions { n_sequences: 1, ..options.clone() };
-        let (ids, _) = self.given_ids(prompt)?;
+        let (ids, _) = self.given_ids(prompt, &options)?;
         let written = self.run(&[ids], &options, &mut |_, piece| on_text(piece))?;
         Ok(written.into_iter().next().unwrap_or_default())
     }
@@ -379,14 +379,15 @@ impl<B: Backend> Pipeline<B> {
     }
 
     /// What the model reads of a text, and whether the text was cut.
-    fn given_ids(&self, text: &str) -> Result<(Vec<u32>, bool), PipelineError> {
+    fn given_ids(&self, text: &str, options: &WriteOptions) -> Result<(Vec<u32>, bool), PipelineError> {
         match &self.model {
             TaskModel::CausalLm(_) => {
-                // As in training, where documents are kept apart.
-                let mut ids: Vec<u32> = self.codec.document_start().into_iter().collect();
-                ids.extend(self.codec.tokenizer.encode(text)?.ids);
+                let ids = self.codec.prompt(text, options.parse_special)?;
                 // An empty prompt starts as a new text does.
                 Ok((if ids.is_empty() { vec![self.codec.start_id()?] } else { ids }, false))
+            }
+            TaskModel::Seq2Seq(_) if options.parse_special => {
+                self.codec.parsed(text).map(|(item, cut)| (item.ids, cut))
             }
             TaskModel::Seq2Seq(_) => self.codec.row(text, None).map(|(item, cut)| (item.ids, cut)),
             _ => Err(PipelineError::WrongTask { task: self.codec.task(), asked: "generate text" }),
@@ -481,12 +482,13 @@ impl<B: Backend> Pipeline<B> {
         let words: Vec<Vec<String>> =
             split.iter().map(|words| words.iter().map(|(word, _)| word.clone()).collect()).collect();
         let tagged = tag(model, &self.codec, &words, self.batch_size)?;
+        let labels = self.codec.labels.as_ref().map(LabelSet::names).unwrap_or_default();
         let answers =
             texts.iter().zip(&split).zip(words).zip(tagged).map(|(((text, split), words), tagged)| {
                 let text = text.as_ref();
                 let name = |label| self.codec.label_name(label).to_owned();
                 let tags: Vec<String> = tagged.iter().map(|word| name(word.label)).collect();
-                let entities = spans(&tags, TagScheme::Iob2).into_iter().map(|span| {
+                let entities = entity_spans(&tags, labels).into_iter().map(|span| {
                     let (start, end) = (split[span.start].1.start, split[span.end - 1].1.end);
                     let inside = &tagged[span.start..span.end];
                     let score = inside.iter().map(|word| word.probability).sum::<f64>() / inside.len() as f64;

@@ -8,7 +8,10 @@ const CONTEXT: usize = 16;
 /// Turns tokens into text as they come: a piece is given as soon as no later token can change it.
 ///
 /// A token is decoded together with the last tokens before it, not with the whole text, so the time is linear in the
-/// number of tokens.
+/// number of tokens. Tokens of single bytes (`<0xE4>`) wait for the token behind them: one byte that is no part of a character
+/// makes replacement characters of all that stand together.
+///
+/// An id that the tokenizer has no token for is a row to spare of the model's table, and has no text.
 #[derive(Debug)]
 pub struct StreamDecoder<'a> {
     codec: &'a Codec,
@@ -23,30 +26,37 @@ impl<'a> StreamDecoder<'a> {
     /// A decoder that goes on from these tokens, which are not given again.
     ///
     /// # Errors
-    /// If an id is not in the vocabulary.
+    /// If the tokenizer cannot decode the ids.
     pub fn after(codec: &'a Codec, ids: &[u32]) -> Result<Self, PipelineError> {
-        let ids = ids[ids.len().saturating_sub(CONTEXT)..].to_vec();
-        let given = codec.tokenizer.decode(&ids)?.len();
+        // Bytes that stand together are decoded together.
+        let is_within = |&start: &usize| start > 0 && codec.tokenizer.is_byte(ids[start]);
+        let start = (0..=ids.len().saturating_sub(CONTEXT)).rev().find(|start| !is_within(start));
+        let ids = ids[start.unwrap_or(0)..].to_vec();
+        let given = codec.text(&ids)?.len();
         Ok(Self { codec, n_context: ids.len(), ids, given })
     }
 
     /// The text that this token completes.
     ///
     /// # Errors
-    /// If the id is not in the vocabulary.
+    /// If the tokenizer cannot decode the id.
     pub fn push(&mut self, id: u32) -> Result<String, PipelineError> {
         self.ids.push(id);
-        let text = self.codec.tokenizer.decode(&self.ids)?;
+        if self.codec.tokenizer.is_byte(id) {
+            return Ok(String::new());
+        }
+        let text = self.codec.text(&self.ids)?;
         // A character of several bytes whose tokens have not all come ends in the replacement character.
         let whole = text.trim_end_matches('\u{FFFD}');
-        let piece = whole.get(self.given..).unwrap_or_default().to_owned();
+        let start = given_of(&text, self.given);
+        let piece = whole.get(start..).unwrap_or_default().to_owned();
         if piece.is_empty() || whole.len() < text.len() {
-            self.given = self.given.max(whole.len());
+            self.given = start.max(whole.len());
             return Ok(piece);
         }
         self.ids.drain(..self.n_context);
         self.n_context = self.ids.len();
-        self.given = self.codec.tokenizer.decode(&self.ids)?.len();
+        self.given = self.codec.text(&self.ids)?.len();
         Ok(piece)
     }
 
@@ -55,8 +65,14 @@ impl<'a> StreamDecoder<'a> {
     /// # Errors
     /// Never after a successful [`StreamDecoder::push`].
     pub fn finish(self) -> Result<String, PipelineError> {
-        Ok(self.codec.tokenizer.decode(&self.ids)?.get(self.given..).unwrap_or_default().to_owned())
+        let text = self.codec.text(&self.ids)?;
+        Ok(text[given_of(&text, self.given)..].to_owned())
     }
+}
+
+/// How much of a text has been given. Where a later token has made what was given shorter, what comes is still given.
+fn given_of(text: &str, given: usize) -> usize {
+    (0..=given.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)
 }
 
 /// A text that ends before the first of its stop strings.

@@ -4,7 +4,7 @@ use burn::tensor::backend::Backend;
 use locus_data::{Item, LabelSet};
 use locus_embedding::position::PositionScheme;
 use locus_heads::{Chain, TagDecoding, TokenClassifier};
-use locus_metrics::tags::is_tag_set;
+use locus_metrics::tags::{Span, TagScheme, is_tag_set, spans};
 
 use crate::decode::Rules;
 use crate::{Codec, PipelineError};
@@ -104,6 +104,21 @@ impl Decoder {
     }
 }
 
+/// The entities that the tags of a sentence make. Labels that are no tags name types, and words of one that stand together are an
+/// entity, as in `transformers`: `B-` and `I-` alone are prefixes. Scores go by `seqeval`, which takes any first letter for one.
+/// Differs: `transformers` shows of another name with a hyphen what is behind it.
+pub(crate) fn entity_spans(tags: &[String], labels: &[String]) -> Vec<Span> {
+    if is_tag_set(labels) {
+        return spans(tags, TagScheme::Iob2);
+    }
+    let is_tag = |tag: &str| {
+        let of_entity = tag.strip_prefix("B-").or_else(|| tag.strip_prefix("I-"));
+        tag.is_empty() || tag == "O" || of_entity.is_some_and(|label| !label.is_empty())
+    };
+    let as_tags = tags.iter().map(|tag| if is_tag(tag) { tag.clone() } else { format!("I-{tag}") });
+    spans(&as_tags.collect::<Vec<_>>(), TagScheme::Iob2)
+}
+
 /// The best label of a row of logits.
 pub(crate) fn best(logits: &[f32]) -> TaggedWord {
     let log_probs = log_softmax(logits);
@@ -116,4 +131,30 @@ pub(crate) fn log_softmax(logits: &[f32]) -> Vec<f64> {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let total: f64 = logits.iter().map(|&x| f64::from(x - max).exp()).sum();
     logits.iter().map(|&x| f64::from(x - max) - total.ln()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::entity_spans;
+
+    /// Entities as `label start end`, where all labels are those of the tags.
+    fn read(tags: &str) -> String {
+        let tags: Vec<String> = tags.split(' ').map(str::to_owned).collect();
+        let spans = entity_spans(&tags, &tags);
+        spans.iter().map(|s| format!("{} {} {}", s.label, s.start, s.end)).collect::<Vec<_>>().join(", ")
+    }
+
+    /// As `TokenClassificationPipeline.group_entities` of transformers 4.57.6 groups them.
+    #[test]
+    fn labels_that_are_no_tags_are_whole() {
+        assert_eq!(read("NOUN NOUN VERB ADP NOUN"), "NOUN 0 2, VERB 2 3, ADP 3 4, NOUN 4 5");
+        assert_eq!(read("LABEL_0 LABEL_1 LABEL_1"), "LABEL_0 0 1, LABEL_1 1 3");
+        assert_eq!(read("ORG O LOC LOC"), "ORG 0 1, LOC 2 4");
+        assert_eq!(read("MISC B-LOC I-LOC B-LOC O"), "MISC 0 1, LOC 1 3, LOC 3 4");
+        assert_eq!(read("S-PER E-mail X-RAY PER"), "S-PER 0 1, E-mail 1 2, X-RAY 2 3, PER 3 4");
+        assert_eq!(read("O O"), "");
+        // Tags are read as they are scored.
+        assert_eq!(read("S-PER O B-LOC E-LOC"), "PER 0 1, LOC 2 4");
+        assert_eq!(read("I-LOC I-LOC B-LOC O"), "LOC 0 2, LOC 2 3");
+    }
 }

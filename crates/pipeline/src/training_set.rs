@@ -67,7 +67,7 @@ impl OfCorpus {
                 pretraining.item(codec, &piece, key)
             }
             None if codec.packing == Packing::Documents => Ok(self.rows.row(key.example)?),
-            None => Ok(lm_blocks(&tokens(self.seq + 1)?, self.seq).swap_remove(0)),
+            None => Ok(lm_blocks(&self.rows.tokens(key.example)?, self.seq).swap_remove(0)),
         }
     }
 }
@@ -149,7 +149,8 @@ impl TrainingSet {
     /// a language model.
     ///
     /// # Errors
-    /// If the corpus was made with another tokenizer, is empty, has no text that the objective needs, or the batch size is 0.
+    /// If the corpus was made with another tokenizer, is empty, has no text that the objective needs, the tokenizer puts several
+    /// tokens ahead of a text, or the batch size is 0.
     pub fn of_corpus(
         codec: Arc<Codec>,
         corpus: Arc<Corpus>,
@@ -174,7 +175,16 @@ impl TrainingSet {
             None => codec.max_seq_len,
         };
         // The files have no token ahead of documents; they get the one that other text gets.
-        let start = codec.document_start().filter(|_| pretraining.is_none());
+        let start = match codec.text_start()[..] {
+            [] => None,
+            [token] => Some(token),
+            ref tokens => {
+                return Err(PipelineError::Options(vec![format!(
+                    "data.corpus: expected a tokenizer that puts at most one token ahead of a text, found {}; take data.train",
+                    tokens.len()
+                )]));
+            }
+        };
         let rows = CorpusRows::new(corpus, seq, seed)?.with_start(start);
         let of_corpus = OfCorpus { rows, seq, batch_size, pretraining };
         Ok(Self::of(codec, Rows::Corpus(of_corpus), 0.0, seed))

@@ -31,6 +31,8 @@ pub struct WriteOptions {
     pub n_sequences: usize,
     /// A text ends before the first of these strings.
     pub stop: Vec<String>,
+    /// Special tokens in a prompt or source, such as `<|im_start|>`, are meant as such, not as text.
+    pub parse_special: bool,
     /// `Some(n)` notes the log-probability of each token and those of the `n` best.
     pub log_probs: Option<usize>,
     /// Where random choices come from. A text is a function of the seed and its input, not of other inputs.
@@ -41,7 +43,7 @@ impl Default for WriteOptions {
     fn default() -> Self {
         let GenerateOptions { max_new_tokens, min_new_tokens, sampling, penalties, beams, .. } =
             GenerateOptions::default();
-        let (n_sequences, stop, log_probs, seed) = (1, Vec::new(), None, 0);
+        let (n_sequences, stop, parse_special, log_probs, seed) = (1, Vec::new(), false, None, 0);
         Self {
             max_new_tokens,
             min_new_tokens,
@@ -50,6 +52,7 @@ impl Default for WriteOptions {
             beams,
             n_sequences,
             stop,
+            parse_special,
             log_probs,
             seed,
         }
@@ -195,8 +198,8 @@ impl Listener for Writer<'_> {
         if self.stops.is_empty() {
             return false;
         }
-        // An id that has no text is an error of the text that is chosen.
-        let text = self.codec.tokenizer.decode(ids).unwrap_or_default();
+        // What cannot be decoded is an error of the text that is chosen.
+        let text = self.codec.text(ids).unwrap_or_default();
         self.stops.iter().any(|stop| text.contains(stop.as_str()))
     }
 }

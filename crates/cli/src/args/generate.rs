@@ -73,6 +73,9 @@ pub(crate) struct WriteArgs {
     /// End a text before this string, in which \n and \t are a line end and a tab. Can be given many times.
     #[arg(long, value_name = "TEXT")]
     pub(crate) stop: Vec<String>,
+    /// Read special tokens in a prompt, such as <|im_start|>, as such, not as text. Only of prompts that you trust.
+    #[arg(long)]
+    pub(crate) parse_special: bool,
     /// Tell the log-probability of each token, and those of the N best.
     #[arg(long, value_name = "N", requires = "json")]
     pub(crate) log_probs: Option<usize>,

@@ -108,7 +108,8 @@ pub(crate) struct ExportArgs {
     /// The new folder, which must not exist.
     #[arg(long)]
     pub(crate) out: PathBuf,
-    /// The family to write it as (its model_type); the first that has such a model where not given.
+    /// The family to write it as (its model_type); where not given, that of the checkpoint it comes from, or else the first that
+    /// has such a model.
     #[arg(long = "as", value_name = "MODEL_TYPE")]
     pub(crate) family: Option<String>,
 }

@@ -8,18 +8,23 @@ use locus_backend::device::{Job, run_on};
 use locus_backend::rng::Key;
 use locus_data::Tokenizer;
 use locus_heads::{HeadConfig, TaskModel};
-use locus_hub::{Inspection, Saved, inspect, is_sentence_folder, read_sentence, save};
+use locus_hub::{Inspection, Saved, inspect, is_checkpoint, is_sentence_folder, read_sentence, save};
 use locus_model::ModelConfig;
+use locus_pipeline::Codec;
 
 use super::{load_model, say};
 use crate::UsageError;
 use crate::args::{ExportArgs, HubArgs, HubVerb, PullArgs};
 
+/// The file by which `transformers` knows which class of tokenizers to take.
+const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+
 /// Files of a tokenizer, which are copied as they are: those that are text.
-const TOKENIZER_FILES: [&str; 7] = [
+const TOKENIZER_FILES: [&str; 8] = [
     "tokenizer.json",
-    "tokenizer_config.json",
+    TOKENIZER_CONFIG,
     "special_tokens_map.json",
+    "chat_template.jinja",
     "added_tokens.json",
     "vocab.txt",
     "vocab.json",
@@ -27,8 +32,8 @@ const TOKENIZER_FILES: [&str; 7] = [
 ];
 
 /// Those that are models of SentencePiece.
-const SENTENCEPIECE_FILES: [&str; 5] =
-    ["spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "source.spm", "target.spm"];
+const SENTENCEPIECE_FILES: [&str; 6] =
+    ["spiece.model", "spm.model", "sentencepiece.bpe.model", "tokenizer.model", "source.spm", "target.spm"];
 
 pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
     match &args.verb {
@@ -101,14 +106,27 @@ impl Job for Export<'_> {
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Out {
         let args = self.0;
         let Whole { mut config, model, tokenizer } = load_whole::<B::InnerBackend>(&args.model, &device)?;
-        let files = tokenizer_files(&tokenizer)?;
-        let readable = ["tokenizer.json", "vocab.txt", "vocab.json"];
-        let mut models = Vec::new();
-        if files.iter().any(|(name, _)| readable.contains(name)) {
+        let mut files = tokenizer_files(&tokenizer)?;
+        let sentencepiece = SENTENCEPIECE_FILES.map(|name| (name, tokenizer.join(name)));
+        let sentencepiece: Vec<_> = sentencepiece.into_iter().filter(|(_, path)| path.is_file()).collect();
+        let (mut models, mut as_learned) = (Vec::new(), None);
+        if !files.is_empty() || !sentencepiece.is_empty() {
+            let is_ours = !is_checkpoint(&tokenizer);
             match Tokenizer::from_file(&tokenizer) {
                 Ok(tokenizer) => {
                     name_tokens(&mut config, &tokenizer);
                     models = tokenizer.sentencepiece_files()?;
+                    let framed = framed_as_learned(&config, &tokenizer)?;
+                    // A checkpoint without one keeps what its family makes of that.
+                    let lacks_config = is_ours && files.iter().all(|(name, _)| *name != TOKENIZER_CONFIG);
+                    if lacks_config || framed.is_some() {
+                        let has_segments = config.stack.n_segments > 1;
+                        let tokenizer = framed.as_ref().unwrap_or(&tokenizer);
+                        let text = tokenizer.transformers_config(max_seq_len(&config), has_segments);
+                        files.retain(|(name, _)| *name != TOKENIZER_CONFIG);
+                        files.push((TOKENIZER_CONFIG, text));
+                    }
+                    as_learned = framed.map(|tokenizer| tokenizer.to_json()).transpose()?;
                 }
                 Err(error) => {
                     tell!("note: the tokenizer is copied as it is, since it cannot be read: {error}")
@@ -116,8 +134,7 @@ impl Job for Export<'_> {
             }
         }
         let saved = save(&args.out, &config, &model, args.family.as_deref(), &files)?;
-        for name in SENTENCEPIECE_FILES.into_iter().filter(|name| tokenizer.join(name).is_file()) {
-            let from = tokenizer.join(name);
+        for (name, from) in sentencepiece {
             std::fs::copy(&from, args.out.join(name))
                 .with_context(|| format!("cannot copy {} to {}", from.display(), args.out.display()))?;
         }
@@ -129,6 +146,9 @@ impl Job for Export<'_> {
         }
         if let Saved::Family(_) = saved {
             write_models(&args.out, &models)?;
+            if let Some(json) = as_learned {
+                locus_model::write_file(&args.out.join("tokenizer.json"), (json + "\n").as_bytes())?;
+            }
         }
         match saved {
             Saved::Family(name) => say(format_args!("wrote {} as {name}", args.out.display())),
@@ -138,6 +158,20 @@ impl Job for Export<'_> {
             )),
         }
     }
+}
+
+/// The tokenizer of a language model that began here, where it would put other tokens ahead of a prompt than the model has learned:
+/// `transformers` and Locus put there what the tokenizer of a checkpoint says.
+fn framed_as_learned(config: &ModelConfig, tokenizer: &Tokenizer) -> anyhow::Result<Option<Tokenizer>> {
+    if config.add_bos_token || !matches!(config.head, HeadConfig::CausalLm { .. }) {
+        return Ok(None);
+    }
+    let codec = Codec::new(config, tokenizer.clone())?;
+    let (start, frame) = (codec.text_start(), codec.tokenizer.frame());
+    if frame.before == start && frame.after.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(codec.tokenizer.with_start(&start)?))
 }
 
 /// Writes the models of a tokenizer that has two, and their vocabulary, where a run has them in a `tokenizer.json` of our own.
@@ -169,6 +203,14 @@ fn load_whole<B: Backend>(dir: &Path, device: &B::Device) -> anyhow::Result<Whol
     let tokenizer = sentence.transformer.clone();
     let loaded = sentence.load(Key::new(0), device)?;
     Ok(Whole { config: loaded.checkpoint.config, model: loaded.model, tokenizer })
+}
+
+/// How many tokens of a text are read.
+fn max_seq_len(config: &ModelConfig) -> usize {
+    match &config.head {
+        HeadConfig::SentenceEmbedding(head) => head.max_seq_len.unwrap_or(config.stack.max_seq_len),
+        _ => config.stack.max_seq_len,
+    }
 }
 
 /// Names the ids that the tokenizer knows and no checkpoint has named. A decoder starts and ends as in training.

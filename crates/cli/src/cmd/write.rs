@@ -60,6 +60,7 @@ fn over(args: &WriteArgs, verb: &WriteOptions) -> Result<WriteOptions, UsageErro
         beams,
         n_sequences: args.sequences.unwrap_or(verb.n_sequences),
         stop: args.stop.iter().map(|stop| stop.replace("\\n", "\n").replace("\\t", "\t")).collect(),
+        parse_special: args.parse_special,
         log_probs: args.log_probs,
         seed: args.seed.unwrap_or(verb.seed),
     };

@@ -75,6 +75,23 @@ impl CorpusRows {
     /// # Panics
     /// If `number` is not below [`CorpusRows::n_rows`].
     pub fn row(&self, number: u64) -> Result<Item, DataError> {
+        let (tokens, ends) = self.read(number)?;
+        Ok(packed_row(&tokens, &ends))
+    }
+
+    /// The tokens of a row by its number, and the one after them, which is its last label.
+    ///
+    /// # Errors
+    /// If the files are damaged.
+    ///
+    /// # Panics
+    /// If `number` is not below [`CorpusRows::n_rows`].
+    pub fn tokens(&self, number: u64) -> Result<Vec<u32>, DataError> {
+        Ok(self.read(number)?.0)
+    }
+
+    /// The tokens of a row and the one after them, and where documents end among them.
+    fn read(&self, number: u64) -> Result<(Vec<u32>, Vec<usize>), DataError> {
         assert!(number < self.n_rows, "row {number} of {}", self.n_rows);
         let start = number * self.seq;
         let range = start..(start + self.seq + 1).min(self.n_tokens());
@@ -82,11 +99,11 @@ impl CorpusRows {
             return self.started(range, token);
         }
         let ends = self.corpus.document_ends(range.clone());
-        Ok(packed_row(&self.corpus.tokens(range)?, &ends))
+        Ok((self.corpus.tokens(range)?, ends))
     }
 
-    /// A row whose range counts the token ahead of each document.
-    fn started(&self, range: Range<u64>, token: u32) -> Result<Item, DataError> {
+    /// The same of a row whose range counts the token ahead of each document.
+    fn started(&self, range: Range<u64>, token: u32) -> Result<(Vec<u32>, Vec<usize>), DataError> {
         let corpus = &*self.corpus;
         // The document that the row starts in, and where that starts; each before it has a token more than in the files.
         let is_before = |n: usize| corpus.document_end(n as u64) + (n as u64) < range.start;
@@ -106,7 +123,7 @@ impl CorpusRows {
             }
         }
         tokens.truncate(len);
-        Ok(packed_row(&tokens, &ends))
+        Ok((tokens, ends))
     }
 
     /// The corpus.

@@ -140,6 +140,31 @@ pub(super) fn find_specials(inner: &HfTokenizer, settings: &Settings) -> Result<
     Ok(Specials::from_roles(ids))
 }
 
+/// Classes of `transformers` that frame texts by `add_bos_token`, whatever post-processor `tokenizer.json` has, and whether they do so
+/// where nothing is said.
+const FRAMING: [(&str, bool); 5] = [
+    ("LlamaTokenizer", true),
+    ("CodeLlamaTokenizer", true),
+    ("GemmaTokenizer", true),
+    ("CohereTokenizer", true),
+    ("GPTNeoXTokenizer", false),
+];
+
+/// What such a class puts ahead of a text; `None` where the file's own post-processor decides.
+pub(super) fn start_of_class(settings: &Settings, specials: &Specials) -> Option<Vec<u32>> {
+    let class = settings.text("tokenizer_class")?;
+    let class = class.strip_suffix("Fast").unwrap_or(class);
+    let (_, begins) = FRAMING.iter().find(|(name, _)| *name == class)?;
+    if settings.switch("add_eos_token") == Some(true) {
+        return None;
+    }
+    if settings.switch("add_bos_token").unwrap_or(*begins) {
+        specials.bos.map(|bos| vec![bos])
+    } else {
+        Some(Vec::new())
+    }
+}
+
 /// What the tokenizer's own post-processor puts around texts, seen by giving it texts of one token.
 pub(super) fn find_frame(inner: &HfTokenizer, specials: &Specials) -> Result<Frame, DataError> {
     const FIRST: u32 = u32::MAX;

@@ -7,6 +7,7 @@
 
 mod added;
 mod config;
+mod files;
 mod frame;
 mod load;
 mod marian;
@@ -77,6 +78,8 @@ pub struct Tokenizer {
     spaced: bool,
     /// What cuts texts instead of `inner`, which then knows the ids only.
     pair: Option<Arc<marian::Pair>>,
+    /// The files that it was read from.
+    kept: files::Kept,
 }
 
 impl Tokenizer {
@@ -150,8 +153,9 @@ impl Tokenizer {
         let tokens: Vec<AddedToken> =
             tokens.iter().map(|token| AddedToken::from(token.as_ref(), true)).collect();
         inner.add_special_tokens(&tokens);
-        let Self { specials, frame, pair, .. } = self;
-        Ok(Self { specials, frame, pair, ..Self::from_inner(inner, &Settings::default())? })
+        let Self { specials, frame, pair, kept, .. } = self;
+        let kept = files::Kept { tokenizer: None, ..kept };
+        Ok(Self { specials, frame, pair, kept, ..Self::from_inner(inner, &Settings::default())? })
     }
 
     /// Loads `tokenizer.json`, a BERT `vocab.txt`, a GPT-2 or RoBERTa `vocab.json` with `merges.txt` beside it, a Marian
@@ -169,10 +173,11 @@ impl Tokenizer {
     pub fn from_file(path: &Path) -> Result<Self, DataError> {
         let path = load::tokenizer_file(path)?;
         let settings = Settings::beside(&path)?;
-        match load::load(&path, &settings)? {
+        let read = match load::load(&path, &settings)? {
             load::Loaded::One(inner) => Self::from_inner(inner, &settings),
             load::Loaded::Pair(inner, pair) => Self::from_pair(inner, *pair, &settings),
-        }
+        }?;
+        Ok(Self { kept: files::Kept::of(&path)?, ..read })
     }
 
     /// Loads from the bytes of a `tokenizer.json`.
@@ -223,46 +228,13 @@ impl Tokenizer {
         };
         let frame = frame::find_frame(&inner, &specials)?;
         let spaced = needs_blank(&inner);
-        let parsing = OnceLock::new();
-        Ok(Self { inner, parsing, specials, frame, hidden, vocab_size, spaced, pair: None })
-    }
-
-    /// Writes `tokenizer.json`, and the other [files](Self::files) beside it. Each is written whole or not at all: to a
-    /// file beside it, flushed to disk, then renamed.
-    ///
-    /// # Errors
-    /// If the system refuses.
-    pub fn save(&self, path: &Path) -> Result<(), DataError> {
-        for (name, text) in self.files()? {
-            let path = if name == TOKENIZER_FILE { path.to_owned() } else { path.with_file_name(name) };
-            write_atomic(&path, text.as_bytes())?;
+        let (parsing, kept) = (OnceLock::new(), files::Kept::default());
+        let tokenizer =
+            Self { inner, parsing, specials, frame, hidden, vocab_size, spaced, pair: None, kept };
+        match frame::start_of_class(settings, &tokenizer.specials) {
+            Some(start) => tokenizer.with_start(&start),
+            None => Ok(tokenizer),
         }
-        Ok(())
-    }
-
-    /// The files of this tokenizer, name and content: `tokenizer.json`, and `special_tokens_map.json` where special tokens
-    /// have other names than the usual.
-    ///
-    /// # Errors
-    /// If the tokenizer cannot be written as JSON.
-    pub fn files(&self) -> Result<Vec<(&'static str, String)>, DataError> {
-        let mut files = vec![(TOKENIZER_FILE, self.to_json()? + "\n")];
-        if frame::find_specials(&self.inner, &Settings::default())? != self.specials {
-            let roles =
-                self.specials.roles().map(|(key, id)| (key.to_owned(), id.and_then(|id| self.token(id))));
-            let map: serde_json::Map<_, _> =
-                roles.into_iter().map(|(key, token)| (key, token.into())).collect();
-            files.push((settings::SPECIALS_FILE, format!("{:#}\n", serde_json::Value::Object(map))));
-        }
-        Ok(files)
-    }
-
-    /// The files by which `transformers` reads a tokenizer of two models of SentencePiece, name and content; none of any other.
-    ///
-    /// # Errors
-    /// If the vocabulary cannot be written as JSON.
-    pub fn sentencepiece_files(&self) -> Result<Vec<(&'static str, Vec<u8>)>, DataError> {
-        self.pair.as_ref().map_or(Ok(Vec::new()), |pair| pair.files(&self.inner))
     }
 
     /// The text of `tokenizer.json`. Of a tokenizer of two models of SentencePiece it is a file of our own.
@@ -425,6 +397,50 @@ impl Tokenizer {
     /// Whether a token is special: of the frame, a mask, the unknown token or any other that the tokenizer calls so.
     pub fn is_special(&self, id: u32) -> bool {
         self.hidden.contains(&id) || self.specials.roles().iter().any(|(_, special)| *special == Some(id))
+    }
+
+    /// Whether a token is a single byte, such as `<0x0A>`: of those that stand together the text depends on them all.
+    pub fn is_byte(&self, id: u32) -> bool {
+        let Some(token) = self.inner.id_to_token(id) else { return false };
+        let digits = token.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
+        digits.is_some_and(|digits| digits.len() == 2 && u8::from_str_radix(digits, 16).is_ok())
+    }
+
+    /// The same tokenizer with these tokens, or none, ahead of a text and none behind it.
+    ///
+    /// # Errors
+    /// If a token is not in the vocabulary.
+    ///
+    /// ```
+    /// use locus_data::{Tokenizer, TokenizerKind};
+    /// # fn main() -> Result<(), locus_data::DataError> {
+    /// let tokenizer = Tokenizer::train(TokenizerKind::Word, 50, true, ["a b"])?.with_start(&[5])?;
+    /// assert_eq!(tokenizer.assemble(&[7], None).ids, [5, 7]); // [BOS] a
+    /// # Ok(()) }
+    /// ```
+    pub fn with_start(mut self, start: &[u32]) -> Result<Self, DataError> {
+        if self.frame.before == start && self.frame.after.is_empty() {
+            return Ok(self);
+        }
+        let name = |&id: &u32| {
+            let what = format!("token id {id} is not in the vocabulary of {}", self.vocab_size);
+            self.token(id).ok_or(DataError::Tokenizer { what, source: None })
+        };
+        let names = start.iter().map(name).collect::<Result<Vec<String>, DataError>>()?;
+        let pieces: Vec<(&str, u32)> = names.iter().map(String::as_str).zip(start.iter().copied()).collect();
+        let ahead = names.join(" ");
+        let template = match &pieces[..] {
+            [] => None,
+            pieces => {
+                Some(train::template(&format!("{ahead} $A"), &format!("{ahead} $A {ahead} $B"), pieces)?)
+            }
+        };
+        self.inner.with_post_processor(template);
+        self.frame = frame::find_frame(&self.inner, &self.specials)?;
+        self.parsing = OnceLock::new();
+        // The files that it was read from say something else.
+        self.kept = files::Kept::default();
+        Ok(self)
     }
 
     /// One more than the highest id: how many rows an embedding table needs.

@@ -9,10 +9,12 @@ use crate::DataError;
 use crate::error::Problems;
 use crate::read::source::Source;
 
+/// The file that says how a tokenizer is made.
+pub(super) const CONFIG_FILE: &str = "tokenizer_config.json";
 /// The file that says which token has which role.
 pub(super) const SPECIALS_FILE: &str = "special_tokens_map.json";
 /// In the order in which they are asked.
-const FILES: [&str; 2] = ["tokenizer_config.json", SPECIALS_FILE];
+const FILES: [&str; 2] = [CONFIG_FILE, SPECIALS_FILE];
 
 /// The settings beside a vocabulary; empty where there are none.
 #[derive(Debug, Default)]

@@ -382,6 +382,106 @@ fn added_tokens_have_their_ids() {
     assert_eq!(bpe.encode_with_specials("ab<|im_end|>").expect("encodes").ids, [2, 5]);
 }
 
+/// As `AutoTokenizer` of transformers 4.57.6 frames a text.
+#[test]
+fn some_classes_frame_texts_whatever_the_file_says() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let file = dir.path().join("tokenizer.json");
+    let before = |settings: &str| {
+        std::fs::write(dir.path().join("tokenizer_config.json"), settings).expect("write");
+        Tokenizer::from_file(&file).expect("loads").assemble(&[9], None).ids
+    };
+    let trained = train(TokenizerKind::Word);
+    trained.save(&file).expect("saves");
+    assert_eq!(before(r#"{"tokenizer_class": "LlamaTokenizer", "bos_token": "[BOS]"}"#), [5, 9]);
+    assert_eq!(before(r#"{"tokenizer_class": "GemmaTokenizerFast", "bos_token": "[CLS]"}"#), [2, 9]);
+    assert_eq!(
+        before(r#"{"tokenizer_class": "LlamaTokenizerFast", "bos_token": "[BOS]", "add_bos_token": false}"#),
+        [9]
+    );
+    assert_eq!(before(r#"{"tokenizer_class": "GPTNeoXTokenizer"}"#), [9]);
+    assert_eq!(before(r#"{"tokenizer_class": "GPTNeoXTokenizer", "add_bos_token": true}"#), [5, 9]);
+    for other in [r#"{"tokenizer_class": "PreTrainedTokenizerFast", "add_bos_token": true}"#, "{}"] {
+        assert_eq!(before(other), [2, 9, 3], "{other}");
+    }
+    // A folder of ours has no such settings beside it, and keeps what they say.
+    let again =
+        Tokenizer::from_json(trained.with_start(&[5]).expect("a token").to_json().expect("json").as_bytes());
+    assert_eq!(again.expect("loads").assemble(&[9], None).ids, [5, 9]);
+}
+
+#[test]
+fn files_of_transformers_go_where_the_tokenizer_goes() {
+    let (dir, other) = (tempfile::tempdir().expect("temp dir"), tempfile::tempdir().expect("temp dir"));
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).expect("write");
+    let trained = train(TokenizerKind::WordPiece);
+    assert_eq!(trained.files().expect("files").len(), 1);
+    // What is not followed here stays, and how it was written.
+    let json = trained.to_json().expect("json");
+    let cut = r#""truncation":{"direction":"Right","max_length":3,"strategy":"LongestFirst","stride":0}"#;
+    let json = json.replacen(r#""truncation": null"#, cut, 1);
+    assert!(json.contains(cut));
+    let files = [
+        ("tokenizer.json", json.as_str()),
+        ("tokenizer_config.json", r#"{"tokenizer_class": "BertTokenizer",  "model_max_length": 37}"#),
+        ("special_tokens_map.json", r#"{"eos_token": {"content": "[SEP]", "lstrip": false}}"#),
+        ("chat_template.jinja", "{{ messages }}\r\n"),
+    ];
+    files.iter().for_each(|(name, text)| write(name, text));
+    let read = Tokenizer::from_file(dir.path()).expect("loads");
+    assert_eq!(read.encode(TEXTS[0]).expect("encodes"), trained.encode(TEXTS[0]).expect("encodes"));
+    let expected = files.map(|(name, text)| (name, text.to_owned()));
+    assert_eq!(read.files().expect("files"), expected);
+    read.save(&other.path().join("tokenizer.json")).expect("saves");
+    let again = Tokenizer::from_file(other.path()).expect("loads");
+    assert_eq!(again.files().expect("files"), expected);
+    assert_eq!(again.specials(), read.specials());
+    // Another vocabulary is another tokenizer.json.
+    let more = read.with_special_tokens(&["[E1]"]).expect("adds").files().expect("files");
+    assert!(more[0].1.contains("[E1]"));
+    assert_eq!(more[1..], expected[1..]);
+    // So is that of a vocabulary without one.
+    std::fs::remove_file(dir.path().join("tokenizer.json")).expect("remove");
+    write("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\nboat\n");
+    let bert = Tokenizer::from_file(dir.path()).expect("loads").files().expect("files");
+    assert!(bert[0].1.contains("WordPiece"));
+    assert_eq!(bert[1..], expected[1..]);
+}
+
+#[test]
+fn transformers_is_told_how_a_tokenizer_of_ours_reads() {
+    let config = |kind, has_segments| -> serde_json::Value {
+        serde_json::from_str(&train(kind).transformers_config(37, has_segments)).expect("JSON")
+    };
+    let bert = config(TokenizerKind::WordPiece, true);
+    assert_eq!(bert["tokenizer_class"], "PreTrainedTokenizerFast");
+    assert_eq!(bert["do_lower_case"], false);
+    assert!(bert.get("strip_accents").is_some_and(serde_json::Value::is_null), "{bert}");
+    assert_eq!(
+        bert["model_input_names"],
+        serde_json::json!(["input_ids", "token_type_ids", "attention_mask"])
+    );
+    let bpe = config(TokenizerKind::Bpe, false);
+    assert_eq!(bpe["model_input_names"], serde_json::json!(["input_ids", "attention_mask"]));
+    assert!(bpe.get("do_lower_case").is_none(), "{bpe}");
+    assert_eq!(bpe["model_max_length"], 37);
+    for (key, token) in [("pad_token", "[PAD]"), ("bos_token", "[BOS]"), ("eos_token", "[EOS]")] {
+        assert_eq!(bpe[key], token);
+    }
+    let added = r#"{"<|im_end|>": 3}"#;
+    let dir = tempfile::tempdir().expect("temp dir");
+    for (name, text) in [
+        ("vocab.json", r#"{"a": 0, "b": 1, "<|endoftext|>": 2}"#),
+        ("merges.txt", "#version: 0.2\n"),
+        ("added_tokens.json", added),
+        ("tokenizer_config.json", r#"{"eos_token": "<|im_end|>", "add_bos_token": true}"#),
+    ] {
+        std::fs::write(dir.path().join(name), text).expect("write");
+    }
+    let gpt2 = Tokenizer::from_file(dir.path()).expect("loads").transformers_config(5, false);
+    assert!(gpt2.contains("\"eos_token\": \"<|im_end|>\"") && !gpt2.contains("pad_token"), "{gpt2}");
+}
+
 #[test]
 fn added_tokens_that_contradict_the_vocabulary_are_errors() {
     let dir = tempfile::tempdir().expect("temp dir");

@@ -74,8 +74,8 @@ pub fn read_adapted_config(dir: &Path, adapter: &Path) -> Result<Checkpoint, Hub
 
 /// The configuration under which an adapter was trained, with all that its task takes, on the stack and the tokens of its base.
 fn on_stack_of(adapted: ModelConfig, base: ModelConfig) -> ModelConfig {
-    let ModelConfig { stack, vocab_size, token_ids, generation, .. } = base;
-    ModelConfig { stack, vocab_size, token_ids, generation, ..adapted }
+    let ModelConfig { stack, vocab_size, family, token_ids, generation, .. } = base;
+    ModelConfig { stack, vocab_size, family, token_ids, generation, ..adapted }
 }
 
 /// A model of Locus with the head that an adapter was trained under, as our file in its folder says, and the parameters of that
@@ -265,7 +265,8 @@ mod tests {
             let stack = StackConfig { d_model, ..StackConfig::default() };
             ModelConfig::new(head, Vec::new(), 11, stack)
         };
-        let base = config(12, HeadConfig::Bare { form: Default::default(), pooler: None });
+        let mut base = config(12, HeadConfig::Bare { form: Default::default(), pooler: None });
+        base.family = Some("mistral".to_owned());
         let head = HeadConfig::QuestionAnswering { layers: Default::default() };
         let mut adapted = config(20, head);
         adapted.questions.no_answer_threshold = Some(0.25);
@@ -276,7 +277,7 @@ mod tests {
         adapted.packing = Packing::Documents;
         adapted.thresholds = vec![0.3];
         adapted.n_spare_tokens = 2;
-        let want = ModelConfig { stack: base.stack.clone(), ..adapted.clone() };
+        let want = ModelConfig { stack: base.stack.clone(), family: base.family.clone(), ..adapted.clone() };
         assert_eq!(on_stack_of(adapted, base), want);
     }
 }

@@ -18,7 +18,7 @@ use super::parts::{
 use super::read::out_width;
 use crate::HubError;
 use crate::config::CONFIG_FILE;
-use crate::families::FAMILIES;
+use crate::families::candidates;
 use crate::save::{Saved, written};
 use crate::tensors::{self, Tensors};
 
@@ -42,9 +42,9 @@ pub(crate) fn save<B: Backend>(
     if head.pooler.is_none() {
         heads.push(bare(Some(TransformConfig::default())));
     }
-    let families = FAMILIES.iter().filter(|family| model_type.is_none_or(|asked| asked == family.model_type));
-    let mut found = families.filter_map(|family| heads.iter().find_map(|bare| written(family, bare)));
-    let Some((family, checkpoint)) = found.next() else {
+    let mut families = candidates(config, model_type);
+    let found = families.find_map(|family| heads.iter().find_map(|bare| written(family, bare)));
+    let Some((family, checkpoint)) = found else {
         if let Some(asked) = model_type {
             let problem = format!("model_type = {asked:?}: this family has no such model");
             return Err(HubError::Config { path: dir.join(CONFIG_FILE), problems: vec![problem] });

@@ -208,8 +208,8 @@ impl Codec {
         Ok(self.cut(self.tokenizer.encode(text)?.ids, pair.map(|encoding| encoding.ids)))
     }
 
-    /// A text in which the mask is meant as such, likewise.
-    pub(crate) fn masked(&self, text: &str) -> Result<(Item, bool), PipelineError> {
+    /// A text in which special tokens such as the mask are meant as such, likewise.
+    pub(crate) fn parsed(&self, text: &str) -> Result<(Item, bool), PipelineError> {
         Ok(self.cut(self.tokenizer.encode_with_specials(text)?.ids, None))
     }
 
@@ -249,24 +249,27 @@ impl Codec {
         Ok(n - usize::from(!self.tokenizer.frame().after.is_empty()))
     }
 
-    /// Documents as one stream of tokens, with the end-of-text token between them where the tokenizer has one.
+    /// Documents as one stream of tokens, each behind its [start](Self::text_start), with the end-of-text token between them
+    /// where the tokenizer has one.
     pub(crate) fn stream(&self, documents: &[String]) -> Result<Vec<u32>, PipelineError> {
         let mut ids = Vec::new();
         for (idx, document) in documents.iter().enumerate() {
             if idx > 0 {
                 ids.extend(self.tokenizer.specials().eos);
             }
+            ids.extend(self.text_start());
             ids.extend(self.tokenizer.encode(document)?.ids);
         }
         Ok(ids)
     }
 
-    /// Documents one after another in rows, each between the tokens for start and end of text where the tokenizer has them.
+    /// Documents one after another in rows, each between its start and the token for the end of text where the tokenizer has
+    /// one.
     fn packed(&self, documents: &[String]) -> Result<Vec<Item>, PipelineError> {
         let mut packer = Packer::new(self.max_seq_len, self.tokenizer.specials().eos)?;
         let mut items = Vec::new();
         for document in documents {
-            let mut ids: Vec<u32> = self.document_start().into_iter().collect();
+            let mut ids = self.text_start();
             ids.extend(self.tokenizer.encode_ids(document)?);
             items.extend(packer.push(&ids));
         }
@@ -274,10 +277,34 @@ impl Codec {
         Ok(items)
     }
 
-    /// The token ahead of each document, and of each prompt, of a language model whose documents are kept apart.
-    pub(crate) fn document_start(&self) -> Option<u32> {
-        let is_apart = self.packing == Packing::Documents && self.objective.is_none();
-        self.tokenizer.specials().bos.filter(|_| is_apart)
+    /// The tokens ahead of each document, and of each prompt, of a language model: what the tokenizer of a checkpoint puts ahead of
+    /// a text, as in `transformers`; else the token for the start of a text where documents are kept apart. None where an
+    /// [objective](crate::Objective) makes the rows.
+    pub fn text_start(&self) -> Vec<u32> {
+        if self.objective.is_some() || !matches!(self.head, HeadConfig::CausalLm { .. }) {
+            return Vec::new();
+        }
+        match &self.tokenizer.frame().before[..] {
+            before @ [_, ..] if self.add_bos_token => before.to_vec(),
+            _ if self.packing == Packing::Documents => self.tokenizer.specials().bos.into_iter().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The tokens of a prompt behind its [start](Self::text_start). Where special tokens in it are meant as such, it may begin
+    /// with the start itself, which is not put there twice.
+    pub(crate) fn prompt(&self, text: &str, parse_special: bool) -> Result<Vec<u32>, PipelineError> {
+        let mut ids = self.text_start();
+        if !parse_special {
+            ids.extend(self.tokenizer.encode_ids(text)?);
+            return Ok(ids);
+        }
+        let own = self.tokenizer.encode_with_specials(text)?.ids;
+        if own.starts_with(&ids) {
+            return Ok(own);
+        }
+        ids.extend(own);
+        Ok(ids)
     }
 
     /// The tokens of a whole target, however long.

@@ -11,6 +11,13 @@ impl Codec {
         self.tokenizer.specials().fill()
     }
 
+    /// The text of ids that a model chose. Rows of its table that the tokenizer has no token for have no text, as in
+    /// `transformers`.
+    pub(crate) fn text(&self, ids: &[u32]) -> Result<String, PipelineError> {
+        let known: Vec<u32> = ids.iter().copied().filter(|&id| self.tokenizer.token(id).is_some()).collect();
+        Ok(self.tokenizer.decode(&known)?)
+    }
+
     /// The token that stands for what is to be filled in.
     pub(crate) fn mask_id(&self) -> Result<u32, PipelineError> {
         let mask = self.tokenizer.specials().mask;

@@ -51,7 +51,7 @@ pub(super) fn texts<B: Backend, P: PositionScheme<B>>(
             // The whole target: one that is too long for the model cannot be right.
             exact.push(codec.whole_target(&pair.target)? == row.ids);
             if tokenizer.is_some() {
-                let text = codec.tokenizer.decode(&row.ids)?;
+                let text = codec.text(&row.ids)?;
                 bleu.add(&text, &[&pair.target])?;
                 chrf.add(&text, &[&pair.target])?;
                 if let Some(rouge) = &mut rouge {

@@ -1,12 +1,14 @@
 //! A tag for each word.
 
 use burn::tensor::backend::AutodiffBackend;
-use locus_data::{Examples, ItemLabels, TokenizerKind};
-use locus_heads::{HeadConfig, TagDecoding};
+use locus_backend::rng::Key;
+use locus_data::{Examples, ItemLabels, Tokenizer, TokenizerKind};
+use locus_heads::{HeadConfig, TagDecoding, TaskModel};
+use locus_model::ModelConfig;
 use locus_pipeline::{Pipeline, Prediction};
 use locus_testkit::on_backends;
 
-use crate::{awkward, folder, tagged, tagged_examples};
+use crate::{SENTENCE, awkward, folder, stack, tagged, tagged_examples};
 
 fn entities_for_every_input<B: AutodiffBackend>(device: &B::Device) {
     for decoding in [TagDecoding::Independent, TagDecoding::WellFormed, TagDecoding::Crf] {
@@ -68,4 +70,33 @@ fn a_label_stands_on_each_word_once<B: AutodiffBackend>(device: &B::Device) {
     assert!(items.iter().all(|item| item.ids.len() <= 12));
 }
 
-on_backends!(entities_for_every_input, a_label_stands_on_each_word_once);
+/// Labels that are no tags, such as parts of speech, are the names of entities, whole.
+fn names_of_types_are_whole<B: AutodiffBackend>(device: &B::Device) {
+    let head = HeadConfig::TokenClassification {
+        n_labels: 3,
+        decoding: Default::default(),
+        layers: Default::default(),
+    };
+    let labels = ["NOUN", "VERB", "LABEL_0"].map(str::to_owned).to_vec();
+    let tokenizer = Tokenizer::train(TokenizerKind::Char, 300, false, [SENTENCE]).unwrap();
+    let config = ModelConfig::new(head, labels, tokenizer.vocab_size(), stack());
+    let model = TaskModel::<B::InnerBackend>::new(
+        &config.head,
+        &config.stack,
+        config.vocab_size,
+        Key::new(4),
+        device,
+    );
+    let pipeline = Pipeline::new(config, model, tokenizer).unwrap();
+    let answers = pipeline.predict(&["Mira visited Lisbon", "Lisbon Lisbon visited Mira"]).unwrap();
+    for answer in &answers {
+        let Prediction::Entities { text, tags, entities, .. } = answer else { panic!("{answer:?}") };
+        let mut names: Vec<&String> = tags.iter().collect();
+        names.dedup();
+        assert_eq!(entities.iter().map(|entity| &entity.label).collect::<Vec<_>>(), names);
+        let covered: Vec<&str> = entities.iter().map(|entity| entity.text.as_str()).collect();
+        assert_eq!(covered.join(" "), *text);
+    }
+}
+
+on_backends!(entities_for_every_input, a_label_stands_on_each_word_once, names_of_types_are_whole);

@@ -1,5 +1,6 @@
 //! Texts that are written.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -12,8 +13,9 @@ use locus_heads::generate::{Beams, Sampling};
 use locus_heads::{HeadConfig, TaskModel};
 use locus_metrics::rouge::Rouge;
 use locus_model::{ModelConfig, save};
-use locus_pipeline::{Codec, Pipeline, Prediction, StreamDecoder, TargetScore, WriteOptions};
+use locus_pipeline::{Codec, Packing, Pipeline, Prediction, StreamDecoder, TargetScore, WriteOptions};
 use locus_testkit::on_backends;
+use serde_json::json;
 
 use crate::{awkward, folder, stack};
 
@@ -75,6 +77,133 @@ fn pieces_are_the_whole_text<B: AutodiffBackend>(_: &B::Device) {
             assert_eq!(streamed + &decoder.finish().unwrap(), whole, "{kind:?} from {start}");
         }
     }
+}
+
+/// A tokenizer as that of Llama: bytes for what is not in the vocabulary, `<s>` ahead of a text; `</s>` behind it, too.
+fn of_bytes() -> Tokenizer {
+    let tokens = [
+        "<unk>", "<s>", "</s>", "<0x01>", "<0xFD>", "<0x78>", "<0xE4>", "<0xBD>", "<0xA0>", "<0x3B>", "a",
+        "b", "long",
+    ];
+    let vocab: BTreeMap<&str, usize> = tokens.into_iter().zip(0..).collect();
+    let added = |id: usize, token: &str| {
+        json!({
+            "id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
+            "special": true
+        })
+    };
+    let special = |token: &str| json!({ "SpecialToken": { "id": token, "type_id": 0 } });
+    let text = |name: &str| json!({ "Sequence": { "id": name, "type_id": 0 } });
+    let of_template = |token: &str, id: usize| json!({ "id": token, "ids": [id], "tokens": [token] });
+    let tokenizer = json!({
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": [added(0, "<unk>"), added(1, "<s>"), added(2, "</s>"), added(13, "<|im_start|>")],
+        "normalizer": null,
+        "pre_tokenizer": null,
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [special("<s>"), text("A"), special("</s>")],
+            "pair": [special("<s>"), text("A"), special("<s>"), text("B")],
+            "special_tokens": { "<s>": of_template("<s>", 1), "</s>": of_template("</s>", 2) }
+        },
+        "decoder": { "type": "Sequence", "decoders": [{ "type": "ByteFallback" }, { "type": "Fuse" }] },
+        "model": {
+            "type": "BPE", "dropout": null, "unk_token": "<unk>", "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": true, "ignore_merges": false,
+            "vocab": vocab, "merges": []
+        }
+    });
+    Tokenizer::from_json(tokenizer.to_string().as_bytes()).unwrap()
+}
+
+/// How many rows of the token table below have no token.
+const N_SPARE: usize = 3;
+
+fn config_of_bytes(add_bos_token: bool) -> ModelConfig {
+    let head = HeadConfig::CausalLm { tied: true, output: Default::default() };
+    let vocab_size = of_bytes().vocab_size() + N_SPARE;
+    let config = ModelConfig::new(head, Vec::new(), vocab_size, stack());
+    ModelConfig { n_spare_tokens: N_SPARE, add_bos_token, ..config }
+}
+
+/// Expected as `tokenizers` decodes all ids: a byte that is no part of a character spoils those beside it.
+fn bytes_wait_for_what_is_behind_them<B: AutodiffBackend>(_: &B::Device) {
+    let codec = Codec::new(&config_of_bytes(false), of_bytes()).unwrap();
+    let streamed = |before: &[u32], ids: &[u32]| {
+        let mut decoder = StreamDecoder::after(&codec, before).unwrap();
+        let mut pieces: Vec<String> = ids.iter().map(|&id| decoder.push(id).unwrap()).collect();
+        pieces.push(decoder.finish().unwrap());
+        pieces
+    };
+    assert_eq!(
+        streamed(&[], &[3, 4, 5, 12, 9, 10]),
+        ["", "", "", "\u{FFFD}\u{FFFD}\u{FFFD}long", "", ";a", ""]
+    );
+    assert_eq!(streamed(&[10], &[6, 7, 8, 12]), ["", "", "", "你long", ""]);
+    assert_eq!(streamed(&[1, 11], &[6, 7, 8]), ["", "", "", "你"]);
+    // A prompt of bytes is decoded from its first, however long it is.
+    let before = [6, 7, 8].repeat(7);
+    assert_eq!(streamed(&before, &[6, 7, 8, 10, 9]), ["", "", "", "你a", "", ";"]);
+    // What a later token makes shorter: the bytes on both sides of a special one.
+    assert_eq!(streamed(&[], &[3, 2, 4, 12]).concat(), "\u{1}\u{FFFD}\u{FFFD}long");
+    // Rows to spare have no text.
+    assert_eq!(streamed(&[], &[10, 14, 16, 11]).concat(), "ab");
+}
+
+/// A prompt, and a text that is scored or learned, begins with what the tokenizer of a checkpoint puts ahead of it.
+fn a_checkpoint_reads_texts_from_their_start<B: AutodiffBackend>(device: &B::Device) {
+    let pipeline = |add_bos_token| {
+        let config = config_of_bytes(add_bos_token);
+        let model = TaskModel::<B::InnerBackend>::new(
+            &config.head,
+            &config.stack,
+            config.vocab_size,
+            Key::new(4),
+            device,
+        );
+        Pipeline::new(config, model, of_bytes()).unwrap()
+    };
+    let (plain, mut started) = (pipeline(false), pipeline(true));
+    let write = |pipeline: &Pipeline<B::InnerBackend>, prompt: &str, parse_special| {
+        let options = WriteOptions {
+            max_new_tokens: 5,
+            min_new_tokens: 5,
+            log_probs: Some(0),
+            parse_special,
+            ..WriteOptions::default()
+        };
+        pipeline.generate(prompt, &options, &mut |_| ControlFlow::Continue(())).unwrap().tokens
+    };
+    let expected = write(&plain, "<s>ab", true);
+    assert_eq!(write(&started, "ab", false), expected);
+    assert_eq!(write(&started, "<s>ab", true), expected, "not twice");
+    assert_ne!(write(&plain, "ab", false), expected);
+    assert_ne!(write(&plain, "<s>ab", false), expected, "text");
+    assert_eq!(write(&started, "", false), write(&plain, "<s>", true));
+
+    let examples = Examples::Text(vec!["ab".into(), "ba".into()]);
+    let ids =
+        |pipeline: &Pipeline<B::InnerBackend>| pipeline.codec.encode(&examples).unwrap().items[0].ids.clone();
+    assert_eq!(ids(&plain), [10, 11, 2, 11], "and the last label");
+    assert_eq!(ids(&started), [1, 10, 11, 2, 1, 11]);
+    started.codec.packing = Packing::Documents;
+    assert_eq!(ids(&started), [1, 10, 11, 2, 1, 11, 10]);
+
+    // A model may choose rows that the tokenizer has no token for.
+    let sampling = Sampling { temperature: 2.0, ..Sampling::GREEDY };
+    let (n, log_probs) = (60, Some(0));
+    let options =
+        WriteOptions { max_new_tokens: n, min_new_tokens: n, sampling, log_probs, ..WriteOptions::default() };
+    let mut streamed = String::new();
+    let written = plain.generate("ab", &options, &mut |piece| {
+        streamed.push_str(piece);
+        ControlFlow::Continue(())
+    });
+    let written = written.unwrap();
+    assert_eq!(written.text, streamed);
+    assert!(written.tokens.iter().any(|token| token.token.is_empty()), "{written:?}");
 }
 
 /// A language model over the characters of a text, of sixteen positions.
@@ -233,6 +362,8 @@ fn targets_are_scored<B: AutodiffBackend>(device: &B::Device) {
 on_backends!(
     text_streams_whole,
     pieces_are_the_whole_text,
+    bytes_wait_for_what_is_behind_them,
+    a_checkpoint_reads_texts_from_their_start,
     a_text_for_every_prompt,
     a_text_ends_before_its_stop_string,
     targets_are_scored,

@@ -331,6 +331,10 @@ fn rows_with_starts_are_those_of_the_packer() {
         let rows = CorpusRows::new(corpus.clone(), seq, 7).expect("rows").with_start(Some(start));
         let found: Vec<Item> = (0..rows.n_rows()).map(|number| rows.row(number).expect("a row")).collect();
         assert_eq!(found, expected, "{seq}");
+        for (number, row) in (0..).zip(&found) {
+            let tokens = rows.tokens(number).expect("tokens");
+            assert_eq!(tokens[..tokens.len() - 1], row.ids, "{seq}: all but the last label");
+        }
     }
 }
 
