@@ -112,7 +112,7 @@ pub(crate) fn distinct<T: Copy + Eq + Hash>(texts: impl Iterator<Item = T>) -> (
     (list, of_place)
 }
 
-/// The tokens of the second text of a pair.
+/// The tokens of the second text of a pair; of a decoder's target behind the token that it starts with.
 pub(crate) fn target_ids(item: &Item) -> &[u32] {
     match &item.labels {
         ItemLabels::Target { ids, .. } | ItemLabels::Pair { ids, .. } => ids,

@@ -99,6 +99,8 @@ impl Experiment {
             .named(&format!("{settings:?}"));
         let key = train.ranking.candidates.iter().fold(key, |key, &n| key.child(n as u64));
         let key = train.adapter.iter().fold(key, |key, adapter| key.named(&format!("{adapter:?}")));
+        // Another score cannot be compared with the best one so far.
+        let key = train.eval_score.iter().fold(key, |key, score| key.named(score.name()));
         Ok(format!("{:016x}", set.fingerprint(key).bits(0)))
     }
 

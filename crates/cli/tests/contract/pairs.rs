@@ -156,4 +156,6 @@ fn losses_of_pairs_that_do_not_fit_are_told_together() {
     check("seq2seq", &["train.eval_score=rouge1"], &["train.eval_score = rouge1", "data.target_language"]);
     let chinese = ["train.eval_score=rougeL", "data.target_language=zh"];
     check("seq2seq", &chinese, &["train.eval_score = rougeL", "bleu and chrf score these"]);
+    let russian = ["train.eval_score=rouge2", "data.target_language=ru"];
+    check("seq2seq", &russian, &["train.eval_score = rouge2", "targets in Latin letters"]);
 }
