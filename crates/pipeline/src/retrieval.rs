@@ -32,9 +32,10 @@ pub(crate) fn search<B: Backend, P: PositionScheme<B>>(
     let text = |ids: &[u32]| Item { ids: ids.to_vec(), ..Item::default() };
     let (sources, source_of) = distinct(items.iter().map(|item| item.ids.as_slice()));
     let (targets, target_of) = distinct(items.iter().map(target_ids));
+    let n_prompt_tokens = codec.n_default_prompt_tokens()?;
     let vectors = |texts: &[&[u32]]| {
         let items: Vec<Item> = texts.iter().map(|ids| text(ids)).collect();
-        let mut vectors = embed(model, codec, &items, 0, batch_size)?;
+        let mut vectors = embed(model, codec, &items, n_prompt_tokens, batch_size)?;
         vectors.iter_mut().for_each(|vector| normalise(vector));
         Ok::<_, PipelineError>(vectors)
     };

@@ -310,7 +310,7 @@ impl TrainingSet {
     }
 }
 
-/// The tokens that stand side by side in the longest row of an item.
+/// The length by which items share a batch: that of the longest row; of a source and its target that of both rows.
 fn length(item: &Item) -> usize {
     let own = item.ids.len();
     match &item.labels {

@@ -35,6 +35,13 @@ impl Experiment {
             fit.seed
         );
         tell!("run        {}", self.out.display());
+        if let HeadConfig::SentenceEmbedding(head) = &config.head
+            && let Some(name) = &head.default_prompt
+        {
+            tell!(
+                "note: the prompt '{name}' of the model stands before texts in scores and answers, and not in training"
+            );
+        }
         if is_blind(&config.head, &config.stack) {
             tell!(
                 "warning: without positions an encoder cannot tell the order of words; use this as a control"
