@@ -136,7 +136,7 @@ impl Codec {
                         }
                         HeadConfig::SentenceEmbedding(head) => match head.pair_loss {
                             PairLoss::InBatchNegatives => {
-                                "pairs of source and target (or another train.pair_loss)"
+                                "pairs of source and target, or pairs of texts with a number"
                             }
                             PairLoss::Cosine(_) | PairLoss::Cosent(_) => "pairs of texts with a number",
                             PairLoss::Softmax { .. } => "pairs of texts with a label",
