@@ -35,8 +35,9 @@ pub(crate) fn encode(
     max_words: usize,
 ) -> Result<Encoded, PipelineError> {
     let mut encoded = Encoded::default();
-    let n_short =
-        |spans: &[[usize; 3]]| spans.iter().filter(|[first, last, _]| last - first < max_words).count();
+    let n_short = |spans: &[[usize; 3]]| {
+        spans.iter().filter(|[first, last, _]| last.saturating_sub(*first) < max_words).count()
+    };
     for sentence in spans_in_units(sentences) {
         let entities = numbered(codec, &sentence)?;
         let items = span_windows(codec, &sentence.words, &entities)?.into_iter().map(|window| window.item);
