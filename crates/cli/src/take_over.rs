@@ -136,12 +136,12 @@ fn filled<B: Backend>(new: TaskModel<B>, loaded: TaskModel<B>, keeps_labels: boo
         (TaskModel::Seq2Seq(new), TaskModel::Seq2Seq(loaded)) => {
             TaskModel::Seq2Seq(adopted::<B, _>(new, loaded))
         }
-        (mut new, loaded) => {
-            if let (Some(own), Some(decoder)) = (decoder_mut(&mut new), decoder(&loaded)) {
+        (mut new, mut loaded) => {
+            if let (Some(own), Some(decoder)) = (decoder_of(&mut new), decoder_of(&mut loaded)) {
                 *own = adopted::<B, _>(own.clone(), decoder.clone());
             }
-            if let (Some(own), Some(stack)) = (stack_mut(&mut new), into_stack(loaded)) {
-                *own = adopted::<B, _>(own.clone(), stack);
+            if let (Some(own), Some(stack)) = (stack_of(&mut new), stack_of(&mut loaded)) {
+                *own = adopted::<B, _>(own.clone(), stack.clone());
             }
             new
         }
@@ -153,7 +153,8 @@ fn adopted<B: Backend, M: Module<B>>(own: M, other: M) -> M {
     own.load_record(other.into_record())
 }
 
-fn stack_mut<B: Backend>(model: &mut TaskModel<B>) -> Option<&mut Stack<B>> {
+/// The stack that tasks share; none where two go together as one.
+fn stack_of<B: Backend>(model: &mut TaskModel<B>) -> Option<&mut Stack<B>> {
     match model {
         TaskModel::TokenClassifier(model) => Some(&mut model.encoder),
         TaskModel::SpanClassifier(model) => Some(&mut model.encoder),
@@ -169,34 +170,11 @@ fn stack_mut<B: Backend>(model: &mut TaskModel<B>) -> Option<&mut Stack<B>> {
 }
 
 /// The decoder that reads once more, after an encoder.
-fn decoder<B: Backend>(model: &TaskModel<B>) -> Option<&Stack<B>> {
-    match model {
-        TaskModel::SequenceClassifier(model) => model.decoder.as_ref(),
-        TaskModel::QuestionAnswerer(model) => model.decoder.as_ref(),
-        _ => None,
-    }
-}
-
-fn decoder_mut<B: Backend>(model: &mut TaskModel<B>) -> Option<&mut Stack<B>> {
+fn decoder_of<B: Backend>(model: &mut TaskModel<B>) -> Option<&mut Stack<B>> {
     match model {
         TaskModel::SequenceClassifier(model) => model.decoder.as_mut(),
         TaskModel::QuestionAnswerer(model) => model.decoder.as_mut(),
         _ => None,
-    }
-}
-
-fn into_stack<B: Backend>(model: TaskModel<B>) -> Option<Stack<B>> {
-    match model {
-        TaskModel::TokenClassifier(model) => Some(model.encoder),
-        TaskModel::SpanClassifier(model) => Some(model.encoder),
-        TaskModel::SequenceClassifier(model) => Some(model.encoder),
-        TaskModel::QuestionAnswerer(model) => Some(model.encoder),
-        TaskModel::MaskedLm(model) => Some(model.encoder),
-        TaskModel::ReplacedTokenDetector(model) => Some(model.encoder),
-        TaskModel::CausalLm(model) => Some(model.decoder),
-        TaskModel::SentenceEmbedder(model) => Some(model.encoder),
-        TaskModel::Bare(model) => Some(model.encoder),
-        TaskModel::Seq2Seq(_) => None,
     }
 }
 

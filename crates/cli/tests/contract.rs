@@ -552,6 +552,16 @@ fn a_refused_resume_leaves_the_run_as_it_was() {
             .says(1, &["another run"]);
     }
     assert_eq!(place.read("out/run.toml"), before);
+    // Another score cannot be compared with the best one so far.
+    place.write("pairs.tsv", "source\ttarget\n".to_owned() + &"a b\tb a\n".repeat(5));
+    place.write(
+        "pairs.toml",
+        "task = 'seq2seq'\n[tokenizer]\nkind = 'word'\n[data]\ntrain = 'pairs.tsv'\ndev = 'pairs.tsv'\n",
+    );
+    place.train(&["pairs.toml", "--out", "pairs", "--set", "data.target_language=en"]).succeeds();
+    let resume = ["pairs.toml", "--out", "pairs", "--resume", "auto", "--set", "data.target_language=en"];
+    place.train(&[&resume[..], &["--set", "train.eval_score=chrf"]].concat()).says(1, &["another run"]);
+    place.train(&resume).succeeds();
 }
 
 #[test]

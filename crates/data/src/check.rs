@@ -240,6 +240,14 @@ fn over_long(examples: &Examples, limit: LengthLimit<'_>) -> Result<Finding, Dat
         let second = pair.map(|pair| tokenizer.encode(pair)).transpose()?.map_or(0, |pair| pair.ids.len());
         Ok(tokenizer.encode(text)?.ids.len() + second + tokenizer.frame().n_tokens(pair.is_some()))
     };
+    let of_target = |text: &str| -> Result<usize, DataError> {
+        Ok(match limit {
+            LengthLimit::Tokens { tokenizer, .. } => {
+                tokenizer.encode_target(text)?.ids.len() + tokenizer.frame().n_tokens(false)
+            }
+            LengthLimit::Chars(_) => text.chars().count(),
+        })
+    };
     let of_words = |words: &[String]| -> Result<usize, DataError> {
         Ok(match limit {
             LengthLimit::Tokens { tokenizer, .. } => {
@@ -281,7 +289,7 @@ fn over_long(examples: &Examples, limit: LengthLimit<'_>) -> Result<Finding, Dat
         Examples::Scored(list) => of_rows(list, framed, max_len, &mut found)?,
         Examples::Pairs(list) => {
             for example in list {
-                if framed(&example.source, None)?.max(framed(&example.target, None)?) > max_len {
+                if framed(&example.source, None)?.max(of_target(&example.target)?) > max_len {
                     found.add(example.line);
                 }
             }

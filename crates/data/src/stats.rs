@@ -122,11 +122,13 @@ type Counts = HashMap<Token, usize>;
 fn count(examples: &Examples, tokenizer: Option<&Tokenizer>) -> Result<(Vec<usize>, Counts), DataError> {
     let mut lengths = Vec::with_capacity(examples.len());
     let mut counts = Counts::new();
-    let tokens_of = |text: &str| -> Result<Vec<Token>, DataError> {
-        Ok(match tokenizer {
-            Some(tokenizer) => tokenizer.encode(text)?.ids.into_iter().map(Token::Id).collect(),
-            None => split_words(text).into_iter().map(|(word, _)| Token::Word(word)).collect(),
-        })
+    let tokens_of = |text: &str, is_target: bool| -> Result<Vec<Token>, DataError> {
+        let encoding = match tokenizer {
+            Some(tokenizer) if is_target => tokenizer.encode_target(text)?,
+            Some(tokenizer) => tokenizer.encode(text)?,
+            None => return Ok(split_words(text).into_iter().map(|(word, _)| Token::Word(word)).collect()),
+        };
+        Ok(encoding.ids.into_iter().map(Token::Id).collect())
     };
     for at in 0..examples.len() {
         let tokens: Vec<Token> = match (examples.words(at), tokenizer) {
@@ -135,14 +137,13 @@ fn count(examples: &Examples, tokenizer: Option<&Tokenizer>) -> Result<(Vec<usiz
             }
             (Some(words), None) => words.iter().cloned().map(Token::Word).collect(),
             _ => {
-                let texts = examples.select(&[at]).texts();
-                texts
-                    .iter()
-                    .map(|text| tokens_of(text))
-                    .collect::<Result<Vec<_>, _>>()?
-                    .into_iter()
-                    .flatten()
-                    .collect()
+                let mut tokens = Vec::new();
+                for (place, text) in examples.select(&[at]).texts().iter().enumerate() {
+                    // The second text of a pair is what a decoder writes.
+                    let is_target = place > 0 && matches!(examples, Examples::Pairs(_));
+                    tokens.extend(tokens_of(text, is_target)?);
+                }
+                tokens
             }
         };
         lengths.push(tokens.len());

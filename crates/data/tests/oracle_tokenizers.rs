@@ -5,7 +5,7 @@ use std::error::Error;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use locus_data::{Encoding, Tokenizer, TokenizerKind};
+use locus_data::{Encoding, Examples, LengthLimit, Part, Splits, Tokenizer, TokenizerKind, check, stats};
 use serde::Deserialize;
 
 type Outcome = Result<(), Box<dyn Error>>;
@@ -385,6 +385,23 @@ fn two_models_of_sentencepiece_with_one_vocabulary() -> Outcome {
     assert_eq!(tokenizer.encode_ids(">>fra<< the boat")?, coded.ids);
     // Two languages, two ways to cut a text.
     assert_ne!(tokenizer.encode("bateaux")?.ids, tokenizer.encode_target("bateaux")?.ids);
+    assert_ne!(tokenizer.encode("boats")?.ids.len(), tokenizer.encode_target("boats")?.ids.len());
+    let pair = |source: &str, target: &str, line| locus_data::Pair {
+        source: source.to_owned(),
+        target: target.to_owned(),
+        line,
+    };
+    let pairs = Examples::Pairs(vec![pair("boats", "bateaux", 1), pair("bateaux", "boats", 2)]);
+    let n_tokens = |text: &str, other: &str| -> Result<usize, Box<dyn Error>> {
+        Ok(tokenizer.encode(text)?.ids.len() + tokenizer.encode_target(other)?.ids.len())
+    };
+    let splits = Splits::from([(Part::Train, pairs)]);
+    let counted = stats(&splits, Some(&tokenizer))?.parts[&Part::Train].clone();
+    assert_eq!(counted.lengths.min, n_tokens("boats", "bateaux")?);
+    assert_eq!(counted.lengths.max, n_tokens("bateaux", "boats")?);
+    let max_len = tokenizer.encode_target("bateaux")?.ids.len() + tokenizer.frame().n_tokens(false);
+    let report = check(&splits, Some(LengthLimit::Tokens { tokenizer: &tokenizer, max_len }))?;
+    assert_eq!(report.parts[&Part::Train].over_long.as_ref().map(|found| &found.lines[..]), Some(&[2][..]));
     // Saved in our way it is the same tokenizer; and so are the files that it gives back.
     let dir = tempfile::tempdir()?;
     tokenizer.save(&dir.path().join("tokenizer.json"))?;

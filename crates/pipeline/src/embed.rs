@@ -1,9 +1,11 @@
 //! Vectors of texts.
 
+use std::borrow::Cow;
+
 use burn::tensor::backend::Backend;
-use locus_data::Item;
+use locus_data::{Examples, Item, Pair, Row};
 use locus_embedding::position::PositionScheme;
-use locus_heads::{HeadConfig, SentenceEmbedder, TaskModel};
+use locus_heads::{HeadConfig, SentenceEmbedder, SentenceEmbeddingConfig, TaskModel};
 
 use crate::{Codec, Pipeline, PipelineError};
 
@@ -33,11 +35,7 @@ impl<B: Backend> Pipeline<B> {
         let HeadConfig::SentenceEmbedding(head) = &self.config.head else {
             return Err(self.not_an_embedder());
         };
-        let Some(name) = name.or(head.default_prompt.as_deref()) else { return Ok("") };
-        head.prompts.get(name).map(String::as_str).ok_or_else(|| PipelineError::UnknownPrompt {
-            asked: name.to_owned(),
-            known: head.prompts.keys().cloned().collect(),
-        })
+        prompt_of(head, name)
     }
 
     /// One vector per text, in their order; `prompt` is put before each.
@@ -61,6 +59,65 @@ impl<B: Backend> Pipeline<B> {
     fn not_an_embedder(&self) -> PipelineError {
         PipelineError::WrongTask { task: self.codec.task(), asked: "give a vector per text" }
     }
+}
+
+/// The text of a prompt; without a name, of the one that stands before texts by default.
+fn prompt_of<'a>(head: &'a SentenceEmbeddingConfig, name: Option<&str>) -> Result<&'a str, PipelineError> {
+    let Some(name) = name.or(head.default_prompt.as_deref()) else { return Ok("") };
+    head.prompts.get(name).map(String::as_str).ok_or_else(|| PipelineError::UnknownPrompt {
+        asked: name.to_owned(),
+        known: head.prompts.keys().cloned().collect(),
+    })
+}
+
+impl Codec {
+    fn default_prompt(&self) -> Result<&str, PipelineError> {
+        match self.head() {
+            HeadConfig::SentenceEmbedding(head) => prompt_of(head, None),
+            _ => Ok(""),
+        }
+    }
+
+    /// How many tokens of each text that is scored are those of the default prompt.
+    pub(crate) fn n_default_prompt_tokens(&self) -> Result<usize, PipelineError> {
+        match self.default_prompt()? {
+            "" => Ok(0),
+            prompt => self.n_prompt_tokens(prompt),
+        }
+    }
+
+    /// Examples as they are scored: with the prompt before each text that [`Pipeline::embed`] puts there.
+    pub(crate) fn prompted<'a>(&self, examples: &'a Examples) -> Result<Cow<'a, Examples>, PipelineError> {
+        let prompt = self.default_prompt()?;
+        if prompt.is_empty() {
+            return Ok(Cow::Borrowed(examples));
+        }
+        let before = |text: &String| format!("{prompt}{text}");
+        Ok(match examples {
+            Examples::Pairs(pairs) => {
+                let pair = |pair: &Pair| Pair {
+                    source: before(&pair.source),
+                    target: before(&pair.target),
+                    line: pair.line,
+                };
+                Cow::Owned(Examples::Pairs(pairs.iter().map(pair).collect()))
+            }
+            Examples::Scored(rows) => Cow::Owned(Examples::Scored(with_texts(rows, before))),
+            Examples::Labelled(rows) => Cow::Owned(Examples::Labelled(with_texts(rows, before))),
+            _ => Cow::Borrowed(examples),
+        })
+    }
+}
+
+/// Rows with what `change` makes of their texts.
+fn with_texts<L: Clone>(rows: &[Row<L>], change: impl Fn(&String) -> String) -> Vec<Row<L>> {
+    let row = |row: &Row<L>| Row {
+        text: change(&row.text),
+        pair: row.pair.as_ref().map(&change),
+        label: row.label.clone(),
+        line: row.line,
+    };
+    rows.iter().map(row).collect()
 }
 
 /// The vector of every item, in their order. Texts of about one length share a batch.

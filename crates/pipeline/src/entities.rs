@@ -1,14 +1,15 @@
 //! Entities that may lie in one another, as spans of words in texts of any length.
 //!
-//! A long text is read in overlapping windows. A span is scored in the window that owns the word in its middle, so once, and by
-//! about as much context on both sides; one that is longer than the overlap may lie whole in none, and is not found.
+//! A long text is read in overlapping windows. A span is scored once, in the window that owns the word in its middle: there it has
+//! about as much context on either side as it can have. If that window does not hold it whole, no score is computed for it: it is
+//! neither found nor learned. That happens only to spans of more words than two windows share.
 
 use burn::tensor::backend::Backend;
 use locus_data::{Item, ItemLabels, Spanned, WordsItem, split_words};
 use locus_embedding::position::PositionScheme;
 use locus_heads::{LabelledSpan, Labels, ScoredSpan, SpanClassifier, SpanRow, TaskBatch};
 
-use crate::{Codec, Entity, Pipeline, PipelineError, Prediction};
+use crate::{Codec, Encoded, Entity, Pipeline, PipelineError, Prediction, spans_in_units};
 
 /// A window of a sentence.
 pub(crate) struct SpanWindow {
@@ -16,6 +17,40 @@ pub(crate) struct SpanWindow {
     pub(crate) item: Item,
     /// The number of its first word in the sentence.
     start: usize,
+}
+
+/// Entities that a model of spans cannot learn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LostSpans {
+    /// How many have more words than a span may have.
+    pub n_long: usize,
+    /// How many of the others reach beyond the window that owns the word in their middle.
+    pub n_cut: usize,
+}
+
+/// Sentences with entities as items.
+pub(crate) fn encode(
+    codec: &Codec,
+    sentences: &[Spanned],
+    max_words: usize,
+) -> Result<Encoded, PipelineError> {
+    let mut encoded = Encoded::default();
+    let n_short = |spans: &[[usize; 3]]| {
+        spans.iter().filter(|[first, last, _]| last.saturating_sub(*first) < max_words).count()
+    };
+    for sentence in spans_in_units(sentences) {
+        let entities = numbered(codec, &sentence)?;
+        let items = span_windows(codec, &sentence.words, &entities)?.into_iter().map(|window| window.item);
+        let items: Vec<Item> = items.collect();
+        let of_item = |item: &Item| match &item.labels {
+            ItemLabels::Words(words) => n_short(&words.entities),
+            _ => 0,
+        };
+        encoded.lost_spans.n_long += entities.len() - n_short(&entities);
+        encoded.lost_spans.n_cut += n_short(&entities) - items.iter().map(of_item).sum::<usize>();
+        encoded.items.extend(items);
+    }
+    Ok(encoded)
 }
 
 /// The windows of a sentence with entities, `[first word, last word, label]`.

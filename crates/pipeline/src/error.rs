@@ -46,8 +46,8 @@ pub enum PipelineError {
     },
     /// A candidate with another number of features than the model has learned.
     #[error(
-        "line {line}: expected {expected} features of each candidate, as in training, found {found}; `data.columns.features` \
-         says which columns they are"
+        "line {line}: expected {expected} features of each candidate, as in training, found {found}; `data.columns.features` of \
+         a run file, or `--read columns.features=…`, says which columns they are"
     )]
     Features {
         /// How many the model has learned.
@@ -59,7 +59,8 @@ pub enum PipelineError {
     },
     /// A text alone where pairs are read.
     #[error(
-        "line {line}: expected a pair of texts, found one text; `data.columns.pair` says where the second stands"
+        "line {line}: expected a pair of texts, found one text; `data.columns.pair` of a run file, or `--read columns.pair=…`, says \
+         where the second stands"
     )]
     NoSecondText {
         /// The line of the text.
@@ -67,8 +68,8 @@ pub enum PipelineError {
     },
     /// Numbers that stand for no cosine.
     #[error(
-        "{n} of the pairs have a number outside train.cosine.scores = [{}, {}], the first {score} on line {line}; give the \
-         lowest and the highest number of the data", .bounds[0], .bounds[1]
+        "{n} of the pairs have a number outside [{}, {}], the first {score} on line {line}; these are the bounds of the model: a \
+         run sets them by train.cosine.scores, to the lowest and the highest number of its data", .bounds[0], .bounds[1]
     )]
     OutsideBounds {
         /// The bounds.

@@ -14,21 +14,19 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use burn::tensor::backend::Backend;
-use locus_data::{Examples, IGNORE, Item, ItemLabels, Labelled, Tagged};
+use locus_data::{Examples, IGNORE, Item, ItemLabels, Labelled};
 use locus_embedding::position::PositionScheme;
-use locus_heads::{CausalLm, SentenceEmbedder, SequenceClassifier, TaskModel, TokenClassifier, Trainable};
+use locus_heads::{CausalLm, SentenceEmbedder, SequenceClassifier, TaskModel, Trainable};
 use locus_metrics::bootstrap::Interval;
 use locus_metrics::calibration::Reliability;
 use locus_metrics::retrieval::RetrievalScorer;
 use locus_metrics::samples::{Formula, Samples};
-use locus_metrics::tags::{TagScheme, spans};
-use locus_metrics::{confusion::ConfusionMatrix, entity::EntityScorer, lm::LmScorer, report::ClassReport};
+use locus_metrics::{confusion::ConfusionMatrix, lm::LmScorer, report::ClassReport};
 use serde::Serialize;
 
 use crate::classify::outputs;
 use crate::retrieval::{METRICS, SCORE, by_words, search};
-use crate::tagging::{TaggedWord, best, tag};
-use crate::units::Units;
+use crate::tagging::{TaggedWord, best};
 use crate::{Codec, Encoded, Packing, PipelineError};
 
 /// Bins of the expected calibration error, as in Guo et al. 2017 (arXiv:1706.04599).
@@ -182,21 +180,28 @@ pub fn evaluate<B: Backend, P: PositionScheme<B>>(
     examples: &Examples,
     batch_size: usize,
 ) -> Result<Evaluation, PipelineError> {
-    if let (TaskModel::QuestionAnswerer(model), Examples::Qa(questions)) = (model, examples) {
-        let evaluation = questions::answers(model, codec, questions, batch_size)?;
-        return Ok(Evaluation { examples_hash: examples::fingerprint(examples), ..evaluation });
+    // What is read in windows is cut into them where it is read.
+    let in_windows = match (model, examples) {
+        (TaskModel::QuestionAnswerer(model), Examples::Qa(questions)) => {
+            Some(questions::answers(model, codec, questions, batch_size)?)
+        }
+        (TaskModel::TokenClassifier(model), Examples::Tagged(sentences)) => {
+            Some(entities::tags(model, codec, sentences, batch_size)?)
+        }
+        (TaskModel::SpanClassifier(model), Examples::Spans(sentences)) => {
+            Some(entities::spans(model, codec, sentences, batch_size)?)
+        }
+        _ => None,
+    };
+    if let Some(evaluation) = in_windows {
+        let examples_hash = examples::fingerprint(examples);
+        return Ok(Evaluation { n_examples: examples.len(), examples_hash, ..evaluation });
     }
     // Also says so where examples and model do not fit.
-    let Encoded { items, n_truncated } = codec.encode(examples)?;
+    let Encoded { items, n_truncated, .. } = codec.encode(&codec.prompted(examples)?)?;
     let evaluation = match (model, examples) {
         (_, Examples::Text(_)) if codec.objective.is_some() => {
             pretraining::scores(model, codec, &items, batch_size)
-        }
-        (TaskModel::TokenClassifier(model), Examples::Tagged(examples)) => {
-            tags(model, codec, examples, batch_size)
-        }
-        (TaskModel::SpanClassifier(model), Examples::Spans(examples)) => {
-            entities::spans(model, codec, examples, batch_size)
         }
         (TaskModel::SequenceClassifier(model), Examples::Labelled(examples))
             if codec.out_of_scope.is_some() =>
@@ -240,42 +245,6 @@ pub fn evaluate<B: Backend, P: PositionScheme<B>>(
     };
     let examples_hash = examples::fingerprint(examples);
     Ok(Evaluation { n_truncated, n_examples, examples_hash, ..evaluation })
-}
-
-fn tags<B: Backend, P: PositionScheme<B>>(
-    model: &TokenClassifier<B, P>,
-    codec: &Codec,
-    examples: &[Tagged],
-    batch_size: usize,
-) -> Result<Evaluation, PipelineError> {
-    let split: Vec<Units> = examples.iter().map(|sentence| Units::of(&sentence.words)).collect();
-    let sentences: Vec<Vec<String>> = split.iter().map(|units| units.units.clone()).collect();
-    let predicted = tag(model, codec, &sentences, batch_size)?;
-    let (mut entities, mut tokens) = (EntityScorer::new(), ConfusionMatrix::new());
-    let (mut nats, mut n, mut counts) = (0.0, 0_usize, Vec::with_capacity(examples.len()));
-    for ((gold, units), found) in examples.iter().zip(&split).zip(&predicted) {
-        for (tag, unit) in units.spread(&gold.tags).iter().zip(found) {
-            nats -= unit.log_probs[codec.label_idx(tag)?];
-            n += 1;
-        }
-        let names: Vec<&str> = found.iter().map(|unit| codec.label_name(unit.label)).collect();
-        let names = units.gather(&names);
-        let own = entities.add(&spans(&gold.tags, TagScheme::Iob2), &spans(&names, TagScheme::Iob2));
-        counts.push(own.map(|n| n as u32));
-        tokens.extend(&gold.tags, &names)?;
-    }
-    let entity_report = entities.report();
-    let mut evaluation = Evaluation::new("entity_f1");
-    let micro = entity_report.micro();
-    evaluation.set("entity_precision", micro.precision);
-    evaluation.set("entity_recall", micro.recall);
-    evaluation.set("entity_f1", micro.f1);
-    evaluation.set("token_accuracy", tokens.accuracy());
-    evaluation.set("loss", nats / n.max(1) as f64);
-    evaluation.samples = Some(Samples::new(Formula::F1, counts));
-    evaluation.entity_report = Some(entity_report);
-    evaluation.token_report = Some(tokens.report());
-    Ok(evaluation)
 }
 
 fn classes<B: Backend, P: PositionScheme<B>>(

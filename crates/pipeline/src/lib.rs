@@ -43,7 +43,7 @@ mod write;
 pub use bm25::Bm25;
 pub use codec::{Codec, Encoded};
 pub use embed::Embeddings;
-pub use entities::find_spans;
+pub use entities::{LostSpans, find_spans};
 pub use error::PipelineError;
 pub use evaluate::{Evaluation, evaluate};
 pub use locus_model::Packing;

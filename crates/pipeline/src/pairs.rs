@@ -48,7 +48,7 @@ pub(crate) fn labels(items: &[&Item]) -> Labels {
 /// The vectors of the first and of the second texts.
 pub(crate) type Vectors = [Vec<Vec<f32>>; 2];
 
-/// The vectors of both texts of every pair, in their order; each text is read once.
+/// The vectors of both texts of every pair as [`Pipeline::embed`] makes them, in their order; each text is read once.
 pub(crate) fn vectors<B: Backend, P: PositionScheme<B>>(
     model: &SentenceEmbedder<B, P>,
     codec: &Codec,
@@ -58,7 +58,7 @@ pub(crate) fn vectors<B: Backend, P: PositionScheme<B>>(
     let first = items.iter().map(|item| item.ids.as_slice());
     let (texts, places) = distinct(first.chain(items.iter().map(target_ids)));
     let texts: Vec<Item> = texts.iter().map(|ids| Item { ids: ids.to_vec(), ..Item::default() }).collect();
-    let vectors = embed(model, codec, &texts, 0, batch_size)?;
+    let vectors = embed(model, codec, &texts, codec.n_default_prompt_tokens()?, batch_size)?;
     let (first, second) = places.split_at(items.len());
     Ok([first, second].map(|places| places.iter().map(|&place| vectors[place].clone()).collect()))
 }

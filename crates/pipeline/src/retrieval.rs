@@ -32,9 +32,10 @@ pub(crate) fn search<B: Backend, P: PositionScheme<B>>(
     let text = |ids: &[u32]| Item { ids: ids.to_vec(), ..Item::default() };
     let (sources, source_of) = distinct(items.iter().map(|item| item.ids.as_slice()));
     let (targets, target_of) = distinct(items.iter().map(target_ids));
+    let n_prompt_tokens = codec.n_default_prompt_tokens()?;
     let vectors = |texts: &[&[u32]]| {
         let items: Vec<Item> = texts.iter().map(|ids| text(ids)).collect();
-        let mut vectors = embed(model, codec, &items, 0, batch_size)?;
+        let mut vectors = embed(model, codec, &items, n_prompt_tokens, batch_size)?;
         vectors.iter_mut().for_each(|vector| normalise(vector));
         Ok::<_, PipelineError>(vectors)
     };
@@ -112,7 +113,7 @@ pub(crate) fn distinct<T: Copy + Eq + Hash>(texts: impl Iterator<Item = T>) -> (
     (list, of_place)
 }
 
-/// The tokens of the second text of a pair.
+/// The tokens of the second text of a pair; of a decoder's target behind the token that it starts with.
 pub(crate) fn target_ids(item: &Item) -> &[u32] {
     match &item.labels {
         ItemLabels::Target { ids, .. } | ItemLabels::Pair { ids, .. } => ids,

@@ -119,8 +119,6 @@ impl TrainingSet {
         token_dropout: f64,
         seed: u64,
     ) -> Result<Self, PipelineError> {
-        let longest = |item: &Item| ranking::candidates(item).iter().map(|c| c.ids.len()).max();
-        let length = |item: &Item| item.ids.len() + longest(item).unwrap_or(0);
         let lengths: Vec<usize> = items.iter().map(length).collect();
         let order = Order::new(&lengths, batch_size, seed)?;
         Ok(Self::of(codec, Rows::Items(items, order), token_dropout, seed))
@@ -312,6 +310,20 @@ impl TrainingSet {
     }
 }
 
+/// The length by which items share a batch: that of the longest row; of a source and its target that of both rows.
+fn length(item: &Item) -> usize {
+    let own = item.ids.len();
+    match &item.labels {
+        // Both texts are rows of one batch.
+        ItemLabels::Pair { ids, .. } => own.max(ids.len()),
+        ItemLabels::Target { ids, labels } if labels.is_empty() => own.max(ids.len()),
+        // The decoder's rows are a batch of their own.
+        ItemLabels::Target { ids, .. } => own + ids.len(),
+        ItemLabels::Candidates(list) => own + list.iter().map(|one| one.ids.len()).max().unwrap_or(0),
+        _ => own,
+    }
+}
+
 /// The places of all candidates that are worth something and of others drawn by the key, ascending.
 fn sample(candidates: &[CandidateItem], n: usize, key: Key) -> Vec<usize> {
     let (mut kept, mut others): (Vec<usize>, Vec<usize>) =
@@ -325,6 +337,8 @@ fn sample(candidates: &[CandidateItem], n: usize, key: Key) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
+    use locus_data::PairLabel;
+
     use super::*;
 
     #[test]
@@ -342,6 +356,19 @@ mod tests {
         assert_eq!(drawn[3], sample(&candidates, 4, Key::new(3)));
         // There is always something to compare with.
         assert_eq!(sample(&candidates, 1, Key::new(1)).len(), 3);
+    }
+
+    #[test]
+    fn a_length_is_that_of_both_texts() {
+        let item = |labels| Item { ids: vec![1; 5], labels, ..Item::default() };
+        let target = |n: usize| ItemLabels::Target { ids: vec![1; n], labels: vec![1; n] };
+        let found = |n: usize| ItemLabels::Target { ids: vec![1; n], labels: Vec::new() };
+        let pair = |n: usize| ItemLabels::Pair { ids: vec![1; n], label: PairLabel::Score(0.5) };
+        let candidate = |n: usize| CandidateItem { ids: vec![1; n], ..CandidateItem::default() };
+        let list = ItemLabels::Candidates(vec![candidate(2), candidate(7), candidate(3)]);
+        let lengths = [ItemLabels::Row(1), target(7), target(2), found(7), pair(7), pair(2), list]
+            .map(|l| length(&item(l)));
+        assert_eq!(lengths, [5, 12, 7, 7, 7, 5, 12]);
     }
 
     #[test]

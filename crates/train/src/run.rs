@@ -182,6 +182,9 @@ where
         let step = self.state.step;
         let model = model.valid();
         let evaluation = (self.evaluate)(&model).map_err(|source| TrainError::Evaluation { step, source })?;
+        if let Some(difference) = self.state.unlike(&evaluation) {
+            return Err(TrainError::Evaluation { step, source: difference.into() });
+        }
         let best = self.state.evaluated(&evaluation);
         if best {
             self.best_model = Some(model);

@@ -137,6 +137,18 @@ impl RunState {
         }
     }
 
+    /// Why an evaluation cannot be compared with the best one so far: it judges by another score.
+    pub(crate) fn unlike(&self, evaluation: &Evaluation) -> Option<String> {
+        let last = self.last_evaluation.as_ref().filter(|_| self.best.is_some())?;
+        let (known, found) = (&last.score_name, &evaluation.score_name);
+        (known != found).then(|| {
+            format!(
+                "expected the score by which the best model so far was chosen, '{known}', found '{found}': give the same \
+                 score, or start anew in another folder"
+            )
+        })
+    }
+
     /// Notes an evaluation; whether it is the best so far.
     pub(crate) fn evaluated(&mut self, evaluation: &Evaluation) -> bool {
         let better =
@@ -205,5 +217,18 @@ mod tests {
             !state.evaluated(&with(f64::NAN)) && state.evaluated(&with(0.5)) && !state.evaluated(&with(0.5))
         );
         assert_eq!((state.stale_rounds, state.rounds), (1, 3));
+    }
+
+    #[test]
+    fn scores_of_other_names_are_not_compared() {
+        let mut state = RunState::new(&FitConfig::default(), 5, "");
+        let named =
+            |name: &str, score| Evaluation { score, score_name: name.to_owned(), ..Evaluation::default() };
+        assert!(!state.evaluated(&named("loss", f64::NAN)));
+        assert_eq!(state.unlike(&named("f1", 0.5)), None, "there is nothing to compare with");
+        assert!(state.evaluated(&named("f1", 0.5)));
+        assert_eq!(state.unlike(&named("f1", 0.25)), None);
+        let difference = state.unlike(&named("accuracy", 0.75)).unwrap();
+        assert!(difference.contains("'f1', found 'accuracy'"), "{difference}");
     }
 }

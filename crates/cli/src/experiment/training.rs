@@ -10,7 +10,7 @@ use locus_data::Examples;
 use locus_data::corpus::Corpus;
 use locus_heads::{LossOptions, TaskBatch, TaskModel};
 use locus_model::ModelConfig;
-use locus_pipeline::{Codec, Evaluation, TrainingSet, evaluate, spans_in_units};
+use locus_pipeline::{Codec, Evaluation, LostSpans, TrainingSet, evaluate};
 use locus_train::{BatchSource, BoxError, FitReport, Trainer};
 
 use super::Experiment;
@@ -39,7 +39,7 @@ impl Experiment {
             return Ok(set);
         }
         let encoded = codec.encode(train)?;
-        self.tell_of_long_spans(train);
+        self.tell_of_lost_spans(encoded.lost_spans);
         if encoded.n_truncated > 0 {
             let key = match self.run.task {
                 Task::Qa => "model.questions.max_query_tokens",
@@ -55,18 +55,21 @@ impl Experiment {
         Ok(set.with_candidates(self.run.train.ranking.candidates))
     }
 
-    /// Entities that no span is long enough for are not learned.
-    fn tell_of_long_spans(&self, train: &Examples) {
-        let Examples::Spans(sentences) = train else { return };
-        let max_words = self.run.model.spans.max_words;
-        let sentences = spans_in_units(sentences);
-        let spans = sentences.iter().flat_map(|sentence| &sentence.spans);
-        match spans.filter(|span| span.end - span.start > max_words).count() {
-            0 => {}
-            n => tell!(
-                "warning: {n} training entities have more than model.spans.max_words = {max_words} words and are not learned; \
+    /// Entities that are not learned, and what would make room for them.
+    fn tell_of_lost_spans(&self, LostSpans { n_long, n_cut }: LostSpans) {
+        let model = &self.run.model;
+        let (max_words, max_seq_len) = (model.spans.max_words, model.stack.max_seq_len);
+        if n_long > 0 {
+            tell!(
+                "warning: {n_long} training entities have more than model.spans.max_words = {max_words} words and are not learned; \
                  raise it to learn them"
-            ),
+            );
+        }
+        if n_cut > 0 {
+            tell!(
+                "warning: {n_cut} training entities reach beyond their window of model.max_seq_len = {max_seq_len} tokens and are \
+                 not learned; raise it to learn them"
+            );
         }
     }
 
@@ -99,6 +102,8 @@ impl Experiment {
             .named(&format!("{settings:?}"));
         let key = train.ranking.candidates.iter().fold(key, |key, &n| key.child(n as u64));
         let key = train.adapter.iter().fold(key, |key, adapter| key.named(&format!("{adapter:?}")));
+        // Another score cannot be compared with the best one so far.
+        let key = train.eval_score.iter().fold(key, |key, score| key.named(score.name()));
         Ok(format!("{:016x}", set.fingerprint(key).bits(0)))
     }
 

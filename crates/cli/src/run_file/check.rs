@@ -1,5 +1,7 @@
 //! What is wrong with the values of a run file, beyond their types.
 
+use locus_heads::HeadConfig;
+
 use super::{Problem, RunFile, Task};
 
 impl RunFile {
@@ -28,9 +30,10 @@ impl RunFile {
             key @ ("generator_width" | "discriminator_weight" | "temperature") => {
                 below("objective.replaced_tokens", key, p.found, &p.allowed)
             }
-            key => match key.strip_prefix("pair_loss.") {
-                Some(key) => below("train", key, p.found, &p.allowed),
-                None => below("model", key, p.found, &p.allowed),
+            key => match (key.strip_prefix("pair_loss."), key.strip_prefix("generator.")) {
+                (Some(key), _) => below("train", key, p.found, &p.allowed),
+                (_, Some(key)) => self.small_generator(key, &p.found, &p.allowed),
+                _ => below("model", key, p.found, &p.allowed),
             },
         }));
         // Which schemes there are can be told of a sound stack only.
@@ -40,6 +43,16 @@ impl RunFile {
         let fit = self.train.fit.check().into_iter();
         problems.extend(fit.map(|p| below("train", &p.key, p.found, &p.allowed)));
         problems
+    }
+
+    /// A generator whose sizes cannot be: they follow from those of the model and from its width.
+    fn small_generator(&self, key: &str, found: &str, allowed: &str) -> Problem {
+        let width = match self.head(1) {
+            HeadConfig::ReplacedTokens(config) => config.generator_width,
+            _ => unreachable!("only the head of this task has a generator"),
+        };
+        let allowed = format!("another share: the generator has {key} = {found} and needs {allowed}");
+        Problem::new("objective.replaced_tokens.generator_width", width, &allowed)
     }
 
     /// Whether targets have the score that is to decide.

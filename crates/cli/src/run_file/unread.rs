@@ -29,21 +29,29 @@ impl RunFile {
         let label = data.out_of_scope.as_ref().map(shown);
         let score = train.eval_score.as_ref().map(shown);
         let in_batch = unusual(&train.in_batch_negatives);
-        let has_loss = |loss| self.embeds_with(loss);
-        let of_spans = task == Task::Ner && model.decoding == Decoding::Span;
         let (is_embed, is_seq2seq) = (task == Task::Embed, task == Task::Seq2seq);
         [
             (task == Task::Ner, "model.decoding", unusual(&model.decoding), "ner"),
             (pools, "model.pooling", pooling, of_pooling),
             (task == Task::Multilabel, "model.thresholds", unusual(&model.thresholds), "multilabel"),
             (is_embed, "train.pair_loss", unusual(&train.pair_loss), "embed"),
-            (has_loss(PairLossName::InBatchNegatives), "train.in_batch_negatives", in_batch, OF_IN_BATCH),
-            (has_loss(PairLossName::Cosine), "train.cosine", unusual(&train.cosine), OF_COSINE),
-            (has_loss(PairLossName::Cosent), "train.cosent", unusual(&train.cosent), OF_COSENT),
+            (
+                self.embeds_with(PairLossName::InBatchNegatives),
+                "train.in_batch_negatives",
+                in_batch,
+                OF_IN_BATCH,
+            ),
+            (self.embeds_with(PairLossName::Cosine), "train.cosine", unusual(&train.cosine), OF_COSINE),
+            (self.embeds_with(PairLossName::Cosent), "train.cosent", unusual(&train.cosent), OF_COSENT),
             (task.ranks(), "train.ranking", unusual(&train.ranking), "rank and multiple_choice"),
             (scores_tokens, "model.tied", untied, of_tied),
             (task == Task::Qa, "model.questions", unusual(&model.questions), "qa"),
-            (of_spans, "model.spans", unusual(&model.spans), "ner with model.decoding = \"span\""),
+            (
+                task == Task::Ner && model.decoding == Decoding::Span,
+                "model.spans",
+                unusual(&model.spans),
+                "ner with model.decoding = \"span\"",
+            ),
             (is_seq2seq, "train.eval_beams", beams, "seq2seq"),
             (is_seq2seq, "train.eval_score", score, "seq2seq"),
             (task == Task::Lm, "data.packing", unusual(&data.packing), "lm"),

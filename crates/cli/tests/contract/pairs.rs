@@ -64,13 +64,19 @@ fn numbers_of_pairs_are_learned() {
     let head = &json(&place.path("cosent/model/config.json"))["head"]["sentence_embedding"];
     assert_eq!(head["pair_loss"]["cosent"]["scale"], 10.0);
     place.write("high.tsv", "sentence1\tsentence2\tscore\na tea\tthe tea\t1\na tea\tthe sun\t7\n");
-    place
-        .run(&["eval", "--model", "cosine/model", "--data", "high.tsv"])
-        .says(1, &["1 of the pairs", "train.cosine.scores = [0, 5]", "the first 7 on line 3"]);
+    place.run(&["eval", "--model", "cosine/model", "--data", "high.tsv"]).says(
+        1,
+        &[
+            "1 of the pairs",
+            "outside [0, 5], the first 7 on line 3",
+            "bounds of the model",
+            "train.cosine.scores",
+        ],
+    );
     place.write("one.tsv", "sentence1\tscore\na tea\t1\n");
     place
         .run(&["eval", "--model", "cosine/model", "--data", "one.tsv"])
-        .says(1, &["line 2: expected a pair of texts", "data.columns.pair"]);
+        .says(1, &["line 2: expected a pair of texts", "data.columns.pair", "--read columns.pair="]);
 }
 
 #[test]
@@ -156,4 +162,6 @@ fn losses_of_pairs_that_do_not_fit_are_told_together() {
     check("seq2seq", &["train.eval_score=rouge1"], &["train.eval_score = rouge1", "data.target_language"]);
     let chinese = ["train.eval_score=rougeL", "data.target_language=zh"];
     check("seq2seq", &chinese, &["train.eval_score = rougeL", "bleu and chrf score these"]);
+    let russian = ["train.eval_score=rouge2", "data.target_language=ru"];
+    check("seq2seq", &russian, &["train.eval_score = rouge2", "targets in Latin letters"]);
 }

@@ -126,6 +126,22 @@ fn tasks_begin_from_the_discriminator() {
             "model.tied",
         ],
     );
+    // The model fits its scheme, and the generator, a sixth of it, does not.
+    check(&[
+        "data.train=x",
+        "model.d_model=18",
+        "model.n_heads=6",
+        "model.position=transformer_xl",
+        "objective.replaced_tokens.generator_width=0.125",
+    ])
+    .says(
+        2,
+        &[
+            "1 problem",
+            "objective.replaced_tokens.generator_width = 0.125: expected another share",
+            "d_model = 3",
+        ],
+    );
 }
 
 #[test]

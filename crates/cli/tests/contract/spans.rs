@@ -102,4 +102,25 @@ fn what_spans_cannot_be_is_said_before_anything_runs() {
     let short = ["model.decoding=span", "model.spans.max_words=2"];
     let train = [&["ner", "--out", "short"][..], &sets(&FILES, &short)[..]].concat();
     place.train(&train).says(0, &["training entities have more than model.spans.max_words = 2 words"]);
+    let words =
+        |start: usize, end: usize| (start..end).map(|n| format!("w{n}")).collect::<Vec<_>>().join(" ");
+    let (before, entity, behind) = (words(0, 7), words(7, 15), words(15, 30));
+    let (start, end) = (before.len() + 1, before.len() + 1 + entity.len());
+    let line = serde_json::json!({
+        "text": format!("{before} {entity} {behind}"),
+        "entities": [{"start": start, "end": end, "label": "ORG"}],
+    });
+    place.write("long.jsonl", format!("{line}\n"));
+    let windows = [
+        "data.train=long.jsonl",
+        "data.dev=long.jsonl",
+        "model.decoding=span",
+        "model.max_seq_len=12",
+        "tokenizer.kind=word",
+    ];
+    let sets = windows.iter().flat_map(|set| ["--set", *set]);
+    let train: Vec<&str> = ["ner", "--out", "windows"].into_iter().chain(sets).collect();
+    place
+        .train(&train)
+        .says(0, &["1 training entities reach beyond their window of model.max_seq_len = 12 tokens"]);
 }

@@ -5,8 +5,8 @@ use locus_data::{Examples, IGNORE, Item, ItemLabels, PairLabel, Row, lm_blocks, 
 use locus_heads::{HeadConfig, PairLoss};
 
 use super::Codec;
-use crate::entities::{numbered, span_windows};
-use crate::{Packing, PipelineError, in_units, pairs, ranking, spans_in_units};
+use crate::entities::LostSpans;
+use crate::{Packing, PipelineError, entities, in_units, pairs, ranking};
 
 /// Examples as items of a batch.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +15,8 @@ pub struct Encoded {
     pub items: Vec<Item>,
     /// How many texts were cut to the model's length.
     pub n_truncated: usize,
+    /// Entities that a model of spans cannot learn.
+    pub lost_spans: LostSpans,
 }
 
 /// A window of a word sequence.
@@ -49,11 +51,8 @@ impl Codec {
                     encoded.items.extend(windows.into_iter().map(|window| window.item));
                 }
             }
-            (HeadConfig::SpanClassification { .. }, Examples::Spans(sentences)) => {
-                for sentence in spans_in_units(sentences) {
-                    let windows = span_windows(self, &sentence.words, &numbered(self, &sentence)?)?;
-                    encoded.items.extend(windows.into_iter().map(|window| window.item));
-                }
+            (HeadConfig::SpanClassification { spans, .. }, Examples::Spans(sentences)) => {
+                encoded = entities::encode(self, sentences, spans.max_words)?;
             }
             (HeadConfig::SequenceClassification { .. }, Examples::Labelled(rows)) => {
                 encoded = self.rows(rows, |label| {
@@ -137,7 +136,7 @@ impl Codec {
                         }
                         HeadConfig::SentenceEmbedding(head) => match head.pair_loss {
                             PairLoss::InBatchNegatives => {
-                                "pairs of source and target (or another train.pair_loss)"
+                                "pairs of source and target, or pairs of texts with a number"
                             }
                             PairLoss::Cosine(_) | PairLoss::Cosent(_) => "pairs of texts with a number",
                             PairLoss::Softmax { .. } => "pairs of texts with a label",

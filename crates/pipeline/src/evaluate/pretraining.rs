@@ -1,5 +1,6 @@
 //! Scores of what is learned from plain text alone, on the same masks every time.
 
+use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use locus_data::{IGNORE, Item, ItemLabels};
 use locus_embedding::position::PositionScheme;
@@ -60,20 +61,31 @@ fn masked<B: Backend, P: PositionScheme<B>>(
         }
         let places: Vec<usize> = hidden.iter().map(|(place, _)| *place).collect();
         let logits = model.logits_at(&batch.tokens, &places)?; // [places, vocab_size]
-        let [_, vocab_size] = logits.dims();
-        let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
-        let mut nats = 0.0;
-        for ((_, label), logits) in hidden.iter().zip(logits.chunks(vocab_size)) {
-            let log_probs = log_softmax(logits);
-            nats -= log_probs[*label];
-            n_right += u64::from(log_probs.iter().all(|other| *other <= log_probs[*label]));
-        }
+        let (nats, n_first) = of_hidden(logits, hidden.iter().map(|(_, label)| *label));
+        n_right += n_first;
         losses.push((nats, hidden.len() as u64));
     }
     let n_hidden: u64 = losses.iter().map(|(_, n)| n).sum();
     let mut evaluation = of_losses(&losses)?;
     evaluation.set("masked_accuracy", n_right as f64 / n_hidden as f64);
     Ok(evaluation)
+}
+
+/// Of hidden tokens, with scores `[places, vocab_size]`: the summed loss in nats, and how many come first.
+fn of_hidden<B: Backend>(scores: Tensor<B, 2>, tokens: impl Iterator<Item = usize>) -> (f64, u64) {
+    let [_, vocab_size] = scores.dims();
+    let scores: Vec<f32> = scores.into_data().iter::<f32>().collect();
+    let (mut nats, mut n_first) = (0.0, 0);
+    for (token, scores) in tokens.zip(scores.chunks(vocab_size)) {
+        nats -= log_softmax(scores)[token];
+        n_first += u64::from(is_first(scores, token));
+    }
+    (nats, n_first)
+}
+
+/// Whether a token has a higher score than all others: of equal ones none comes first.
+fn is_first(scores: &[f32], token: usize) -> bool {
+    scores.iter().enumerate().all(|(other, score)| other == token || *score < scores[token])
 }
 
 /// The losses of generator and discriminator and of both together, how many hidden tokens come first with the generator, and
@@ -151,15 +163,11 @@ impl Found {
 
     fn add_generator<B: Backend>(&mut self, replaced: &Replaced<B>) {
         let Some(scores) = replaced.scores.clone() else { return };
-        let [_, vocab_size] = scores.dims();
-        let scores: Vec<f32> = scores.into_data().iter::<f32>().collect();
-        for (&original, scores) in replaced.originals.iter().zip(scores.chunks(vocab_size)) {
-            let log_probs = log_softmax(scores);
-            let own = log_probs[original as usize];
-            self.generator_nats -= own;
-            self.n_right += u64::from(log_probs.iter().all(|other| *other <= own));
-            self.n_hidden += 1;
-        }
+        let originals = replaced.originals.iter().map(|&original| original as usize);
+        let (nats, n_first) = of_hidden(scores, originals);
+        self.generator_nats += nats;
+        self.n_right += n_first;
+        self.n_hidden += replaced.originals.len() as u64;
     }
 
     fn add_discriminator(&mut self, logits: &[f32], is_replaced: &[i32]) {
@@ -196,4 +204,17 @@ fn rows<B: Backend, P: PositionScheme<B>>(
     evaluation.set("loss", nats / right.len().max(1) as f64);
     evaluation.samples = Some(share(&right));
     Ok(evaluation)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_first;
+
+    #[test]
+    fn of_equal_scores_none_comes_first() {
+        assert!(is_first(&[-1.0, 2.0, 1.5], 1) && !is_first(&[-1.0, 2.0, 1.5], 2));
+        assert!((0..3).all(|token| !is_first(&[0.5; 3], token)));
+        assert!((0..3).all(|token| !is_first(&[f32::NAN; 3], token)));
+        assert!(is_first(&[1.0], 0));
+    }
 }

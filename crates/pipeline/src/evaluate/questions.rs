@@ -59,7 +59,6 @@ pub(super) fn answers<B: Backend, P: PositionScheme<B>>(
         evaluation.set("best_f1", f1);
         evaluation.no_answer_threshold = Some(threshold);
     }
-    evaluation.n_examples = questions.len();
     evaluation.n_truncated = n_truncated;
     Ok(evaluation)
 }

@@ -1,16 +1,17 @@
 //! Scores of targets that were written for sources.
 
 use burn::tensor::backend::Backend;
-use locus_data::{Item, ItemLabels, Pair};
+use locus_data::{Item, Pair};
 use locus_embedding::position::PositionScheme;
 use locus_heads::Seq2Seq;
 use locus_heads::generate::Beams;
-use locus_metrics::bleu::{Bleu, BleuScorer, BleuTokenizer};
+use locus_metrics::bleu::{Bleu, BleuScorer};
 use locus_metrics::chrf::{Chrf, ChrfScorer};
 use locus_metrics::rouge::{Rouge, RougeScorer};
 
 use super::{Evaluation, batch_losses, share};
-use crate::target_score::bleu_tokenizer;
+use crate::retrieval::target_ids;
+use crate::target_score::{bleu_tokenizer, rouge_reads};
 use crate::write::{WriteOptions, translate_texts};
 use crate::{Codec, PipelineError, TargetScore};
 
@@ -23,9 +24,6 @@ pub(super) fn texts<B: Backend, P: PositionScheme<B>>(
     items: &[Item],
     batch_size: usize,
 ) -> Result<Evaluation, PipelineError> {
-    let losses = batch_losses::<B, _>(model, codec, items, batch_size)?;
-    let nats: f64 = losses.iter().map(|(nats, _)| nats).sum();
-    let n_tokens: u64 = losses.iter().map(|(_, n_tokens)| n_tokens).sum();
     let longest = items.iter().map(|item| target_ids(item).len()).max().unwrap_or(0);
     let beams = (codec.eval_beams > 1).then(|| Beams { width: codec.eval_beams, ..Beams::default() });
     let options = WriteOptions { max_new_tokens: longest + 1, beams, ..WriteOptions::default() };
@@ -39,11 +37,14 @@ pub(super) fn texts<B: Backend, P: PositionScheme<B>>(
     if let Some(lacking) = decides.lacks(language) {
         return Err(PipelineError::Options(vec![format!("{} needs {lacking}", decides.name())]));
     }
+    let losses = batch_losses::<B, _>(model, codec, items, batch_size)?;
+    let nats: f64 = losses.iter().map(|(nats, _)| nats).sum();
+    let n_tokens: u64 = losses.iter().map(|(_, n_tokens)| n_tokens).sum();
     let mut exact = Vec::with_capacity(pairs.len());
     let tokenizer = language.map(bleu_tokenizer);
     let mut bleu = BleuScorer::new(Bleu { tokenizer: tokenizer.unwrap_or_default(), ..Bleu::default() });
     let mut chrf = ChrfScorer::new(Chrf::default());
-    let mut rouge = (tokenizer == Some(BleuTokenizer::V13a)).then(|| RougeScorer::new(Rouge::default()));
+    let mut rouge = language.is_some_and(rouge_reads).then(|| RougeScorer::new(Rouge::default()));
     for chunk in items.chunks(batch_size.max(1)) {
         let sources: Vec<Vec<u32>> = chunk.iter().map(|item| item.ids.clone()).collect();
         let written = translate_texts(model, codec, &sources, &options, &mut ())?;
@@ -84,12 +85,4 @@ pub(super) fn texts<B: Backend, P: PositionScheme<B>>(
         TargetScore::RougeL => rouge.map(|rouge| rouge.samples(|scores| scores.rouge_l)),
     };
     Ok(evaluation)
-}
-
-/// What the decoder was fed: the start token and the target.
-fn target_ids(item: &Item) -> &[u32] {
-    match &item.labels {
-        ItemLabels::Target { ids, .. } => ids,
-        _ => unreachable!("the codec gives pairs a target"),
-    }
 }

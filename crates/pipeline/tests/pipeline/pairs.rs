@@ -1,7 +1,7 @@
 //! Pairs of texts that are read apart: batches, scores, answers.
 
 use burn::tensor::backend::AutodiffBackend;
-use locus_data::{Examples, Kind, Labelled, Row, Scored, TokenizerKind};
+use locus_data::{Examples, Kind, Labelled, Pair, Row, Scored, TokenizerKind};
 use locus_heads::{Cosent, CosineBounds, HeadConfig, Labels, PairLoss, SentenceEmbeddingConfig, Trainable};
 use locus_metrics::regression::{pearson, spearman};
 use locus_pipeline::{Pipeline, Prediction};
@@ -80,6 +80,51 @@ fn numbers_are_scored_as_cosines_are_predicted<B: AutodiffBackend>(device: &B::D
     }
 }
 
+/// As `sentence-transformers` scores a model with a default prompt: what answers is what is scored.
+fn a_default_prompt_is_read_in_scores_and_answers<B: AutodiffBackend>(device: &B::Device) {
+    let scored: Vec<Scored> = rows(|number| number);
+    let gold: Vec<f64> = scored.iter().map(|row| row.label).collect();
+    let examples = Examples::Scored(scored);
+    let targets = |(source, target, _): &(&str, &str, f64)| Pair {
+        source: (*source).to_owned(),
+        target: (*target).to_owned(),
+        line: 1,
+    };
+    let searched = Examples::Pairs(PAIRS.iter().map(targets).collect());
+    let bounds = CosineBounds { scores: [0.0, 5.0], cosines: [-1.0, 1.0] };
+    for include_prompt in [true, false] {
+        let head = SentenceEmbeddingConfig {
+            pair_loss: PairLoss::Cosine(bounds),
+            include_prompt,
+            prompts: [("query".to_owned(), "it slept ".to_owned())].into(),
+            default_prompt: Some("query".to_owned()),
+            ..Default::default()
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m");
+        folder::<B>(&path, HeadConfig::SentenceEmbedding(head), TokenizerKind::Word, &examples, device);
+        let pipeline = Pipeline::<B::InnerBackend>::from_dir(&path, device).unwrap();
+        let answers = pipeline.predict_pairs(&PAIRS.map(|(text, pair, _)| (text, pair))).unwrap();
+        let cosines = answers.into_iter().map(|answer| match answer {
+            Prediction::Similarity { cosine, .. } => cosine,
+            answer => panic!("{answer:?}"),
+        });
+        let cosines: Vec<f64> = cosines.collect();
+        let evaluation = pipeline.evaluate(&examples).unwrap();
+        assert!((evaluation.metrics["pearson"] - pearson(&gold, &cosines).unwrap()).abs() < 1e-4);
+        let squares = gold.iter().zip(&cosines).map(|(number, cosine)| (number / 2.5 - 1.0 - cosine).powi(2));
+        assert!(near(evaluation.metrics["loss"], squares.sum::<f64>() / 5.0));
+        // Without the prompt these are others.
+        let vectors = |texts: [&str; 5]| pipeline.embed_with(&texts, "").unwrap().vectors;
+        let (first, second) = (vectors(PAIRS.map(|pair| pair.0)), vectors(PAIRS.map(|pair| pair.1)));
+        let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| f64::from(x * y)).sum::<f64>();
+        let plain =
+            first.iter().zip(&second).map(|(a, b)| product(a, b) / (product(a, a) * product(b, b)).sqrt());
+        assert!(plain.zip(&cosines).any(|(plain, cosine)| (plain - cosine).abs() > 1e-3));
+        assert_eq!(pipeline.evaluate(&searched).unwrap().score_name, "mrr@10");
+    }
+}
+
 fn labels_are_scored_as_they_are_predicted<B: AutodiffBackend>(device: &B::Device) {
     let name = |number: f64| if number > 2.0 { "same" } else { "other" }.to_owned();
     let labelled: Vec<Labelled> = rows(name);
@@ -131,6 +176,7 @@ fn what_is_no_pair_is_told<B: AutodiffBackend>(device: &B::Device) {
 
 on_processors!(
     numbers_are_scored_as_cosines_are_predicted,
+    a_default_prompt_is_read_in_scores_and_answers,
     labels_are_scored_as_they_are_predicted,
     what_is_no_pair_is_told,
 );

@@ -6,13 +6,17 @@ use burn::tensor::backend::AutodiffBackend;
 use locus_data::{Examples, Item, ItemLabels, Spanned, TokenizerKind, WordsItem};
 use locus_heads::{HeadConfig, Overlap, SpanConfig, TaskModel, Trainable};
 use locus_metrics::tags::Span;
-use locus_pipeline::{Pipeline, Prediction, evaluate, find_spans};
+use locus_pipeline::{Entity, LostSpans, Pipeline, Prediction, evaluate, find_spans};
 use locus_testkit::on_processors;
 
 use crate::{awkward, folder, words};
 
 fn head(n_labels: usize, overlap: Overlap) -> HeadConfig {
-    let spans = SpanConfig { head_size: 6, max_words: 3, overlap, ..SpanConfig::default() };
+    head_of_words(n_labels, overlap, 3)
+}
+
+fn head_of_words(n_labels: usize, overlap: Overlap, max_words: usize) -> HeadConfig {
+    let spans = SpanConfig { head_size: 6, max_words, overlap, ..SpanConfig::default() };
     HeadConfig::SpanClassification { n_labels, spans, layers: Default::default() }
 }
 
@@ -38,7 +42,7 @@ fn an_answer_for_every_input<B: AutodiffBackend>(device: &B::Device) {
         let texts = awkward();
         let answers = pipeline.predict(&texts).unwrap();
         assert_eq!(answers.len(), texts.len());
-        let mut n_shared = 0;
+        let (mut n_shared, mut n_crossing) = (0, 0);
         for (given, answer) in texts.iter().zip(&answers) {
             let Prediction::Spans { text, entities, .. } = answer else { panic!("{answer:?}") };
             assert_eq!(text, given);
@@ -47,11 +51,16 @@ fn an_answer_for_every_input<B: AutodiffBackend>(device: &B::Device) {
                 assert!(entity.score > 0.5 && entity.score <= 1.0, "{entity:?}");
                 assert!(["LOC", "ORG", "PER"].contains(&entity.label.as_str()));
                 n_shared += entities[..idx].iter().filter(|other| entity.start < other.end).count();
+                let crosses = |a: &Entity, b: &Entity| a.start < b.start && b.start < a.end && a.end < b.end;
+                n_crossing += entities[..idx]
+                    .iter()
+                    .filter(|other| crosses(entity, other) || crosses(other, entity))
+                    .count();
             }
         }
         match overlap {
             Overlap::None => assert_eq!(n_shared, 0),
-            Overlap::Nested => {}
+            Overlap::Nested => assert_eq!(n_crossing, 0),
             Overlap::Any => assert!(n_shared > 0, "weights that nobody trained find much"),
         }
         let json = answers[2].to_json();
@@ -94,6 +103,34 @@ fn a_span_counts_in_one_window<B: AutodiffBackend>(device: &B::Device) {
     assert_eq!((counted.len(), counted.iter().collect::<BTreeSet<_>>().len()), (147, 147));
 }
 
+/// Every entity is learned, is longer than any span, or lies whole in no window, and the last two are counted.
+fn what_no_window_holds_is_counted<B: AutodiffBackend>(device: &B::Device) {
+    let dir = tempfile::tempdir().unwrap();
+    let text: Vec<String> = (0..50).map(|n| format!("w{n}")).collect();
+    let of_length = |n: usize| (0..=50 - n).map(move |start| (start, start + n, "X"));
+    // Windows of ten words share two: of five words some lie whole in none, of seven they are longer than spans are.
+    let spans: Vec<(usize, usize, &str)> = of_length(5).chain(of_length(7)).chain(of_length(2)).collect();
+    let examples = Examples::Spans(vec![spanned(&text.join(" "), &spans)]);
+    let head = head_of_words(1, Overlap::Any, 5);
+    let codec = folder::<B>(&dir.path().join("m"), head, TokenizerKind::Word, &examples, device);
+    let encoded = codec.encode(&examples).unwrap();
+    let id = |word: usize| codec.tokenizer.id(&text[word]).unwrap();
+    let held = |start: usize, n: usize| {
+        encoded
+            .items
+            .iter()
+            .any(|item| item.ids.contains(&id(start)) && item.ids.contains(&id(start + n - 1)))
+    };
+    let n_cut = (0..=45).filter(|&start| !held(start, 5)).count();
+    assert!(n_cut > 0 && (0..=48).all(|start| held(start, 2)), "{n_cut}");
+    assert_eq!(encoded.lost_spans, LostSpans { n_long: 44, n_cut });
+    let kept = encoded.items.iter().flat_map(|item| &words_of(item).entities);
+    assert_eq!(kept.filter(|[first, last, _]| last - first < 5).count(), 46 - n_cut + 49);
+    // What fits is lost nowhere.
+    let short = Examples::Spans(vec![spanned(&text.join(" "), &of_length(3).collect::<Vec<_>>())]);
+    assert_eq!(codec.encode(&short).unwrap().lost_spans, LostSpans::default());
+}
+
 fn scores_count_sets_of_spans<B: AutodiffBackend>(device: &B::Device) {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path().join("m");
@@ -126,4 +163,9 @@ fn scores_count_sets_of_spans<B: AutodiffBackend>(device: &B::Device) {
     assert!(error.contains("span classification") && error.contains("words with entities"), "{error}");
 }
 
-on_processors!(an_answer_for_every_input, a_span_counts_in_one_window, scores_count_sets_of_spans,);
+on_processors!(
+    an_answer_for_every_input,
+    a_span_counts_in_one_window,
+    what_no_window_holds_is_counted,
+    scores_count_sets_of_spans,
+);

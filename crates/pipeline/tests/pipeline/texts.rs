@@ -357,6 +357,12 @@ fn targets_are_scored<B: AutodiffBackend>(device: &B::Device) {
     chinese.codec.eval_score = Some(TargetScore::Rouge1);
     let error = chinese.evaluate(&examples).unwrap_err().to_string();
     assert!(error.contains("rouge1 needs targets whose words are written apart"), "{error}");
+    let mut russian = in_language("ru");
+    let evaluation = russian.evaluate(&examples).unwrap();
+    assert!(evaluation.metrics.contains_key("bleu") && !evaluation.metrics.contains_key("rougeL"));
+    russian.codec.eval_score = Some(TargetScore::Rouge2);
+    let error = russian.evaluate(&examples).unwrap_err().to_string();
+    assert!(error.contains("rouge2 needs targets in Latin letters"), "{error}");
 }
 
 on_backends!(
