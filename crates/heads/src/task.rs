@@ -338,6 +338,10 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for TaskModel<B, P> {
         }
     }
 
+    fn join(batches: &mut [TaskBatch]) {
+        crate::replaced::join(batches);
+    }
+
     fn n_tokens(batch: &TaskBatch) -> usize {
         crate::tag::count_tokens(batch)
     }
