@@ -83,7 +83,8 @@ impl BatchSource<TaskBatch> for Hidden {
         for row in 0..tokens.batch {
             let first = row * tokens.seq;
             for cell in first..first + tokens.ids[first] as usize % 3 {
-                (labels[cell], quantiles[cell]) = (tokens.ids[cell] as i32, 0.25 + 0.5 * (cell - first) as f64);
+                (labels[cell], quantiles[cell]) =
+                    (tokens.ids[cell] as i32, 0.25 + 0.5 * (cell - first) as f64);
                 tokens.ids[cell] = 10;
             }
         }
