@@ -71,6 +71,15 @@ fn a_checkpoint_goes_out_and_in() {
     assert!(export.stderr().contains("target.spm: no such file"), "{}", export.stderr());
     assert_eq!(std::fs::read(place.path("again/source.spm")).unwrap(), [10, 255, 0]);
     assert_eq!(place.read("again/vocab.json"), r#"{"</s>": 0}"#);
+    // So does a model of SentencePiece that stands alone.
+    for name in ["bert/source.spm", "bert/vocab.json"] {
+        std::fs::remove_file(place.path(name)).unwrap();
+    }
+    place.write("bert/spiece.model", [10, 255, 0]);
+    let export = place.run(&["hub", "export", "--model", "bert", "--out", "alone"]);
+    assert!(done(&export).contains("wrote alone as bert"), "{}", export.stdout());
+    assert!(export.stderr().contains("spiece.model: the file is cut off"), "{}", export.stderr());
+    assert_eq!(std::fs::read(place.path("alone/spiece.model")).unwrap(), [10, 255, 0]);
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Loaded tokenizers against Hugging Face's own (`oracle/tokenizer_ids.py`): id for id, offset for offset.
+//! Loaded tokenizers against Hugging Face's own (`oracle/tokenizer_ids.py`, `marian_ids.py`, `sentencepiece_ids.py`): id for id,
+//! offset for offset.
 
 use std::error::Error;
 use std::ops::Range;
@@ -13,8 +14,17 @@ type Outcome = Result<(), Box<dyn Error>>;
 struct Expected {
     cases: Vec<Case>,
     special_cases: Vec<Case>,
+    /// Texts whose ids alone are known.
+    #[serde(default)]
+    slow_cases: Vec<Ids>,
     pair: Pair,
     roles: Roles,
+}
+
+#[derive(Deserialize)]
+struct Ids {
+    text: String,
+    ids: Vec<u32>,
 }
 
 #[derive(Deserialize)]
@@ -31,7 +41,8 @@ struct Case {
 struct Pair {
     texts: [String; 2],
     ids: Vec<u32>,
-    segments: Vec<u32>,
+    /// Absent where the model reads none.
+    segments: Option<Vec<u32>>,
 }
 
 #[derive(Debug, PartialEq, Deserialize)]
@@ -85,11 +96,18 @@ fn differences(tokenizer: &Tokenizer, expected: &Expected) -> Result<Vec<String>
             found.push(format!("{:?}: special tokens in plain text are found", case.text));
         }
     }
+    for Ids { text, ids } in &expected.slow_cases {
+        let found_ids = tokenizer.encode(text)?.ids;
+        if found_ids != *ids {
+            found.push(format!("{text:?}: ids {found_ids:?}, expected {ids:?}"));
+        }
+    }
     let [first, second] = &expected.pair.texts;
     let pair = tokenizer.assemble(&tokenizer.encode(first)?.ids, Some(&tokenizer.encode(second)?.ids));
     // GPT-2 was never given two texts; where nothing is said, the end of text stands between them here.
     let is_framed = tokenizer.frame().n_tokens(false) > 0;
-    if is_framed && (&pair.ids, &pair.segments) != (&expected.pair.ids, &expected.pair.segments) {
+    let is_segmented = expected.pair.segments.as_ref().is_none_or(|segments| *segments == pair.segments);
+    if is_framed && !(pair.ids == expected.pair.ids && is_segmented) {
         found.push(format!("pair {pair:?}, expected {:?} {:?}", expected.pair.ids, expected.pair.segments));
     }
     Ok(found)
@@ -113,6 +131,10 @@ fn check(name: &str) -> Outcome {
     // Where a folder does not say what GPT-2's class means by itself, usual names are looked up.
     if name.starts_with("roberta") || name == "opt" || name == "unigram" {
         assert_eq!((found.pad_token, found.eos_token), (expected.roles.pad_token, expected.roles.eos_token));
+    }
+    if name.starts_with("spm-") {
+        let three = |roles: &Roles| [roles.pad_token, roles.unk_token, roles.mask_token];
+        assert_eq!(three(&found), three(&expected.roles), "{name}");
     }
     // Saved in our way, it is the same tokenizer, its roles included.
     let dir = tempfile::tempdir()?;
@@ -141,6 +163,154 @@ fn unigram_with_specials_of_unusual_names() -> Outcome {
 #[test]
 fn pairs_of_characters_with_bytes_for_unknown_ones() -> Outcome {
     check("byte-fallback")
+}
+
+#[test]
+fn one_model_of_sentencepiece_with_the_frame_of_its_class() -> Outcome {
+    let unigrams =
+        ["spm-t5", "spm-albert", "spm-albert-cased", "spm-deberta", "spm-deberta-split", "spm-xlm-roberta"];
+    let pairs = ["spm-llama", "spm-llama-legacy", "spm-gemma"];
+    unigrams.into_iter().chain(pairs).try_for_each(check)?;
+    for (names, kind) in [(&unigrams[..], TokenizerKind::Unigram), (&pairs[..], TokenizerKind::Bpe)] {
+        for name in names {
+            let tokenizer = Tokenizer::from_file(&folder(name))?;
+            assert_eq!(tokenizer.kind(), kind, "{name}");
+            // Marks and bytes in a text are text.
+            for text in ["</s>", "[SEP] a", "a<pad>", "<eos>", "<0x41>", "<unk>"] {
+                let ids = tokenizer.encode(text)?.ids;
+                let unknown = tokenizer.specials().unk;
+                assert!(ids.len() > 1, "{name}: {text}: {ids:?}");
+                assert!(
+                    !ids.iter().any(|&id| tokenizer.is_special(id) && Some(id) != unknown),
+                    "{name}: {text}"
+                );
+                assert!(
+                    tokenizer.id(text).is_none_or(|id| !ids.contains(&id)) || text == "<unk>",
+                    "{name}: {text}"
+                );
+            }
+        }
+    }
+    let t5 = Tokenizer::from_file(&folder("spm-t5"))?;
+    let last = t5.vocab_size() as u32 - 1;
+    assert_eq!((t5.id("<extra_id_0>"), t5.id("<extra_id_2>")), (Some(last), Some(last - 2)));
+    assert!(t5.is_special(last) && t5.id("<extra_id_3>").is_none());
+    Ok(())
+}
+
+/// A folder with the files of another, some of them with other contents; nothing stands for a file that is not there.
+fn changed(name: &str, files: &[(&str, Option<&[u8]>)]) -> Result<tempfile::TempDir, Box<dyn Error>> {
+    let dir = tempfile::tempdir()?;
+    for entry in std::fs::read_dir(folder(name))? {
+        let path = entry?.path();
+        std::fs::copy(&path, dir.path().join(path.file_name().unwrap_or_default()))?;
+    }
+    for (name, bytes) in files {
+        let path = dir.path().join(name);
+        match bytes {
+            Some(bytes) => std::fs::write(path, bytes)?,
+            None => std::fs::remove_file(path)?,
+        }
+    }
+    Ok(dir)
+}
+
+#[test]
+fn one_model_that_is_damaged_or_of_no_known_class() -> Outcome {
+    let rows: [(&str, &str, Option<&[u8]>, &str); 12] = [
+        (
+            "spm-t5",
+            "spiece.model",
+            Some(&[10, 255]),
+            "spiece.model: the file is cut off; if it is no model of",
+        ),
+        ("spm-t5", "spiece.model", Some(b""), "it has no pieces"),
+        ("spm-t5", "config.json", None, "nothing says how this model of SentencePiece frames a text"),
+        ("spm-t5", "config.json", Some(b"{"), "config.json"),
+        (
+            "spm-t5",
+            "config.json",
+            Some(br#"{"model_type": "camembert"}"#),
+            "of `camembert` are not read, only",
+        ),
+        (
+            "spm-t5",
+            "config.json",
+            Some(br#"{"model_type": "llama"}"#),
+            "unigram pieces; expected a byte-pair",
+        ),
+        (
+            "spm-llama",
+            "config.json",
+            Some(br#"{"model_type": "t5"}"#),
+            "byte-pair pieces; expected a unigram",
+        ),
+        ("spm-deberta", "config.json", Some(br#"{"model_type": "xlm-roberta"}"#), "4 marks stand ahead"),
+        ("spm-t5", "tokenizer_config.json", Some(br#"{"extra_ids": 1234567890123}"#), "expected at most"),
+        (
+            "spm-t5",
+            "tokenizer_config.json",
+            Some(br#"{"tokenizer_class": "XLNetTokenizerFast"}"#),
+            "of `XLNetTokenizer` are not read",
+        ),
+        ("spm-deberta", "added_tokens.json", Some(br#"{"[MASK]": 7}"#), "`[MASK]` is 7, "),
+        (
+            "spm-xlm-roberta",
+            "special_tokens_map.json",
+            Some(br#"{"additional_special_tokens": ["<e1>"]}"#),
+            "<e1>",
+        ),
+    ];
+    for (name, file, bytes, want) in rows {
+        let dir = changed(name, &[(file, bytes)])?;
+        let error = Tokenizer::from_file(dir.path()).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.contains(want), "{name}/{file}: {error:?}");
+    }
+    // The class goes before the model_type; the name of every class says nothing.
+    for class in ["T5TokenizerFast", "T5Tokenizer"] {
+        let config = format!("{{\"tokenizer_class\": \"{class}\", \"extra_ids\": 3}}");
+        let dir =
+            changed("spm-t5", &[("tokenizer_config.json", Some(config.as_bytes())), ("config.json", None)])?;
+        assert_eq!(
+            differences(&Tokenizer::from_file(dir.path())?, &expected("spm-t5")?)?,
+            [""; 0],
+            "{class}"
+        );
+    }
+    let any: &[u8] = br#"{"tokenizer_class": "PreTrainedTokenizerFast", "extra_ids": 3}"#;
+    let dir = changed("spm-t5", &[("tokenizer_config.json", Some(any))])?;
+    assert_eq!(differences(&Tokenizer::from_file(dir.path())?, &expected("spm-t5")?)?, [""; 0]);
+    // T5 has a hundred where nothing is said.
+    let dir = changed("spm-t5", &[("tokenizer_config.json", None)])?;
+    assert!(Tokenizer::from_file(dir.path())?.id("<extra_id_99>").is_some());
+    // What transformers saves beside it agrees; a role that the pieces lack is added behind them.
+    let mask = expected::<Expected>("spm-deberta")?.roles.mask_token.unwrap_or_default();
+    let added = format!("{{\"[MASK]\": {mask}}}");
+    let dir = changed("spm-deberta", &[("added_tokens.json", Some(added.as_bytes()))])?;
+    assert_eq!(differences(&Tokenizer::from_file(dir.path())?, &expected("spm-deberta")?)?, [""; 0]);
+    let pad: &[u8] = br#"{"pad_token": "<pad>"}"#;
+    let dir = changed("spm-llama", &[("special_tokens_map.json", Some(pad))])?;
+    let (with, without) = (Tokenizer::from_file(dir.path())?, Tokenizer::from_file(&folder("spm-llama"))?);
+    assert_eq!(with.specials().pad, Some(without.vocab_size() as u32));
+    // Any byte may be another: an error, or a model that cuts texts somehow.
+    for (name, file) in [("spm-t5", "spiece.model"), ("spm-llama", "tokenizer.model")] {
+        let whole = std::fs::read(folder(name).join(file))?;
+        let mut read = 0;
+        for at in (0..whole.len()).step_by(13) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0xFF;
+            let dir = changed(name, &[(file, Some(&bytes))])?;
+            if let Ok(tokenizer) = Tokenizer::from_file(dir.path()) {
+                let text = "\u{200B}ﬁne e\u{301} １２ ½ \u{3000}boat☃";
+                let Encoding { ids, offsets, .. } = tokenizer.encode(text)?;
+                assert!(offsets.iter().all(|range| range.end <= text.len()), "{name} {at}");
+                tokenizer.decode(&ids)?;
+                read += 1;
+            }
+        }
+        assert!(read > 20, "{name}: {read} of {} models were read", whole.len() / 13);
+    }
+    Ok(())
 }
 
 /// What `oracle/marian_ids.py` writes.
@@ -327,6 +497,10 @@ fn a_wrong_setting_is_noticed() -> Outcome {
         ("bert-named", "tokenizer_config.json", "\"strip_accents\":false", "\"strip_accents\":true"),
         ("roberta-prefixed", "tokenizer_config.json", "true", "false"),
         ("opt", "tokenizer_config.json", "\"add_bos_token\":true", "\"add_bos_token\":false"),
+        ("spm-albert-cased", "tokenizer_config.json", "\"keep_accents\":true", "\"keep_accents\":false"),
+        ("spm-albert-cased", "tokenizer_config.json", "\"do_lower_case\":false", "\"do_lower_case\":true"),
+        ("spm-deberta-split", "tokenizer_config.json", "\"split_by_punct\":true", "\"split_by_punct\":false"),
+        ("spm-llama-legacy", "tokenizer_config.json", "\"add_bos_token\":false", "\"add_bos_token\":true"),
         (
             "bert-cased",
             "tokenizer_config.json",
@@ -334,11 +508,7 @@ fn a_wrong_setting_is_noticed() -> Outcome {
             "\"tokenize_chinese_chars\":true",
         ),
     ] {
-        let dir = tempfile::tempdir()?;
-        for entry in std::fs::read_dir(folder(name))? {
-            let path = entry?.path();
-            std::fs::copy(&path, dir.path().join(path.file_name().unwrap_or_default()))?;
-        }
+        let dir = changed(name, &[])?;
         let text = std::fs::read_to_string(dir.path().join(file))?;
         assert!(text.contains(right), "{text}");
         std::fs::write(dir.path().join(file), text.replacen(right, wrong, 1))?;

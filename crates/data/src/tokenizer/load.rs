@@ -13,7 +13,7 @@ use tokenizers::{AddedToken, Tokenizer as HfTokenizer, decoders};
 use super::added::Added;
 use super::settings::{Role, Settings};
 use super::train::template;
-use super::{TOKENIZER_FILE, failed, marian};
+use super::{TOKENIZER_FILE, failed, marian, sentencepiece};
 use crate::DataError;
 use crate::error::{Problems, io, no_such_file};
 use crate::read::source::Source;
@@ -38,19 +38,20 @@ pub(super) fn tokenizer_file(path: &Path) -> Result<PathBuf, DataError> {
     if let Some(found) = marian::FILES.iter().map(|name| path.join(name)).find(|path| path.is_file()) {
         return Ok(found);
     }
-    let is_model = |path: &PathBuf| path.extension().is_some_and(|end| end == "model" || end == "spm");
     let entries = path.read_dir().map_err(|error| io("read", path, error))?;
-    let sentencepiece = entries.flatten().map(|entry| entry.path()).filter(is_model).min();
-    Err(match sentencepiece {
-        Some(model) => not_ours(&model),
-        None => DataError::Format {
-            path: path.to_owned(),
-            message: format!(
-                "holds no tokenizer; expected {} or vocab.json with merges.txt",
-                FILES[..2].join(", ")
-            ),
-        },
+    let models = entries.flatten().map(|entry| entry.path()).filter(|path| is_sentencepiece(path));
+    models.min().ok_or_else(|| DataError::Format {
+        path: path.to_owned(),
+        message: format!(
+            "holds no tokenizer; expected {}, vocab.json with merges.txt or a .model of SentencePiece",
+            FILES[..2].join(", ")
+        ),
     })
+}
+
+/// Whether a file is a model of SentencePiece by its name.
+fn is_sentencepiece(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "model" || end == "spm")
 }
 
 /// What was loaded.
@@ -78,13 +79,15 @@ pub(super) fn load(path: &Path, settings: &Settings) -> Result<Loaded, DataError
             HfTokenizer::from_bytes(bytes).map(Loaded::One).map_err(failed(what))
         }
         _ if name.ends_with(".txt") => load_bert(path, settings).map(Loaded::One),
+        _ if is_sentencepiece(path) => sentencepiece::load(path, settings).map(Loaded::One),
         _ => Err(not_ours(path)),
     }
 }
 
 fn not_ours(path: &Path) -> DataError {
     let message = format!(
-        "expected tokenizer.json, vocab.txt or vocab.json with merges.txt; if this is a sentencepiece model, {CONVERT}"
+        "expected tokenizer.json, vocab.txt, vocab.json with merges.txt or a .model of SentencePiece; if it is a tokenizer of \
+         another kind, {CONVERT}"
     );
     DataError::Format { path: path.to_owned(), message }
 }

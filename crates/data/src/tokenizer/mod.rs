@@ -159,14 +159,17 @@ impl Tokenizer {
     }
 
     /// Loads `tokenizer.json`, a BERT `vocab.txt`, a GPT-2 or RoBERTa `vocab.json` with `merges.txt` beside it, a Marian
-    /// `vocab.json` with `source.spm` and `target.spm`, or a folder with any of these.
+    /// `vocab.json` with `source.spm` and `target.spm`, one `.model` of SentencePiece, or a folder with any of these.
+    ///
+    /// What stands around a text of a `.model` is that of its class, which `tokenizer_config.json` or `config.json` beside it names:
+    /// T5, ALBERT, DeBERTa-v2, XLM-R, Llama (Mistral) or Gemma.
     ///
     /// `tokenizer_config.json` and `special_tokens_map.json` beside it say which special tokens there are and how a
     /// vocabulary normalises; `added_tokens.json` beside a vocabulary goes on with it. Where nothing says whether a `vocab.txt` lowercases, its words tell.
     ///
     /// # Errors
-    /// If the file is missing, is none of these, a named special token is not in the vocabulary, or an added token has an id
-    /// that contradicts it.
+    /// If the file is missing, is none of these, the class of a `.model` is not known, a named special token is not in the
+    /// vocabulary, or an added token has an id that contradicts it.
     pub fn from_file(path: &Path) -> Result<Self, DataError> {
         let path = load::tokenizer_file(path)?;
         let settings = Settings::beside(&path)?;

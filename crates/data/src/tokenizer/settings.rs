@@ -22,6 +22,16 @@ pub(super) struct Settings {
     files: Vec<(PathBuf, Map<String, Value>)>,
 }
 
+/// The object that a file of JSON holds.
+pub(super) fn object(path: &Path) -> Result<Map<String, Value>, DataError> {
+    let source = Source::open(path)?;
+    match serde_json::from_str(&source.text) {
+        Ok(Value::Object(map)) => Ok(map),
+        Ok(_) => Err(Problems::only(path, 1, "expected an object, {…}")),
+        Err(error) => Err(Problems::only(path, error.line(), format!("not JSON: {error}"))),
+    }
+}
+
 /// A token: a string, or an object with `content`.
 fn token(value: &Value) -> Option<&str> {
     value.get("content").unwrap_or(value).as_str()
@@ -45,21 +55,19 @@ impl Settings {
     /// Reads the settings in the folder of `vocab`.
     pub(super) fn beside(vocab: &Path) -> Result<Self, DataError> {
         let paths = FILES.map(|name| vocab.with_file_name(name));
-        let read = |path: PathBuf| {
-            let source = Source::open(&path)?;
-            match serde_json::from_str(&source.text) {
-                Ok(Value::Object(map)) => Ok((path, map)),
-                Ok(_) => Err(Problems::only(&path, 1, "expected an object, {…}")),
-                Err(error) => Err(Problems::only(&path, error.line(), format!("not JSON: {error}"))),
-            }
-        };
-        let files = paths.into_iter().filter(|path| path.is_file()).map(read);
+        let files = paths.into_iter().filter(|path| path.is_file());
+        let files = files.map(|path| object(&path).map(|map| (path, map)));
         Ok(Self { files: files.collect::<Result<_, _>>()? })
     }
 
     /// The value of a switch such as `do_lower_case`.
     pub(super) fn switch(&self, key: &str) -> Option<bool> {
         self.value(key).and_then(Value::as_bool)
+    }
+
+    /// The value of a number such as `extra_ids`.
+    pub(super) fn count(&self, key: &str) -> Option<u64> {
+        self.value(key).and_then(Value::as_u64)
     }
 
     /// The value of a text such as `tokenizer_class`.

@@ -537,7 +537,9 @@ fn a_folder_without_a_tokenizer_says_what_is_missing() {
     let error = || Tokenizer::from_file(dir.path()).expect_err("wrong").to_string();
     let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).expect("write");
     assert!(
-        error().ends_with("expected tokenizer.json, vocab.txt or vocab.json with merges.txt"),
+        error().ends_with(
+            "expected tokenizer.json, vocab.txt, vocab.json with merges.txt or a .model of SentencePiece"
+        ),
         "{}",
         error()
     );

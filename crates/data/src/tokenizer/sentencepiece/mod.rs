@@ -1,16 +1,22 @@
 //! Models of SentencePiece as its files hold them (Kudo and Richardson 2018, arXiv:1808.06226): unigram pieces with scores, and
 //! how a text is normalised before.
 //!
-//! Ids are no matter of theirs here: [`marian`](super::marian) has a vocabulary beside two of them.
+//! Those of most families become a tokenizer of the `tokenizers` crate ([`convert`]). Marian's are applied as they are
+//! ([`SentencePiece`]): [`marian`](super::marian) has a vocabulary beside two of them.
 
+mod class;
+mod convert;
+mod model;
 mod normalize;
 mod proto;
+mod steps;
 
 use std::collections::HashMap;
 use std::ops::Range;
 
+pub(super) use convert::load;
+use model::{Algorithm, Model, ModelPiece, PieceKind};
 use normalize::{Normalized, Normalizer};
-use proto::Fields;
 
 /// How much worse an unknown character is than the worst piece.
 const UNKNOWN_PENALTY: f32 = 10.0;
@@ -60,30 +66,32 @@ impl SentencePiece {
     /// # Errors
     /// If the bytes are no whole model, or it is of another kind than unigram.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
-        let (mut fields, mut scores) = (Fields::of(bytes), HashMap::new());
-        let (mut normalizer, mut lowest) = (Normalizer::default(), f32::INFINITY);
-        while let Some((number, value)) = fields.next()? {
-            match number {
-                1 => {
-                    if let Some((text, score)) = piece(value.bytes()?)? {
-                        lowest = lowest.min(score);
-                        scores.insert(text, score);
-                    }
+        let Model { pieces, algorithm, normalizer } = Model::read(bytes)?;
+        if algorithm == Algorithm::Bpe {
+            return Err("its pieces are byte-pair pieces; expected a unigram model".to_owned());
+        }
+        let mut scores = HashMap::with_capacity(pieces.len());
+        for ModelPiece { text, score, kind } in pieces {
+            match kind {
+                PieceKind::Normal => {
+                    scores.insert(text, score);
                 }
-                2 => check_trainer(value.bytes()?)?,
-                3 => normalizer = Normalizer::read(value.bytes()?)?,
-                5 if Normalizer::read(value.bytes()?)?.has_rules() => {
-                    return Err(
-                        "it has rules for written text (denormalizer_spec), which are not read".to_owned()
-                    );
+                PieceKind::Unknown | PieceKind::Control | PieceKind::Unused => {}
+                PieceKind::UserDefined => {
+                    return Err(format!("the piece {text:?} is defined by a user; such pieces are not read"));
                 }
-                _ => {}
+                PieceKind::Byte => {
+                    return Err(format!(
+                        "the piece {text:?} is a byte; models that fall back to bytes are not read"
+                    ));
+                }
             }
         }
         if scores.is_empty() {
             return Err("expected a model of SentencePiece; it has no pieces".to_owned());
         }
         let longest = scores.keys().map(String::len).max().unwrap_or_default();
+        let lowest = scores.values().copied().fold(f32::INFINITY, f32::min);
         Ok(Self { scores, longest, unknown: lowest - UNKNOWN_PENALTY, normalizer })
     }
 
@@ -132,59 +140,6 @@ impl SentencePiece {
         way.reverse();
         way
     }
-}
-
-/// A `SentencePiece` that text can become: its text and score; nothing of one that stands for no text.
-fn piece(message: &[u8]) -> Result<Option<(String, f32)>, String> {
-    const NORMAL: u64 = 1;
-    let (mut fields, mut text, mut score, mut kind) = (Fields::of(message), "", 0.0, NORMAL);
-    while let Some((number, value)) = fields.next()? {
-        match number {
-            1 => {
-                let bytes = value.bytes()?;
-                text = std::str::from_utf8(bytes).map_err(|_| "a piece is not UTF-8".to_owned())?;
-            }
-            2 => score = value.float()?,
-            3 => kind = value.number()?,
-            _ => {}
-        }
-    }
-    match kind {
-        NORMAL if text.is_empty() || !score.is_finite() => {
-            Err(format!("the piece {text:?} has the score {score}: expected a text and a finite number"))
-        }
-        NORMAL => Ok(Some((text.to_owned(), score))),
-        // The unknown piece, marks such as the end of a text, pieces that are never used.
-        2 | 3 | 5 => Ok(None),
-        4 => Err(format!("the piece {text:?} is defined by a user; such pieces are not read")),
-        6 => Err(format!("the piece {text:?} is a byte; models that fall back to bytes are not read")),
-        other => Err(format!("the piece {text:?} is of kind {other}; expected 1 to 6")),
-    }
-}
-
-/// That a `TrainerSpec` is of a model as it is read here.
-fn check_trainer(message: &[u8]) -> Result<(), String> {
-    let mut fields = Fields::of(message);
-    while let Some((number, value)) = fields.next()? {
-        match number {
-            3 if value.number()? != 1 => {
-                let kind = match value.number()? {
-                    2 => "byte-pair",
-                    3 => "word",
-                    4 => "character",
-                    _ => "other",
-                };
-                return Err(format!("its pieces are {kind} pieces; expected a unigram model"));
-            }
-            24 if value.switch()? => {
-                return Err(
-                    "blanks stand behind words (treat_whitespace_as_suffix); expected them ahead".to_owned()
-                );
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

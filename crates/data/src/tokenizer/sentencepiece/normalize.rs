@@ -1,6 +1,8 @@
 //! What SentencePiece does to a text before it looks for pieces (Kudo and Richardson 2018, arXiv:1808.06226, §3.2): the longest
 //! rule at each place, blanks as ▁.
 
+use tokenizers::normalizers::Precompiled;
+
 use super::proto::Fields;
 
 /// A blank in a piece.
@@ -11,11 +13,11 @@ const BLANK: &str = "\u{2581}";
 pub(super) struct Normalizer {
     rules: Option<Rules>,
     /// Whether a text begins with a blank.
-    dummy_prefix: bool,
+    pub(super) dummy_prefix: bool,
     /// Whether blanks around a text go, and several between words become one.
-    removes_blanks: bool,
+    pub(super) removes_blanks: bool,
     /// Whether a blank becomes ▁.
-    escapes_blanks: bool,
+    pub(super) escapes_blanks: bool,
 }
 
 /// A normalised text, and for each of its bytes, and its end, where in the original it comes from.
@@ -49,6 +51,19 @@ impl Normalizer {
     /// Whether it has rules for characters.
     pub(super) fn has_rules(&self) -> bool {
         self.rules.is_some()
+    }
+
+    /// The rules as the `tokenizers` crate applies them: at each grapheme of up to five bytes, else at each character, the
+    /// shortest.
+    ///
+    /// # Errors
+    /// If the trie leads out of the file, where that crate would look for it.
+    pub(super) fn precompiled(&self) -> Result<Option<Precompiled>, String> {
+        let Some(rules) = &self.rules else { return Ok(None) };
+        if !rules.are_whole() {
+            return Err(damaged());
+        }
+        Precompiled::from(&rules.to_bytes()).map(Some).map_err(|_| damaged())
     }
 
     pub(super) fn normalize(&self, original: &str) -> Normalized {
@@ -116,13 +131,47 @@ impl Rules {
         if bytes.is_empty() {
             return Ok(None);
         }
-        let damaged = || "the rules of normalisation (precompiled_charsmap) are damaged".to_owned();
         let (size, rest) = bytes.split_first_chunk::<4>().ok_or_else(damaged)?;
         let size = usize::try_from(u32::from_le_bytes(*size)).map_err(|_| damaged())?;
         let (trie, replacements) = rest.split_at_checked(size).ok_or_else(damaged)?;
         let units = trie.chunks_exact(4).map(|unit| u32::from_le_bytes([unit[0], unit[1], unit[2], unit[3]]));
         let replacements = std::str::from_utf8(replacements).map_err(|_| damaged())?.to_owned();
         Ok(Some(Self { units: units.collect(), replacements }))
+    }
+
+    /// As [`Rules::read`] reads them.
+    fn to_bytes(&self) -> Vec<u8> {
+        let n = u32::try_from(4 * self.units.len()).unwrap_or(u32::MAX);
+        let units = self.units.iter().flat_map(|unit| unit.to_le_bytes());
+        n.to_le_bytes().into_iter().chain(units).chain(self.replacements.bytes()).collect()
+    }
+
+    /// Whether no text leads out of the trie, nor a rule out of the replacements.
+    fn are_whole(&self) -> bool {
+        let mut places: Vec<usize> = self.units.first().map(|unit| offset(*unit)).into_iter().collect();
+        let mut is_seen = vec![false; self.units.len()];
+        while let Some(place) = places.pop() {
+            // Any byte may come next.
+            if place | 0xFF >= self.units.len() {
+                return false;
+            }
+            if std::mem::replace(&mut is_seen[place], true) {
+                continue;
+            }
+            for byte in 1..=0xFF {
+                let at = place ^ byte;
+                let unit = self.units[at];
+                if label(unit) as usize != byte {
+                    continue;
+                }
+                let next = at ^ offset(unit);
+                if has_value(unit) && self.replacement(next).is_none() {
+                    return false;
+                }
+                places.push(next);
+            }
+        }
+        !self.units.is_empty()
     }
 
     /// The replacement of the longest rule that a text begins with, and the length of what it replaces.
@@ -149,6 +198,10 @@ impl Rules {
         let rest = self.replacements.get(start..)?;
         Some(rest.split('\0').next().unwrap_or(rest))
     }
+}
+
+fn damaged() -> String {
+    "the rules of normalisation (precompiled_charsmap) are damaged".to_owned()
 }
 
 fn label(unit: u32) -> u32 {
@@ -197,5 +250,27 @@ mod tests {
         let nowhere = Rules { units: vec![u32::MAX; 3], replacements: String::new() };
         let normalizer = Normalizer { rules: Some(nowhere), ..Normalizer::default() };
         assert_eq!(normalized(&normalizer, "ab").0, "\u{2581}ab");
+        assert!(normalizer.precompiled().is_err_and(|problem| problem.contains("damaged")));
+    }
+
+    #[test]
+    fn rules_of_one_character_are_the_same_in_the_tokenizers_crate() {
+        // A root at 0 whose children stand at 256 and on; `A` has a value, which stands at 512.
+        let mut units = vec![0; 768];
+        units[0] = 256 << 10;
+        units[256 + 0x41] = ((256 ^ 0x41 ^ 512) << 10) | 0x100 | 0x41;
+        units[512] = 0x8000_0002;
+        let rules = Rules { units, replacements: "x\0bc\0".to_owned() };
+        assert_eq!(rules.longest("A-"), Some(("bc", 1)));
+        let again = Rules::read(&rules.to_bytes()).expect("rules").expect("some");
+        assert_eq!((&again.units, &again.replacements), (&rules.units, &rules.replacements));
+        let with = |rules: &Rules| Normalizer { rules: Some(rules.clone()), ..Normalizer::default() };
+        let crates = with(&rules).precompiled().expect("whole").expect("some");
+        assert_eq!((crates.transform("A"), crates.transform("B")), (Some("bc"), None));
+        for (at, unit) in [(512, 0x8000_0007), (0, 900 << 10), (256 + 0x41, (2000 << 10) | 0x141)] {
+            let mut damaged = rules.clone();
+            damaged.units[at] = unit;
+            assert!(with(&damaged).precompiled().is_err(), "{at}");
+        }
     }
 }
