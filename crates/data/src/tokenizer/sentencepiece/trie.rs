@@ -36,7 +36,7 @@ impl Trie {
             node = *self.next.get(&(node, byte))?;
             Some(node)
         });
-        nodes.enumerate().filter_map(|(at, node)| Some((at + 1, self.scores[node]?)))
+        nodes.enumerate().filter_map(move |(at, node)| Some((at + 1, self.scores[node]?)))
     }
 }
 
