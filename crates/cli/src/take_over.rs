@@ -6,7 +6,6 @@ use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Tensor, backend::Backend};
 use locus_backend::params::ParamPath;
 use locus_embedding::position::Form;
-use locus_encoder::Stack;
 use locus_heads::{HeadConfig, TaskModel};
 
 /// A head on the stack of a model with another head; none where the stacks are of different forms.
@@ -136,12 +135,11 @@ fn filled<B: Backend>(new: TaskModel<B>, loaded: TaskModel<B>, keeps_labels: boo
         (TaskModel::Seq2Seq(new), TaskModel::Seq2Seq(loaded)) => {
             TaskModel::Seq2Seq(adopted::<B, _>(new, loaded))
         }
-        (mut new, loaded) => {
-            if let (Some(own), Some(decoder)) = (decoder_mut(&mut new), decoder(&loaded)) {
-                *own = adopted::<B, _>(own.clone(), decoder.clone());
-            }
-            if let (Some(own), Some(stack)) = (stack_mut(&mut new), into_stack(loaded)) {
-                *own = adopted::<B, _>(own.clone(), stack);
+        (mut new, mut loaded) => {
+            for (own, other) in new.stacks_mut().into_iter().zip(loaded.stacks_mut()) {
+                if let (Some(own), Some(other)) = (own, other) {
+                    *own = adopted::<B, _>(own.clone(), other.clone());
+                }
             }
             new
         }
@@ -151,53 +149,6 @@ fn filled<B: Backend>(new: TaskModel<B>, loaded: TaskModel<B>, keeps_labels: boo
 /// A module with the parameters of another one of the same configuration.
 fn adopted<B: Backend, M: Module<B>>(own: M, other: M) -> M {
     own.load_record(other.into_record())
-}
-
-fn stack_mut<B: Backend>(model: &mut TaskModel<B>) -> Option<&mut Stack<B>> {
-    match model {
-        TaskModel::TokenClassifier(model) => Some(&mut model.encoder),
-        TaskModel::SpanClassifier(model) => Some(&mut model.encoder),
-        TaskModel::SequenceClassifier(model) => Some(&mut model.encoder),
-        TaskModel::QuestionAnswerer(model) => Some(&mut model.encoder),
-        TaskModel::MaskedLm(model) => Some(&mut model.encoder),
-        TaskModel::ReplacedTokenDetector(model) => Some(&mut model.encoder),
-        TaskModel::CausalLm(model) => Some(&mut model.decoder),
-        TaskModel::SentenceEmbedder(model) => Some(&mut model.encoder),
-        TaskModel::Bare(model) => Some(&mut model.encoder),
-        TaskModel::Seq2Seq(_) => None,
-    }
-}
-
-/// The decoder that reads once more, after an encoder.
-fn decoder<B: Backend>(model: &TaskModel<B>) -> Option<&Stack<B>> {
-    match model {
-        TaskModel::SequenceClassifier(model) => model.decoder.as_ref(),
-        TaskModel::QuestionAnswerer(model) => model.decoder.as_ref(),
-        _ => None,
-    }
-}
-
-fn decoder_mut<B: Backend>(model: &mut TaskModel<B>) -> Option<&mut Stack<B>> {
-    match model {
-        TaskModel::SequenceClassifier(model) => model.decoder.as_mut(),
-        TaskModel::QuestionAnswerer(model) => model.decoder.as_mut(),
-        _ => None,
-    }
-}
-
-fn into_stack<B: Backend>(model: TaskModel<B>) -> Option<Stack<B>> {
-    match model {
-        TaskModel::TokenClassifier(model) => Some(model.encoder),
-        TaskModel::SpanClassifier(model) => Some(model.encoder),
-        TaskModel::SequenceClassifier(model) => Some(model.encoder),
-        TaskModel::QuestionAnswerer(model) => Some(model.encoder),
-        TaskModel::MaskedLm(model) => Some(model.encoder),
-        TaskModel::ReplacedTokenDetector(model) => Some(model.encoder),
-        TaskModel::CausalLm(model) => Some(model.decoder),
-        TaskModel::SentenceEmbedder(model) => Some(model.encoder),
-        TaskModel::Bare(model) => Some(model.encoder),
-        TaskModel::Seq2Seq(_) => None,
-    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,10 @@ use locus_embedding::Tokens;
 use crate::backward::whole;
 use crate::{Candidates, GradientCheckpointing, HeadError, SpanRow};
 
+/// The score of what must neither win a maximum nor have a share in a softmax, or added to it. Finite, so that no difference of two is
+/// not a number.
+pub(crate) const NEVER: f32 = -1e9;
+
 /// Tokens with what should be predicted for them, on the host.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TaskBatch {

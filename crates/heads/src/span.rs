@@ -20,16 +20,13 @@ use locus_embedding::{TokenBatch, Tokens};
 use locus_encoder::{Linear, Stack};
 
 use crate::backward::through_stack;
-use crate::batch::check_count;
+use crate::batch::{NEVER, check_count};
 use crate::span_row::Cells;
 use crate::tag::count_tokens;
 use crate::transform::Transform;
 use crate::{
     GradientCheckpointing, HeadError, Labels, LossSum, Overlap, ScoredSpan, SpanRow, TaskBatch, Trainable,
 };
-
-/// The score of what does not count.
-const NEVER: f32 = -1e9;
 
 /// An encoder with scores of all spans of words for each label.
 #[derive(Module, Debug)]
