@@ -20,6 +20,7 @@ use crate::backward::{through_stack, whole};
 use crate::batch::{by_place, check_count, classification_loss, multi_label_loss};
 use crate::generate::Sampling;
 use crate::output::{Output, OutputConfig};
+use crate::step::{self, hidden_places};
 use crate::tag::count_tokens;
 use crate::transform::Transform;
 use crate::{
@@ -302,31 +303,10 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for ReplacedTokenDetector<B,
     }
 
     fn join(batches: &mut [TaskBatch]) {
-        join(batches);
+        step::join(batches);
     }
 
     fn n_tokens(batch: &TaskBatch) -> usize {
         count_tokens(batch)
-    }
-}
-
-/// The real tokens that are hidden, counted through the rows.
-fn hidden_places(tokens: &Tokens, labels: &[i32]) -> Vec<usize> {
-    let places = tokens.keep.iter().zip(labels).enumerate();
-    places.filter(|(_, (keep, label))| **keep && **label != IGNORE).map(|(place, _)| place).collect()
-}
-
-/// Notes in every batch of a step how many tokens the step has for each hidden one. Labels of other kinds stay as they are.
-pub(crate) fn join(batches: &mut [TaskBatch]) {
-    let of_batch = |batch: &TaskBatch| match &batch.labels {
-        Labels::Replaced { labels, .. } => (count_tokens(batch), hidden_places(&batch.tokens, labels).len()),
-        _ => (0, 0),
-    };
-    let (n_tokens, n_hidden) =
-        batches.iter().map(of_batch).fold((0, 0), |sum, more| (sum.0 + more.0, sum.1 + more.1));
-    for batch in batches {
-        if let Labels::Replaced { tokens_per_hidden, .. } = &mut batch.labels {
-            *tokens_per_hidden = Some(n_tokens as f64 / n_hidden.max(1) as f64);
-        }
     }
 }

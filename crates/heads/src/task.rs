@@ -338,7 +338,7 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for TaskModel<B, P> {
     }
 
     fn join(batches: &mut [TaskBatch]) {
-        crate::replaced::join(batches);
+        crate::step::join(batches);
     }
 
     fn n_tokens(batch: &TaskBatch) -> usize {
