@@ -12,7 +12,7 @@ use tokenizers::models::bpe::Vocab;
 use tokenizers::models::wordlevel::WordLevel;
 use tokenizers::{AddedToken, Tokenizer as HfTokenizer};
 
-use super::sentencepiece::{Piece, SentencePiece};
+use super::sentencepiece::{BLANK, Piece, SentencePiece};
 use super::settings::Settings;
 use super::train::template;
 use super::{Encoding, failed};
@@ -228,9 +228,6 @@ impl Pair {
         Ok(FILES.into_iter().zip(models.into_iter().chain([vocab])).collect())
     }
 }
-
-/// A blank in a piece.
-const BLANK: char = '\u{2581}';
 
 /// The code of a language ahead of a text, `>>fra<<`; empty where there is none.
 fn code(text: &str) -> &str {

@@ -19,6 +19,9 @@ use model::{Algorithm, Model, ModelPiece, PieceKind};
 use normalize::{Normalized, Normalizer};
 use trie::Trie;
 
+/// A blank in a piece.
+pub(super) const BLANK: char = '\u{2581}';
+
 /// How much worse an unknown character is than the worst piece.
 const UNKNOWN_PENALTY: f32 = 10.0;
 

@@ -3,14 +3,12 @@
 
 use tokenizers::normalizers::Precompiled;
 
+use super::BLANK;
 use super::proto::Fields;
 
 /// No rule replaces more bytes, and none puts more in their place: those of SentencePiece put up to 33. A text grows by no more,
 /// and takes no longer.
 const LONGEST_RULE: usize = 128;
-
-/// A blank in a piece.
-const BLANK: &str = "\u{2581}";
 
 /// The normaliser of a model.
 #[derive(Debug, Clone)]
@@ -71,7 +69,8 @@ impl Normalizer {
     }
 
     pub(super) fn normalize(&self, original: &str) -> Normalized {
-        let blank = if self.escapes_blanks { BLANK } else { " " };
+        let mut mark = [0; 4];
+        let blank = if self.escapes_blanks { &*BLANK.encode_utf8(&mut mark) } else { " " };
         let (mut text, mut origins) = (String::new(), Vec::new());
         let mut add = |text: &mut String, part: &str, at: usize| {
             text.push_str(part);
