@@ -60,6 +60,8 @@ CASES = {
     "llama-question_answering": (["q_proj", "v_proj"], {"task_type": "QUESTION_ANS"}, [], []),
     "t5-token_classification": (["q", "wo"], {"task_type": "TOKEN_CLS"}, [], []),
     "distilbert-sequence_classification": (["q_lin", "v_lin"], {"task_type": "SEQ_CLS"}, [], []),
+    # What stands around the blocks.
+    "opt-post_norm-causal_lm": (["q_proj", "project_in", "project_out"], {"task_type": "CAUSAL_LM"}, [], []),
     # Both stacks below a classifier of rows.
     "bart-sequence_classification": (["q_proj", "v_proj", "fc2"], {}, [], []),
 }

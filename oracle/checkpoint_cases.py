@@ -82,6 +82,7 @@ CASES = [  # model_type, variant, heads, configuration
     ("distilbert", "", CHOICES, DISTILBERT),
     ("albert", "", CHOICES, ALBERT | SPECIAL),
     ("albert", "groups", MASKED, ALBERT | SPECIAL | {"num_hidden_layers": 4, "num_hidden_groups": 2}),
+    ("albert", "uneven", MASKED, ALBERT | SPECIAL | {"num_hidden_layers": 3, "num_hidden_groups": 2}),
     ("electra", "", CHOICES, BERT | {"embedding_size": 11}),
     ("deberta-v2", "", CHOICES, DEBERTA),
     ("deberta-v2", "clipped", MASKED, DEBERTA | {"position_buckets": -1, "max_relative_positions": 4}),

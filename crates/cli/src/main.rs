@@ -31,6 +31,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use args::{Args, Command};
 use clap::Parser;
+use locus_hub::HubError;
 
 // PERF: a training step allocates and frees large buffers; with the system's allocator it spends a quarter of its time
 // in page faults.
@@ -107,6 +108,7 @@ fn is_usage(error: &anyhow::Error) -> bool {
         || error.is::<run_file::ConfigErrors>()
         || error.is::<locus_backend::device::BackendError>()
         || matches!(error.downcast_ref(), Some(locus_train::TrainError::Config(_)))
+        || matches!(error.downcast_ref(), Some(HubError::Config { .. } | HubError::UnknownFamily { .. }))
 }
 
 /// Whoever read our output has seen enough (`locus predict … | head`).

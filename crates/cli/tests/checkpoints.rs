@@ -71,15 +71,6 @@ fn a_checkpoint_goes_out_and_in() {
     assert!(export.stderr().contains("target.spm: no such file"), "{}", export.stderr());
     assert_eq!(std::fs::read(place.path("again/source.spm")).unwrap(), [10, 255, 0]);
     assert_eq!(place.read("again/vocab.json"), r#"{"</s>": 0}"#);
-    // So does a model of SentencePiece that stands alone.
-    for name in ["bert/source.spm", "bert/vocab.json"] {
-        std::fs::remove_file(place.path(name)).unwrap();
-    }
-    place.write("bert/spiece.model", [10, 255, 0]);
-    let export = place.run(&["hub", "export", "--model", "bert", "--out", "alone"]);
-    assert!(done(&export).contains("wrote alone as bert"), "{}", export.stdout());
-    assert!(export.stderr().contains("spiece.model: the file is cut off"), "{}", export.stderr());
-    assert_eq!(std::fs::read(place.path("alone/spiece.model")).unwrap(), [10, 255, 0]);
 }
 
 #[test]
@@ -98,6 +89,11 @@ fn a_checkpoint_is_trained_on_with_the_same_labels_or_others() {
     };
     let said = train("same", TRAIN);
     assert!(!said.contains("checkpoint new"), "{said}");
+    // What was asked for and gives way is named.
+    let sets = ["data.train=more.conll", "data.dev=more.conll", "model.from=bert", "model.position=alibi"];
+    let sets = sets.iter().flat_map(|set| ["--set", *set]);
+    let args: Vec<&str> = ["ner", "--out", "scheme"].into_iter().chain(sets).collect();
+    place.train(&args).says(0, &["those of model.from; ", "model.position"]);
     let said = train("other", &TRAIN.replace("B-PER", "B-ORG"));
     assert!(said.contains("checkpoint new: classifier.bias, classifier.weight"), "{said}");
     assert!(place.path("other/model/model.safetensors").exists());
@@ -226,6 +222,14 @@ fn an_adapter_is_trained_put_on_and_merged() {
         done(&place.run(&["model", "merge", "--model", from, "--adapter", &adapter, "--out", &merged]));
         assert_eq!(of_run, forward(&["--model", &merged]), "{kind}");
     }
+    // Weights are merged without a tokenizer too.
+    let tokenizer = place.read("bert/tokenizer.json");
+    std::fs::remove_file(place.path("bert/tokenizer.json")).unwrap();
+    let merge = ["model", "merge", "--model", "bert", "--adapter", "adapted0/adapter", "--out", "without"];
+    place.run(&merge).says(0, &["the merged model has no tokenizer"]);
+    let merged = forward(&["--model", "without"]);
+    assert_eq!(merged, forward(&["--model", "merged0"]));
+    place.write("bert/tokenizer.json", tokenizer);
     // Other labels: the head is the adapter's.
     place.write("train.conll", TRAIN.replace("B-PER", "B-ORG") + "Basel B-LOC\nis O\nB B-PER\n\n");
     for (from, out) in [("bert", "four"), ("run/model", "five")] {
@@ -339,6 +343,29 @@ fn what_cannot_be_done_is_said() {
     assert!(run.stderr().contains("gpt2") && run.stderr().contains("no such model"), "{}", run.stderr());
     let run = place.run(&["hub", "inspect", "run"]);
     assert!(run.stderr().contains("config.json"), "{}", run.stderr());
+    // A configuration that cannot be is a mistake of what was asked for, whatever reads it; so is a file that is none.
+    let config = place.read("bert/config.json");
+    let change = |from: &str, to: &str| {
+        assert!(config.contains(from), "{from} in {config}");
+        place.write("bert/config.json", config.replace(from, to));
+    };
+    place.write("ids.json", "[[1, 2]]").write("text.txt", "Mira saw Bern\n");
+    std::fs::remove_file(place.path("bert/tokenizer.json")).unwrap();
+    let everywhere = |said: &[&str]| {
+        for args in [
+            &["forward", "--model", "bert", "--ids", "ids.json", "--out", "o"][..],
+            &["predict", "--model", "bert", "--input", "text.txt"][..],
+            &["hub", "inspect", "bert"][..],
+        ] {
+            place.run(args).says(2, said);
+        }
+    };
+    change("\"gelu\"", "\"foo\"");
+    everywhere(&["bert/config.json", "hidden_act = \"foo\": expected one of gelu, "]);
+    change("\"bert\"", "\"mamba\"");
+    everywhere(&["model_type = \"mamba\" is not a family"]);
+    place.write("bert/config.json", &config[..config.len() / 2]);
+    everywhere(&["bert/config.json", "expected a table of JSON", "EOF"]);
     // A build that can download asks the server, or with --offline the cache.
     if !cfg!(feature = "download") {
         let run = place.run(&["hub", "pull", "org/name", "--revision", "v1"]);

@@ -243,7 +243,8 @@ impl DecoderSizes {
 pub enum LayerSharing {
     /// None.
     None,
-    /// So many sets of parameters, each for a run of layers of the same length (ALBERT has 1).
+    /// So many sets of parameters, each for a run of layers (ALBERT has 1); the runs are of one length where they can be, else of two next
+    /// to one another.
     Groups(usize),
 }
 

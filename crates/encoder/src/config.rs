@@ -179,10 +179,11 @@ impl StackConfig {
         }
     }
 
-    /// For each layer its block.
+    /// For each layer its block. Where blocks do not divide layers, the runs of layers are those of `transformers`' ALBERT.
     pub fn layer_blocks(&self) -> Vec<usize> {
-        let per_block = self.n_layers.div_ceil(self.n_blocks()).max(1);
-        (0..self.n_layers).map(|layer| layer / per_block).collect()
+        let per_block = self.n_layers as f64 / self.n_blocks().max(1) as f64;
+        let last = self.n_blocks().saturating_sub(1);
+        (0..self.n_layers).map(|layer| ((layer as f64 / per_block) as usize).min(last)).collect()
     }
 
     /// The stack of the decoder of an encoder–decoder.
@@ -275,9 +276,8 @@ impl StackConfig {
             unless(x > 0.0 && x.is_finite(), key, x.to_string(), "a positive number");
         }
         if let LayerSharing::Groups(n) = self.layer_sharing {
-            let allowed =
-                format!("a divisor of n_layers = {}, with one scheme for all layers", self.n_layers);
-            let fits = n > 0 && self.n_layers.is_multiple_of(n) && self.layer_positions.is_empty();
+            let allowed = format!("1 to n_layers = {}, with one scheme for all layers", self.n_layers);
+            let fits = (1..=self.n_layers).contains(&n) && self.layer_positions.is_empty();
             unless(fits, "layer_sharing.groups", n.to_string(), &allowed);
         }
         let fits = self.decoder.n_layers.is_none() || self.layer_positions.is_empty();
@@ -419,7 +419,7 @@ fn below(key: &str, scheme: &str, problem: PositionProblem) -> ConfigProblem {
 mod tests {
     use locus_embedding::position::{Form, PositionConfig};
 
-    use super::{AttentionScale, LARGEST, StackConfig};
+    use super::{AttentionScale, LARGEST, LayerSharing, StackConfig};
 
     #[track_caller]
     fn assert_problem(config: &StackConfig, key: &str) {
@@ -436,6 +436,26 @@ mod tests {
         let position = PositionConfig::Deberta(Default::default());
         let config = StackConfig { attention_scale, position, ..StackConfig::default() };
         assert_problem(&config, "attention_scale.value");
+    }
+
+    /// The blocks of each layer as AlbertTransformer of transformers 4.57.6 counts them: `int(i / (layers / groups))`.
+    #[test]
+    fn blocks_that_do_not_divide_layers() {
+        let blocks = |n_layers, groups| {
+            let layer_sharing = LayerSharing::Groups(groups);
+            let config = StackConfig { n_layers, layer_sharing, ..StackConfig::default() };
+            assert_eq!(config.check(Form::Bidirectional), []);
+            config.layer_blocks()
+        };
+        assert_eq!(blocks(3, 2), [0, 0, 1]);
+        assert_eq!(blocks(6, 3), [0, 0, 1, 1, 2, 2]);
+        assert_eq!(blocks(7, 3), [0, 0, 0, 1, 1, 2, 2]);
+        assert_eq!(blocks(15, 9), [0, 0, 1, 1, 2, 3, 3, 4, 4, 5, 6, 6, 7, 7, 8]);
+        let layer_sharing = LayerSharing::Groups(7);
+        assert_problem(
+            &StackConfig { n_layers: 5, layer_sharing, ..StackConfig::default() },
+            "layer_sharing.groups",
+        );
     }
 
     #[test]

@@ -11,9 +11,14 @@ impl<B: Backend, P> Stack<B, P> {
         self.layers.iter_mut().flat_map(projections).for_each(|linear| linear.set_products(products));
     }
 
-    /// The projections of all blocks with their paths below the stack, `layers.0.attn.q_proj`.
+    /// The projections of all blocks with their paths below the stack, `layers.0.attn.q_proj`, and those of token vectors of a
+    /// width of their own, `embedding_proj` and `output_proj`.
     pub fn named_projections(&mut self) -> Vec<(String, &mut Linear<B>)> {
         let mut all = Vec::new();
+        let of_tokens =
+            [("embedding_proj", &mut self.embedding_proj), ("output_proj", &mut self.output_proj)];
+        let of_tokens = of_tokens.into_iter().filter_map(|(name, linear)| Some((name, linear.as_mut()?)));
+        all.extend(of_tokens.map(|(name, linear)| (name.to_owned(), linear)));
         for (layer, block) in self.layers.iter_mut().enumerate() {
             let of_block = names(block).into_iter().zip(projections(block));
             all.extend(of_block.map(|(name, linear)| (format!("layers.{layer}.{name}"), linear)));

@@ -10,12 +10,12 @@ use locus_heads::{
     RereadConfig, SpanConfig, TagDecoding, TransformConfig,
 };
 use locus_model::ModelConfig;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::HubError;
 use crate::families::{Family, family, family_names};
+use crate::problems::{Speaker, parse};
 
 pub(crate) const CONFIG_FILE: &str = "config.json";
 
@@ -292,6 +292,16 @@ impl Common {
     }
 }
 
+/// Why a file is no table of JSON.
+fn damage(bytes: &[u8], error: &serde_json::Error) -> String {
+    let why = match std::str::from_utf8(bytes) {
+        Err(error) => format!("it is not UTF-8 from byte {} on", error.valid_up_to()),
+        Ok(text) if text.starts_with('\u{feff}') => "it begins with a byte order mark".to_owned(),
+        Ok(_) => error.to_string(),
+    };
+    format!("expected a table of JSON: {why}; write or fetch the file again")
+}
+
 /// A checkpoint's configuration, read and understood.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
@@ -318,9 +328,11 @@ impl Checkpoint {
             let reason = format!("expected a folder with {CONFIG_FILE}");
             return Err(HubError::NotACheckpoint { path: dir.to_owned(), reason });
         }
-        let text = fs::read_to_string(&path).map_err(HubError::io("read", &path))?;
-        let json: Map<String, Value> = serde_json::from_str(&text)
-            .map_err(|error| HubError::Config { path: path.clone(), problems: vec![error.to_string()] })?;
+        let bytes = fs::read(&path).map_err(HubError::io("read", &path))?;
+        let json: Map<String, Value> = serde_json::from_slice(&bytes).map_err(|error| HubError::Config {
+            path: path.clone(),
+            problems: vec![damage(&bytes, &error)],
+        })?;
         let found = json.get("model_type").and_then(Value::as_str).unwrap_or_default().to_owned();
         let Some(family) = family(&found) else {
             return Err(HubError::UnknownFamily { path, found, known: family_names() });
@@ -334,7 +346,7 @@ impl Checkpoint {
         request: Option<&Request>,
     ) -> Result<Self, Vec<String>> {
         let mut problems = Vec::new();
-        let common: Common = parse(&json, &mut problems).unwrap_or_default();
+        let common: Common = parse(&json, &mut problems);
         let mut labels = common.labels(&mut problems);
         let architecture = common.architectures.as_ref().and_then(|names| names.first().cloned());
         let saved_head = match &architecture {
@@ -347,7 +359,6 @@ impl Checkpoint {
             }),
         };
         let body = (family.read)(&json, &mut problems);
-        let Some(body) = body.filter(|_| problems.is_empty()) else { return Err(problems) };
         // These classes do not ask their configuration how many scores they have.
         match saved_head {
             HeadKind::MultipleChoice => labels = vec!["LABEL_0".to_owned()],
@@ -363,9 +374,9 @@ impl Checkpoint {
         let (here, n_labels) = (saved_head.here(), labels.len());
         let of_rows = here == HeadKind::SequenceClassification && request.is_none();
         if of_rows && problem == Problem::Regression && n_labels != 1 {
-            return Err(vec![format!(
+            problems.push(format!(
                 "problem_type = \"regression\" with {n_labels} labels: expected 1; a model here gives one number"
-            )]);
+            ));
         }
         let named = matches!(here, HeadKind::TokenClassification | HeadKind::SequenceClassification);
         let saved_labels = if named { labels } else { Vec::new() };
@@ -388,7 +399,7 @@ impl Checkpoint {
         if family.head_name(kind).is_none() {
             let known: Vec<String> =
                 family.architectures.iter().map(|(kind, _)| format!("{kind:?}")).collect();
-            return Err(vec![format!("head {kind:?}: {} has {}", family.name, known.join(", "))]);
+            problems.push(format!("head {kind:?}: {} has {}", family.name, known.join(", ")));
         }
         let mut head = match (body.head(kind, &labels, problem), request) {
             (
@@ -434,51 +445,9 @@ impl Checkpoint {
         let mut config = ModelConfig::new(head, labels, body.vocab_size, body.stack);
         config.family = Some(family.model_type.to_owned());
         let wrong = config.check();
-        if wrong.is_empty() {
+        if problems.is_empty() && wrong.is_empty() {
             return Ok(Self { config, family: family.name, saved_head, other_head, json });
         }
-        Err(wrong.iter().map(|p| format!("{} = {}: expected {}", p.key, p.found, p.allowed)).collect())
-    }
-}
-
-/// Reads the part of a configuration that a struct describes.
-pub(crate) fn parse<T: DeserializeOwned>(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<T> {
-    parse_with_nulls(json, &[], problems)
-}
-
-/// The same with keys where null says something else than silence: those that have a default and may be none.
-pub(crate) fn parse_with_nulls<T: DeserializeOwned>(
-    json: &Map<String, Value>,
-    nulls: &[&str],
-    problems: &mut Vec<String>,
-) -> Option<T> {
-    // A key that is null is one that is not set.
-    let set: Map<String, Value> = json
-        .iter()
-        .filter(|(key, value)| !value.is_null() || nulls.contains(&key.as_str()))
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect();
-    match serde_json::from_value(Value::Object(set)) {
-        Ok(config) => Some(config),
-        Err(error) => {
-            problems.push(error.to_string());
-            None
-        }
-    }
-}
-
-/// A value that must be one of those that are understood.
-pub(crate) fn only<T: PartialEq + std::fmt::Debug>(
-    problems: &mut Vec<String>,
-    key: &str,
-    found: &T,
-    allowed: &[T],
-) {
-    if !allowed.contains(found) {
-        let allowed: Vec<String> = allowed.iter().map(|value| format!("{value:?}")).collect();
-        problems.push(format!(
-            "{key} = {found:?}: expected {}; anything else is another computation",
-            allowed.join(" or ")
-        ));
+        Err(Speaker { names: family.names, json: &json }.all(&problems, &wrong))
     }
 }

@@ -17,6 +17,7 @@ mod keys;
 mod load;
 mod peft;
 mod permute;
+mod problems;
 #[cfg(feature = "download")]
 mod pull;
 mod rope;

@@ -34,11 +34,11 @@ pub struct Loaded<B: Backend> {
 }
 
 /// Whether a folder looks like a checkpoint of `transformers` rather than a model folder of Locus: it has a `config.json` whose
-/// `model_type` is not `locus`.
+/// `model_type` is not `locus`. One that cannot be read is taken for a checkpoint's too: reading it says what is wrong.
 pub fn is_checkpoint(dir: &Path) -> bool {
-    let json = std::fs::read_to_string(dir.join(CONFIG_FILE)).ok();
-    let json = json.and_then(|text| serde_json::from_str::<Value>(&text).ok());
-    json.is_some_and(|json| json["model_type"] != "locus")
+    let path = dir.join(CONFIG_FILE);
+    let json = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    json.map_or_else(|| path.is_file(), |json| json["model_type"] != "locus")
 }
 
 /// Loads a checkpoint as it was saved.
@@ -82,17 +82,22 @@ pub fn read_config(dir: &Path, request: Option<&Request>) -> Result<Checkpoint, 
     Ok(checkpoint)
 }
 
-/// Loads the weights of a configuration that was read before, and perhaps changed in what has no weights, such as dropout.
+/// Loads the weights of a configuration that was read before, and perhaps changed in what has no weights, such as dropout. A
+/// model without a head may lack its pooler, as those of many who need vectors of tokens only; it has none then.
 ///
 /// # Errors
 /// As [`load`].
 pub fn load_checkpoint<B: Backend>(
     dir: &Path,
-    checkpoint: Checkpoint,
+    mut checkpoint: Checkpoint,
     key: Key,
     device: &B::Device,
 ) -> Result<Loaded<B>, HubError> {
     let weights = Weights::open(dir)?;
+    if let HeadConfig::Bare { pooler, .. } = &mut checkpoint.config.head {
+        let is_left_out = !checkpoint.other_head && !has_pooler(&weights);
+        *pooler = pooler.take().filter(|_| !is_left_out);
+    }
     let wrong = |problems| HubError::Weights { path: dir.to_owned(), problems };
     let config = &checkpoint.config;
     if let Some(problem) = too_large(config, &weights) {
@@ -108,6 +113,11 @@ pub fn load_checkpoint<B: Backend>(
     }
     let Plan { dropped, new, .. } = plan;
     Ok(Loaded { checkpoint, model, dropped, new })
+}
+
+/// Whether files have the layer that BERT and its kin have above a model without a head.
+pub(crate) fn has_pooler(weights: &Weights) -> bool {
+    weights.names().any(|name| name.contains("pooler."))
 }
 
 /// What to say where a configuration describes far more numbers than there are: a slip, or a folder that means harm. It is found

@@ -12,6 +12,7 @@ mod parity {
     pub(crate) mod adapters;
     pub(crate) mod case;
     pub(crate) mod classes;
+    mod configs;
     pub(crate) mod draw;
     pub(crate) mod export;
     mod odd;

@@ -138,9 +138,18 @@ impl Job for Merge<'_> {
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Out {
         let args = self.0;
         let (mut config, model) = load_adapted::<B::InnerBackend>(&args.model, &args.adapters, &device)?;
-        let tokenizer = Tokenizer::from_file(&args.model)?;
-        config.n_spare_tokens = config.vocab_size.saturating_sub(tokenizer.vocab_size());
-        save(&args.out, &config, &model, &tokenizer.files()?)?;
+        // Weights can be merged without one; what reads text cannot do with them.
+        let files = match Tokenizer::from_file(&args.model) {
+            Ok(tokenizer) => {
+                config.n_spare_tokens = config.vocab_size.saturating_sub(tokenizer.vocab_size());
+                tokenizer.files()?
+            }
+            Err(error) => {
+                tell!("note: the merged model has no tokenizer, so it cannot read text: {error}");
+                Vec::new()
+            }
+        };
+        save(&args.out, &config, &model, &files)?;
         say(format_args!("wrote {}", args.out.display()))
     }
 }

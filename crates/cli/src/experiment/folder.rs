@@ -168,8 +168,14 @@ impl Experiment {
         let StackConfig { dropout, attention_dropout, .. } = self.run.model.stack;
         let stack = StackConfig { dropout, attention_dropout, ..config.stack };
         if stack != self.run.model.stack {
+            let mut keys = set_otherwise(&self.run.model.stack, &stack);
+            // How far a text is read is of this run there.
+            if matches!(config.head, HeadConfig::SentenceEmbedding(_)) {
+                keys.retain(|key| key != "model.max_seq_len");
+            }
+            let keys = if keys.is_empty() { "the keys".to_owned() } else { keys.join(", ") };
             tell!(
-                "note: sizes, position scheme and tokenizer are those of model.from; the keys of this run give way"
+                "note: sizes, position scheme and tokenizer are those of model.from; {keys} of this run give way"
             );
         }
         for key in self.run.model.unheeded(&config.head) {
@@ -185,6 +191,16 @@ impl Experiment {
             None => head,
         }
     }
+}
+
+/// The keys of a run that are neither what they are where nothing is said nor those of the folder.
+fn set_otherwise(own: &StackConfig, kept: &StackConfig) -> Vec<String> {
+    let written = |stack: &StackConfig| serde_json::to_value(stack).unwrap_or_default();
+    let (own, usual, kept) = (written(own), written(&StackConfig::default()), written(kept));
+    let keys = own.as_object().into_iter().flat_map(|table| table.keys());
+    keys.filter(|key| own[*key] != usual[*key] && own[*key] != kept[*key])
+        .map(|key| format!("model.{key}"))
+        .collect()
 }
 
 /// Whether two heads are of one kind.

@@ -18,8 +18,8 @@ pub use config::{AdapterConfig, Ia3Config, LoraConfig, RankScaling, Target};
 pub use host::{HostAdapter, HostChange};
 
 impl<B: Backend, P: PositionScheme<B>> TaskModel<B, P> {
-    /// All linear layers that can have adapters with their paths: those of blocks (`encoder.layers.0.attn.q_proj`), and of
-    /// the head. The token table as output has none.
+    /// All linear layers that can have adapters with their paths: those of blocks (`encoder.layers.0.attn.q_proj`), of token
+    /// vectors of a width of their own (`encoder.embedding_proj`), and of the head. The token table as output has none.
     pub fn named_projections(&mut self) -> Vec<(String, &mut Linear<B>)> {
         fn under<'a, B: Backend>(
             stack: &'static str,

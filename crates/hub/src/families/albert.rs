@@ -4,11 +4,12 @@ use locus_encoder::{EmbeddingProjection, LayerSharing};
 use serde_json::{Map, Value};
 
 use super::{Family, bert, number, with};
+use crate::config::Body;
 use crate::config::HeadKind::{
     Bare, MaskedLm, MultipleChoice, QuestionAnswering, SequenceClassification, TokenClassification,
 };
-use crate::config::{Body, only};
 use crate::keys::{Key, linear, same};
+use crate::problems::only;
 
 pub(crate) const ALBERT: Family = Family {
     name: "ALBERT",
@@ -25,6 +26,7 @@ pub(crate) const ALBERT: Family = Family {
         (MultipleChoice, "AlbertForMultipleChoice"),
     ],
     read,
+    names: &[],
     write,
     body: KEYS,
     heads: &[
@@ -41,7 +43,7 @@ pub(crate) const ALBERT: Family = Family {
     ],
 };
 
-fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
+fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Body {
     let json = with(
         json,
         &[
@@ -55,14 +57,14 @@ fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
         ],
     );
     bert::only_absolute(&json, problems);
-    let mut body = bert::read(&json, problems)?;
+    let mut body = bert::read(&json, problems);
     let inner = number(&json, "inner_group_num", 1, problems);
     only(problems, "inner_group_num", &inner, &[1]);
     let groups = number(&json, "num_hidden_groups", 1, problems);
     let width = number(&json, "embedding_size", 128, problems);
     body.stack.layer_sharing = LayerSharing::Groups(groups);
     body.stack.embedding_projection = EmbeddingProjection::Factorised { width };
-    Some(body)
+    body
 }
 
 fn write(body: &Body) -> Option<Map<String, Value>> {

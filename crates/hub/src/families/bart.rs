@@ -10,8 +10,9 @@ use serde_json::{Map, Value};
 
 use super::{Family, activation, activation_name, bert, reread, table, with, with_reread};
 use crate::config::HeadKind::{EncoderDecoder, QuestionAnswering, Seq2SeqLm, SequenceClassification};
-use crate::config::{Body, Layers, only, parse};
+use crate::config::{Body, Layers};
 use crate::keys::{How, Key, fused, linear, same};
+use crate::problems::{is_wrong, only, parse};
 
 pub(crate) const BART: Family = Family {
     name: "BART",
@@ -25,6 +26,21 @@ pub(crate) const BART: Family = Family {
         (QuestionAnswering, "BartForQuestionAnswering"),
     ],
     read: |json, problems| read(json, false, problems),
+    names: &[
+        ("d_model", "d_model"),
+        ("n_layers", "encoder_layers"),
+        ("n_layers", "decoder_layers"),
+        ("decoder.n_layers", "decoder_layers"),
+        ("n_heads", "encoder_attention_heads"),
+        ("n_heads", "decoder_attention_heads"),
+        ("decoder.n_heads", "decoder_attention_heads"),
+        ("d_ff", "encoder_ffn_dim"),
+        ("d_ff", "decoder_ffn_dim"),
+        ("decoder.d_ff", "decoder_ffn_dim"),
+        ("init_std", "init_std"),
+        ("dropout", "dropout"),
+        ("attention_dropout", "attention_dropout"),
+    ],
     write: |body| write(body, false),
     body: KEYS,
     heads: &[
@@ -113,15 +129,17 @@ impl Default for Config {
 /// Rows before that of position 0.
 const OFFSET: usize = 2;
 
-fn read(json: &Map<String, Value>, marian: bool, problems: &mut Vec<String>) -> Option<Body> {
+fn read(json: &Map<String, Value>, marian: bool, problems: &mut Vec<String>) -> Body {
     let json = if marian { with(json, &[("vocab_size", 58101.into())]) } else { json.clone() };
-    let config: Config = parse(&json, problems)?;
+    let config: Config = parse(&json, problems);
     only(problems, "is_encoder_decoder", &config.is_encoder_decoder, &[true]);
     // Without it BART's encoder, decoder and output have a table each, of which its class writes one; Marian's output only.
     only(problems, "tie_word_embeddings", &(config.tie_word_embeddings || marian), &[true]);
     only(problems, "share_encoder_decoder_embeddings", &config.share_encoder_decoder_embeddings, &[true]);
-    let of_decoder = config.decoder_vocab_size.unwrap_or(config.vocab_size);
-    only(problems, "decoder_vocab_size", &of_decoder, &[config.vocab_size]);
+    if !is_wrong(problems, "vocab_size") {
+        let of_decoder = config.decoder_vocab_size.unwrap_or(config.vocab_size);
+        only(problems, "decoder_vocab_size", &of_decoder, &[config.vocab_size]);
+    }
     let other = |of_decoder: usize, of_encoder: usize| (of_decoder != of_encoder).then_some(of_decoder);
     let position = if marian {
         PositionConfig::Sinusoidal(SinusoidalConfig { layout: Layout::Concatenated, ..Default::default() })
@@ -157,14 +175,14 @@ fn read(json: &Map<String, Value>, marian: bool, problems: &mut Vec<String>) -> 
     let output = OutputConfig { bias: true, ..OutputConfig::default() };
     let plain = Body { tied: config.tie_word_embeddings, output, ..Body::encoder(config.vocab_size, stack) };
     if marian {
-        return Some(plain);
+        return plain;
     }
-    Some(Body {
+    Body {
         pooling: Pooling::Last,
         rows: Layers { transform: Some(TransformConfig::default()), bias: true },
         reread: Some(reread(&json, [2, 2])),
         ..plain
-    })
+    }
 }
 
 fn write(body: &Body, marian: bool) -> Option<Map<String, Value>> {

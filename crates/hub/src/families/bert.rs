@@ -11,8 +11,9 @@ use crate::config::HeadKind::{
     Bare, MaskedLm, MultipleChoice, NextSentence, QuestionAnswering, SequenceClassification,
     TokenClassification,
 };
-use crate::config::{Body, Layers, only, parse};
+use crate::config::{Body, Layers};
 use crate::keys::{How, Key, fused, linear, same};
+use crate::problems::{only, parse};
 
 pub(crate) const BERT: Family = Family {
     name: "BERT",
@@ -30,6 +31,7 @@ pub(crate) const BERT: Family = Family {
         (NextSentence, "BertForNextSentencePrediction"),
     ],
     read,
+    names: &[],
     write,
     body: KEYS,
     heads: &[
@@ -101,12 +103,16 @@ pub(super) fn only_absolute(json: &Map<String, Value>, problems: &mut Vec<String
 }
 
 /// Also of families that differ from BERT in a few keys.
-pub(super) fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
-    let config: Config = parse(json, problems)?;
+pub(super) fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Body {
+    let config: Config = parse(json, problems);
     let kind = config.position_embedding_type.as_str();
     only(problems, "position_embedding_type", &kind, &[ABSOLUTE, RELATIVE, RELATIVE_BOTH]);
-    let relative = |both_sides| {
+    let mut relative = |both_sides| {
         let max_distance = config.max_position_embeddings.saturating_sub(1);
+        if max_distance == 0 {
+            let found = config.max_position_embeddings;
+            problems.push(format!("max_position_embeddings = {found}: expected 2 or more, for distances"));
+        }
         let init_std = config.initializer_range;
         PositionConfig::Shaw(ShawConfig { max_distance, values: false, both_sides, init_std })
     };
@@ -138,13 +144,13 @@ pub(super) fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Opt
     };
     let pooler = TransformConfig { activation: HeadActivation::Tanh, bias: true, norm: false };
     let masked = TransformConfig { activation: in_head(activation), bias: true, norm: true };
-    Some(Body {
+    Body {
         tied: config.tie_word_embeddings,
         masked: (masked, true),
         rows: Layers { transform: Some(pooler.clone()), bias: true },
         pooler: Some(pooler),
         ..Body::encoder(config.vocab_size, stack)
-    })
+    }
 }
 
 pub(super) fn write(body: &Body) -> Option<Map<String, Value>> {

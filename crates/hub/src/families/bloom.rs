@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Family, bert, renamed, table};
+use crate::config::Body;
 use crate::config::HeadKind::{
     Bare, CausalLm, QuestionAnswering, SequenceClassification, TokenClassification,
 };
-use crate::config::{Body, parse};
 use crate::keys::{How, Key, fused, linear, same};
+use crate::problems::parse;
 
 pub(crate) const BLOOM: Family = Family {
     name: "BLOOM",
@@ -25,6 +26,18 @@ pub(crate) const BLOOM: Family = Family {
         (QuestionAnswering, "BloomForQuestionAnswering"),
     ],
     read,
+    names: &[
+        ("d_model", "hidden_size"),
+        ("d_model", "n_embed"),
+        ("n_layers", "n_layer"),
+        ("n_layers", "num_hidden_layers"),
+        ("n_heads", "n_head"),
+        ("n_heads", "num_attention_heads"),
+        ("max_seq_len", "seq_length"),
+        ("norm_eps", "layer_norm_epsilon"),
+        ("dropout", "hidden_dropout"),
+        ("attention_dropout", "attention_dropout"),
+    ],
     write,
     body: KEYS,
     heads: &[
@@ -75,8 +88,8 @@ impl Default for Config {
 const SECOND_NAMES: &[(&str, &str)] =
     &[("hidden_size", "n_embed"), ("n_layer", "num_hidden_layers"), ("n_head", "num_attention_heads")];
 
-fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
-    let config: Config = parse(&renamed(json, SECOND_NAMES, problems), problems)?;
+fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Body {
+    let config: Config = parse(&renamed(json, SECOND_NAMES, problems), problems);
     let residual =
         if config.apply_residual_connection_post_layernorm { Residual::PreNormed } else { Residual::Pre };
     let stack = StackConfig {
@@ -94,7 +107,7 @@ fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
         position: PositionConfig::Alibi(Default::default()),
         ..StackConfig::default()
     };
-    Some(Body::decoder(config.vocab_size, stack, config.tie_word_embeddings))
+    Body::decoder(config.vocab_size, stack, config.tie_word_embeddings)
 }
 
 fn write(body: &Body) -> Option<Map<String, Value>> {

@@ -15,8 +15,9 @@ use super::{
 use crate::config::HeadKind::{
     Bare, MaskedLm, MultipleChoice, QuestionAnswering, SequenceClassification, TokenClassification,
 };
-use crate::config::{Body, Layers, only, parse};
+use crate::config::{Body, Layers};
 use crate::keys::{Key, linear, same};
+use crate::problems::{is_wrong, only, parse};
 
 pub(crate) const DEBERTA_V2: Family = Family {
     name: "DeBERTa 2 and 3",
@@ -32,6 +33,13 @@ pub(crate) const DEBERTA_V2: Family = Family {
         (MultipleChoice, "DebertaV2ForMultipleChoice"),
     ],
     read,
+    names: &[
+        ("deberta.span", "position_buckets"),
+        ("deberta.span", "max_relative_positions"),
+        ("deberta.span", "max_position_embeddings"),
+        ("deberta.distances.log.max_distance", "max_relative_positions"),
+        ("deberta.distances.log.max_distance", "max_position_embeddings"),
+    ],
     write,
     body: KEYS,
     heads: &[
@@ -115,17 +123,15 @@ impl Default for Config {
     }
 }
 
-fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
-    let config: Config = parse(json, problems)?;
+fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Body {
+    let config: Config = parse(json, problems);
     only(problems, "relative_attention", &config.relative_attention, &[true]);
     only(problems, "share_att_key", &config.share_att_key, &[true]);
     only(problems, "norm_rel_ebd", &config.norm_rel_ebd.as_str(), &["none", "layer_norm"]);
-    only(
-        problems,
-        "embedding_size",
-        &config.embedding_size.unwrap_or(config.hidden_size),
-        &[config.hidden_size],
-    );
+    if !is_wrong(problems, "hidden_size") {
+        let width = config.embedding_size.unwrap_or(config.hidden_size);
+        only(problems, "embedding_size", &width, &[config.hidden_size]);
+    }
     only(problems, "conv_kernel_size", &config.conv_kernel_size.unwrap_or(0), &[0]);
     let position = position(&config, problems);
     let activation = activation("hidden_act", &config.hidden_act, problems);
@@ -150,13 +156,13 @@ fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
     };
     let masked = TransformConfig { activation: in_head(activation), bias: true, norm: true };
     let pooler = roberta::dense(head_activation("pooler_hidden_act", &config.pooler_hidden_act, problems));
-    Some(Body {
+    Body {
         // The authors' head has no table of its own, whatever the file says.
         tied: config.tie_word_embeddings || !config.legacy,
         masked: (masked, true),
         rows: Layers { transform: Some(pooler), bias: true },
         ..Body::encoder(config.vocab_size, stack)
-    })
+    }
 }
 
 fn position(config: &Config, problems: &mut Vec<String>) -> DebertaConfig {

@@ -10,8 +10,9 @@ use super::{Family, activation, activation_name, bert, in_head, roberta, table};
 use crate::config::HeadKind::{
     Bare, MaskedLm, MultipleChoice, QuestionAnswering, SequenceClassification, TokenClassification,
 };
-use crate::config::{Body, Layers, parse};
+use crate::config::{Body, Layers};
 use crate::keys::{Key, linear, same};
+use crate::problems::parse;
 
 pub(crate) const DISTILBERT: Family = Family {
     name: "DistilBERT",
@@ -27,6 +28,14 @@ pub(crate) const DISTILBERT: Family = Family {
         (MultipleChoice, "DistilBertForMultipleChoice"),
     ],
     read,
+    names: &[
+        ("d_model", "dim"),
+        ("n_layers", "n_layers"),
+        ("n_heads", "n_heads"),
+        ("d_ff", "hidden_dim"),
+        ("dropout", "dropout"),
+        ("attention_dropout", "attention_dropout"),
+    ],
     write,
     body: KEYS,
     heads: &[
@@ -75,8 +84,8 @@ impl Default for Config {
     }
 }
 
-fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
-    let config: Config = parse(json, problems)?;
+fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Body {
+    let config: Config = parse(json, problems);
     let activation = activation("activation", &config.activation, problems);
     let stack = StackConfig {
         d_model: config.dim,
@@ -95,12 +104,12 @@ fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
         ..StackConfig::default()
     };
     let masked = TransformConfig { activation: in_head(activation), bias: true, norm: true };
-    Some(Body {
+    Body {
         tied: config.tie_word_embeddings,
         masked: (masked, true),
         rows: Layers { transform: Some(roberta::dense(HeadActivation::Relu)), bias: true },
         ..Body::encoder(config.vocab_size, stack)
-    })
+    }
 }
 
 fn write(body: &Body) -> Option<Map<String, Value>> {

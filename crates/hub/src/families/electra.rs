@@ -28,6 +28,7 @@ pub(crate) const ELECTRA: Family = Family {
         (MultipleChoice, "ElectraForMultipleChoice"),
     ],
     read,
+    names: &[],
     write,
     body: KEYS,
     heads: &[
@@ -41,7 +42,7 @@ pub(crate) const ELECTRA: Family = Family {
     dropped: &["embeddings.position_ids"],
 };
 
-fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
+fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Body {
     let json = with(
         json,
         &[("hidden_size", 256.into()), ("num_attention_heads", 4.into()), ("intermediate_size", 1024.into())],
@@ -59,7 +60,7 @@ fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
             }
         }
     }
-    let mut body = bert::read(&json, problems)?;
+    let mut body = bert::read(&json, problems);
     let width = number(&json, "embedding_size", 128, problems);
     if width != body.stack.d_model {
         body.stack.embedding_projection = EmbeddingProjection::Factorised { width };
@@ -67,7 +68,7 @@ fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
     body.masked.0.activation = HeadActivation::Gelu;
     body.rows = Layers { transform: Some(roberta::dense(HeadActivation::Gelu)), bias: true };
     body.pooler = None;
-    Some(body)
+    body
 }
 
 fn write(body: &Body) -> Option<Map<String, Value>> {

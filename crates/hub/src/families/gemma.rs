@@ -11,9 +11,10 @@ use super::{
     FULL, Family, SLIDING, activation, activation_name, check_layer_types, gated, llama, per_layer, table,
     ungated, with,
 };
+use crate::config::Body;
 use crate::config::HeadKind::{Bare, CausalLm, SequenceClassification, TokenClassification};
-use crate::config::{Body, only, parse};
 use crate::keys::{Key, linear, same};
+use crate::problems::{only, parse};
 use crate::rope::{Rope, RopeKeys, RopeScaling, written};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,6 +36,15 @@ pub(crate) const GEMMA: Family = Family {
         (TokenClassification, "GemmaForTokenClassification"),
     ],
     read: |json, problems| read(json, Version::One, problems),
+    names: &[
+        ("n_kv_heads", "num_key_value_heads"),
+        ("d_head", "head_dim"),
+        ("norm_eps", "rms_norm_eps"),
+        ("attention_dropout", "attention_dropout"),
+        ("rotary.base", "rope_theta"),
+        ("rotary.base", "rope_local_base_freq"),
+        ("rotary.base", "rope_parameters.rope_theta"),
+    ],
     write: |body| write(body, Version::One),
     body: llama::KEYS,
     heads: llama::HEADS,
@@ -166,10 +176,10 @@ fn sizes(values: [usize; 8]) -> [(&'static str, usize); 8] {
     ]
 }
 
-fn read(json: &Map<String, Value>, version: Version, problems: &mut Vec<String>) -> Option<Body> {
+fn read(json: &Map<String, Value>, version: Version, problems: &mut Vec<String>) -> Body {
     let local_base = (version == Version::Three).then_some("rope_local_base_freq");
     let json = RopeKeys { local_base, ..RopeKeys::PLAIN }.flat(json, problems);
-    let config: Config = parse(&with_defaults(&json, version), problems)?;
+    let config: Config = parse(&with_defaults(&json, version), problems);
     if version != Version::One && json.get("sliding_window").is_some_and(Value::is_null) {
         problems.push("sliding_window = null: expected a number".to_owned());
     }
@@ -210,7 +220,7 @@ fn read(json: &Map<String, Value>, version: Version, problems: &mut Vec<String>)
         ..StackConfig::default()
     };
     let output = OutputConfig { cap: config.final_logit_softcapping, ..OutputConfig::default() };
-    Some(Body { output, ..Body::decoder(config.vocab_size, stack, config.tie_word_embeddings) })
+    Body { output, ..Body::decoder(config.vocab_size, stack, config.tie_word_embeddings) }
 }
 
 /// The scheme of each layer.

@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Family, activation, activation_name, table};
+use crate::config::Body;
 use crate::config::HeadKind::{
     Bare, CausalLm, QuestionAnswering, SequenceClassification, TokenClassification,
 };
-use crate::config::{Body, only, parse};
 use crate::keys::{How, Key, fused, linear, same};
+use crate::problems::{only, parse};
 
 pub(crate) const GPT2: Family = Family {
     name: "GPT-2",
@@ -25,6 +26,16 @@ pub(crate) const GPT2: Family = Family {
         (QuestionAnswering, "GPT2ForQuestionAnswering"),
     ],
     read,
+    names: &[
+        ("d_model", "n_embd"),
+        ("n_layers", "n_layer"),
+        ("n_heads", "n_head"),
+        ("d_ff", "n_inner"),
+        ("max_seq_len", "n_positions"),
+        ("norm_eps", "layer_norm_epsilon"),
+        ("dropout", "resid_pdrop"),
+        ("attention_dropout", "attn_pdrop"),
+    ],
     write,
     body: KEYS,
     heads: &[
@@ -81,8 +92,8 @@ impl Default for Config {
     }
 }
 
-fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
-    let config: Config = parse(json, problems)?;
+fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Body {
+    let config: Config = parse(json, problems);
     only(problems, "add_cross_attention", &config.add_cross_attention, &[false]);
     let d_head = config.n_embd / config.n_head.max(1);
     let scale = if config.scale_attn_weights { scale_of(d_head) } else { 1.0 };
@@ -105,7 +116,7 @@ fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
         position: PositionConfig::Learned(LearnedConfig::default()),
         ..StackConfig::default()
     };
-    Some(Body::decoder(config.vocab_size, stack, config.tie_word_embeddings))
+    Body::decoder(config.vocab_size, stack, config.tie_word_embeddings)
 }
 
 /// That of Vaswani et al.

@@ -6,13 +6,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    FULL, Family, SLIDING, activation, activation_name, check_layer_types, gated, per_layer, table, ungated,
+    FULL, Family, LAYERS, SLIDING, activation, activation_name, check_layer_types, gated, per_layer, table,
+    ungated,
 };
+use crate::config::Body;
 use crate::config::HeadKind::{
     self, Bare, CausalLm, QuestionAnswering, SequenceClassification, TokenClassification,
 };
-use crate::config::{Body, only, parse};
 use crate::keys::{Key, linear, same};
+use crate::problems::{is_wrong, only, parse};
 use crate::rope::{Rope, RopeKeys, RopeScaling, written};
 
 /// What tells the families apart.
@@ -38,6 +40,12 @@ const LLAMA_LIKE: Family = Family {
         (QuestionAnswering, "LlamaForQuestionAnswering"),
     ],
     read: |json, problems| read(json, Kind::Llama, problems),
+    names: &[
+        ("n_kv_heads", "num_key_value_heads"),
+        ("d_head", "head_dim"),
+        ("norm_eps", "rms_norm_eps"),
+        ("attention_dropout", "attention_dropout"),
+    ],
     write: |body| write(body, Kind::Llama),
     body: KEYS,
     heads: HEADS,
@@ -198,9 +206,9 @@ fn with_defaults(json: &Map<String, Value>, kind: Kind) -> Map<String, Value> {
     all
 }
 
-fn read(json: &Map<String, Value>, kind: Kind, problems: &mut Vec<String>) -> Option<Body> {
+fn read(json: &Map<String, Value>, kind: Kind, problems: &mut Vec<String>) -> Body {
     let json = RopeKeys::PLAIN.flat(json, problems);
-    let config: Config = parse(&with_defaults(&json, kind), problems)?;
+    let config: Config = parse(&with_defaults(&json, kind), problems);
     let attention_bias = config.attention_bias.unwrap_or(false);
     let bias = match kind {
         Kind::Llama | Kind::SmolLm3 => {
@@ -234,7 +242,7 @@ fn read(json: &Map<String, Value>, kind: Kind, problems: &mut Vec<String>) -> Op
         layer_positions: if alike { Vec::new() } else { schemes },
         ..StackConfig::default()
     };
-    Some(Body::decoder(config.vocab_size, stack, config.tie_word_embeddings.unwrap_or(false)))
+    Body::decoder(config.vocab_size, stack, config.tie_word_embeddings.unwrap_or(false))
 }
 
 /// The scheme of each layer.
@@ -262,7 +270,8 @@ fn schemes(config: &Config, kind: Kind, problems: &mut Vec<String>) -> Vec<Posit
     let types = config.layer_types.as_ref().filter(|_| !matches!(kind, Kind::Llama | Kind::Mistral));
     if let Some(types) = types {
         check_layer_types(types, n_layers, problems);
-        if window.is_none() && types.iter().any(|kind| kind == SLIDING) {
+        let known = !["sliding_window", "use_sliding_window"].iter().any(|key| is_wrong(problems, key));
+        if known && window.is_none() && types.iter().any(|kind| kind == SLIDING) {
             problems.push(format!("layer_types has {SLIDING}: expected {FULL}, since there is no window"));
         }
     }
@@ -274,7 +283,8 @@ fn schemes(config: &Config, kind: Kind, problems: &mut Vec<String>) -> Vec<Posit
             problems.push("no_rope_layer_interval = 0: expected 1 or more".to_owned());
             interval = 1;
         }
-        if let Some(list) = config.no_rope_layers.as_ref().filter(|list| list.len() != n_layers) {
+        let wrong = |list: &&Vec<u8>| list.len() != n_layers && !is_wrong(problems, LAYERS);
+        if let Some(list) = config.no_rope_layers.as_ref().filter(wrong) {
             let found = list.len();
             problems.push(format!(
                 "no_rope_layers has {found} entries: expected one for each of {n_layers} layers"

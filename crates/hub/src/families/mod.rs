@@ -27,6 +27,7 @@ use serde_json::{Map, Value};
 
 use crate::config::{Body, HeadKind};
 use crate::keys::Key;
+use crate::problems::{Names, is_wrong};
 
 /// A family of `transformers`.
 pub(crate) struct Family {
@@ -40,8 +41,10 @@ pub(crate) struct Family {
     pub(crate) other_prefixes: &'static [(HeadKind, &'static str)],
     /// The class of each head.
     pub(crate) architectures: &'static [(HeadKind, &'static str)],
-    /// The model that a configuration describes; none where something is wrong.
-    pub(crate) read: fn(&Map<String, Value>, &mut Vec<String>) -> Option<Body>,
+    /// The model that a configuration describes, and what is wrong with it; it is none then.
+    pub(crate) read: fn(&Map<String, Value>, &mut Vec<String>) -> Body,
+    /// What it calls our keys where most families call them otherwise.
+    pub(crate) names: Names,
     /// The configuration of a model; none where the family has no such model. What comes back is read again and compared, so
     /// it may promise too much.
     pub(crate) write: fn(&Body) -> Option<Map<String, Value>>,
@@ -180,8 +183,9 @@ pub(crate) fn activation_name(activation: Activation) -> Option<&'static str> {
     ACTIVATIONS.iter().find(|(_, known, _)| *known == activation).map(|(name, _, _)| *name)
 }
 
-const ACTIVATIONS: [(&str, Activation, HeadActivation); 7] = [
+const ACTIVATIONS: [(&str, Activation, HeadActivation); 8] = [
     ("gelu", Activation::Gelu, HeadActivation::Gelu),
+    ("gelu_python", Activation::Gelu, HeadActivation::Gelu),
     ("gelu_new", Activation::GeluTanh, HeadActivation::GeluTanh),
     ("gelu_pytorch_tanh", Activation::GeluTanh, HeadActivation::GeluTanh),
     ("gelu_fast", Activation::GeluTanh, HeadActivation::GeluTanh),
@@ -233,7 +237,7 @@ pub(crate) fn number(
     match json.get(key) {
         None | Some(Value::Null) => default,
         Some(value) => value.as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or_else(|| {
-            problems.push(format!("{key} = {value}: expected a whole number"));
+            problems.push(format!("{key} = {value}: expected a whole number, 0 or more"));
             default
         }),
     }
@@ -317,7 +321,7 @@ pub(crate) fn per_layer<T>(
     of_layer: impl FnMut(usize) -> T,
 ) -> Vec<T> {
     if n_layers > MOST_LAYERS {
-        problems.push(format!("num_hidden_layers = {n_layers}: expected at most {MOST_LAYERS}"));
+        problems.push(format!("{LAYERS} = {n_layers}: expected at most {MOST_LAYERS}"));
         return Vec::new();
     }
     (0..n_layers).map(of_layer).collect()
@@ -325,9 +329,12 @@ pub(crate) fn per_layer<T>(
 
 const MOST_LAYERS: usize = 1 << 12;
 
+/// The number of layers, as families with kinds of layers call it.
+pub(crate) const LAYERS: &str = "num_hidden_layers";
+
 /// Says what is wrong with `layer_types`.
 pub(crate) fn check_layer_types(types: &[String], n_layers: usize, problems: &mut Vec<String>) {
-    if types.len() != n_layers {
+    if types.len() != n_layers && !is_wrong(problems, LAYERS) {
         let found = types.len();
         problems.push(format!("layer_types has {found} entries: expected one for each of {n_layers} layers"));
     }

@@ -13,8 +13,9 @@ use super::{
 use crate::config::HeadKind::{
     Bare, MaskedLm, MultipleChoice, QuestionAnswering, SequenceClassification, TokenClassification,
 };
-use crate::config::{Body, Layers, only, parse_with_nulls};
+use crate::config::{Body, Layers};
 use crate::keys::{How, Key, fused, linear, same};
+use crate::problems::{only, parse_with_nulls};
 use crate::rope::RopeKeys;
 
 pub(crate) const MODERNBERT: Family = Family {
@@ -31,6 +32,14 @@ pub(crate) const MODERNBERT: Family = Family {
         (MultipleChoice, "ModernBertForMultipleChoice"),
     ],
     read,
+    names: &[
+        ("norm_eps", "norm_eps"),
+        ("dropout", "mlp_dropout"),
+        ("attention_dropout", "attention_dropout"),
+        ("rotary.base", "global_rope_theta"),
+        ("rotary.base", "local_rope_theta"),
+        ("rotary.window", "local_attention"),
+    ],
     write,
     body: KEYS,
     heads: &[
@@ -102,13 +111,13 @@ impl Default for Config {
 const ROPE: RopeKeys =
     RopeKeys { base: "global_rope_theta", local_base: Some("local_rope_theta"), fraction: None };
 
-fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
+fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Body {
     let json = ROPE.flat(json, problems);
     if let Some(scaling) = json.get("rope_scaling").filter(|scaling| is_set(scaling)) {
         problems.push(format!("rope_scaling = {scaling}: expected none"));
     }
     // Without a base of their own the layers that see a window have that of the others.
-    let config: Config = parse_with_nulls(&json, &["local_rope_theta"], problems)?;
+    let config: Config = parse_with_nulls(&json, &["local_rope_theta"], problems);
     only(problems, "classifier_pooling", &config.classifier_pooling.as_str(), &["cls", "mean"]);
     let schemes = schemes(&config, problems);
     let bias = Bias {
@@ -143,14 +152,14 @@ fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
         norm: true,
     };
     let layers = Layers { transform: Some(head.clone()), bias: true };
-    Some(Body {
+    Body {
         tied: config.tie_word_embeddings,
         masked: (head, config.decoder_bias),
         pooling: if config.classifier_pooling == "mean" { Pooling::Mean } else { Pooling::First },
         rows: layers.clone(),
         tokens: layers,
         ..Body::encoder(config.vocab_size, stack)
-    })
+    }
 }
 
 /// The scheme of each layer: every so many of them sees all tokens.

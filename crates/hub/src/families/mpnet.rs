@@ -25,23 +25,26 @@ pub(crate) const MPNET: Family = Family {
         (MultipleChoice, "MPNetForMultipleChoice"),
     ],
     read,
+    names: &[],
     write,
     body: KEYS,
     heads: roberta::HEADS,
     dropped: &["embeddings.position_ids", "lm_head.decoder.bias"],
 };
 
-fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
-    let json = with(json, &[("vocab_size", 30527.into()), ("type_vocab_size", 0.into())]);
-    bert::only_absolute(&json, problems);
-    let mut body = bert::read(&json, problems)?;
+fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Body {
+    let mut json = with(json, &[("vocab_size", 30527.into())]);
+    // Its class has no segments and one kind of positions, whatever the file says.
+    json.insert("type_vocab_size".to_owned(), 0.into());
+    json.remove("position_embedding_type");
+    let mut body = bert::read(&json, problems);
     let pad = pad_token(&json, 1, problems);
     let n_buckets = number(&json, "relative_attention_num_buckets", 32, problems);
-    body.stack.max_seq_len = body.stack.max_seq_len.saturating_sub(pad + 1);
+    body.stack.max_seq_len = roberta::beside_padding(body.stack.max_seq_len, pad, problems);
     body.stack.position = PositionConfig::T5(T5Config { n_buckets, ..T5Config::default() });
     body.stack.embedding_position = Some(PositionConfig::Learned(roberta::after_padding(pad)));
     body.masked.0.activation = HeadActivation::Gelu;
-    Some(body)
+    body
 }
 
 fn write(body: &Body) -> Option<Map<String, Value>> {

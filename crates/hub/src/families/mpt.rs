@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Family, bert, table};
+use crate::config::Body;
 use crate::config::HeadKind::{
     Bare, CausalLm, QuestionAnswering, SequenceClassification, TokenClassification,
 };
-use crate::config::{Body, only, parse};
 use crate::keys::{How, Key, fused, linear, same};
+use crate::problems::{only, parse};
 
 pub(crate) const MPT: Family = Family {
     name: "MPT",
@@ -27,6 +28,16 @@ pub(crate) const MPT: Family = Family {
         (QuestionAnswering, "MptForQuestionAnswering"),
     ],
     read,
+    names: &[
+        ("d_model", "d_model"),
+        ("n_layers", "n_layers"),
+        ("n_heads", "n_heads"),
+        ("max_seq_len", "max_seq_len"),
+        ("norm_eps", "layer_norm_epsilon"),
+        ("dropout", "resid_pdrop"),
+        ("attention_dropout", "attn_config.attn_pdrop"),
+        ("attention_scale.value", "attn_config.softmax_scale"),
+    ],
     write,
     body: KEYS,
     heads: &[
@@ -103,8 +114,8 @@ impl Default for AttnConfig {
     }
 }
 
-fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
-    let config: Config = parse(json, problems)?;
+fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Body {
+    let config: Config = parse(json, problems);
     let attn = &config.attn_config;
     only(problems, "expansion_ratio", &config.expansion_ratio, &[4]);
     only(problems, "logit_scale", &config.logit_scale, &[None]);
@@ -129,7 +140,7 @@ fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
         position: PositionConfig::Alibi(Default::default()),
         ..StackConfig::default()
     };
-    Some(Body::decoder(config.vocab_size, stack, config.tie_word_embeddings))
+    Body::decoder(config.vocab_size, stack, config.tie_word_embeddings)
 }
 
 fn write(body: &Body) -> Option<Map<String, Value>> {

@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Family, activation, activation_name, bert, renamed, table};
+use crate::config::Body;
 use crate::config::HeadKind::{
     Bare, CausalLm, QuestionAnswering, SequenceClassification, TokenClassification,
 };
-use crate::config::{Body, parse};
 use crate::keys::{How, Key, fused, linear, same};
+use crate::problems::parse;
 use crate::rope::{Rope, RopeKeys, RopeScaling, written};
 
 pub(crate) const GPT_NEOX: Family = Family {
@@ -27,6 +28,16 @@ pub(crate) const GPT_NEOX: Family = Family {
         (QuestionAnswering, "GPTNeoXForQuestionAnswering"),
     ],
     read,
+    names: &[
+        ("dropout", "hidden_dropout"),
+        ("attention_dropout", "attention_dropout"),
+        ("rotary.base", "rotary_emb_base"),
+        ("rotary.base", "rope_theta"),
+        ("rotary.base", "rope_parameters.rope_theta"),
+        ("rotary.fraction", "rotary_pct"),
+        ("rotary.fraction", "partial_rotary_factor"),
+        ("rotary.fraction", "rope_parameters.partial_rotary_factor"),
+    ],
     write,
     body: KEYS,
     heads: &[
@@ -90,11 +101,11 @@ impl Default for Config {
 
 const ROPE: RopeKeys = RopeKeys { base: "rotary_emb_base", local_base: None, fraction: Some("rotary_pct") };
 
-fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
+fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Body {
     // Names that files of today write both.
     let names = [("rotary_emb_base", "rope_theta"), ("rotary_pct", "partial_rotary_factor")];
     let json = ROPE.flat(&renamed(json, &names, problems), problems);
-    let config: Config = parse(&json, problems)?;
+    let config: Config = parse(&json, problems);
     let rope = Rope {
         base: config.rotary_emb_base,
         fraction: config.rotary_pct,
@@ -119,7 +130,7 @@ fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
         position: rope.scheme(problems),
         ..StackConfig::default()
     };
-    Some(Body::decoder(config.vocab_size, stack, config.tie_word_embeddings))
+    Body::decoder(config.vocab_size, stack, config.tie_word_embeddings)
 }
 
 fn write(body: &Body) -> Option<Map<String, Value>> {

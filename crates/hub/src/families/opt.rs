@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Family, activation, activation_name, bert, roberta, table};
+use crate::config::Body;
 use crate::config::HeadKind::{Bare, CausalLm, QuestionAnswering, SequenceClassification};
-use crate::config::{Body, only, parse};
 use crate::keys::{Key, linear, same};
+use crate::problems::{only, parse};
 
 pub(crate) const OPT: Family = Family {
     name: "OPT",
@@ -23,6 +24,13 @@ pub(crate) const OPT: Family = Family {
         (QuestionAnswering, "OPTForQuestionAnswering"),
     ],
     read,
+    names: &[
+        ("d_ff", "ffn_dim"),
+        ("init_std", "init_std"),
+        ("dropout", "dropout"),
+        ("attention_dropout", "attention_dropout"),
+        ("embedding_projection.width", "word_embed_proj_dim"),
+    ],
     write,
     body: KEYS,
     heads: &[
@@ -80,8 +88,8 @@ impl Default for Config {
 /// Its positions begin at row 2, whatever the padding id is.
 const PAD_ROW: usize = 1;
 
-fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
-    let config: Config = parse(json, problems)?;
+fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Body {
+    let config: Config = parse(json, problems);
     let removed = config._remove_final_layer_norm && config.do_layer_norm_before;
     only(problems, "_remove_final_layer_norm", &removed, &[false]);
     only(problems, "layer_norm_elementwise_affine", &config.layer_norm_elementwise_affine, &[true]);
@@ -105,7 +113,7 @@ fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
         position: PositionConfig::Learned(roberta::after_padding(PAD_ROW)),
         ..StackConfig::default()
     };
-    Some(Body::decoder(config.vocab_size, stack, config.tie_word_embeddings))
+    Body::decoder(config.vocab_size, stack, config.tie_word_embeddings)
 }
 
 fn write(body: &Body) -> Option<Map<String, Value>> {

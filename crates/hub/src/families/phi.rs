@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Family, activation, activation_name, llama, table};
+use crate::config::Body;
 use crate::config::HeadKind::{Bare, CausalLm, SequenceClassification, TokenClassification};
-use crate::config::{Body, parse};
 use crate::keys::{Key, linear, same};
+use crate::problems::parse;
 use crate::rope::{Rope, RopeKeys, RopeScaling, written};
 
 pub(crate) const PHI: Family = Family {
@@ -25,6 +26,11 @@ pub(crate) const PHI: Family = Family {
         (TokenClassification, "PhiForTokenClassification"),
     ],
     read,
+    names: &[
+        ("n_kv_heads", "num_key_value_heads"),
+        ("dropout", "resid_pdrop"),
+        ("attention_dropout", "attention_dropout"),
+    ],
     write,
     body: KEYS,
     heads: &[
@@ -95,8 +101,8 @@ impl Default for Config {
 const ROPE: RopeKeys =
     RopeKeys { base: "rope_theta", local_base: None, fraction: Some("partial_rotary_factor") };
 
-fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
-    let config: Config = parse(&ROPE.flat(json, problems), problems)?;
+fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Body {
+    let config: Config = parse(&ROPE.flat(json, problems), problems);
     let rope = Rope {
         base: config.rope_theta,
         fraction: config.partial_rotary_factor,
@@ -123,7 +129,7 @@ fn read(json: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Body> {
         ..StackConfig::default()
     };
     let output = OutputConfig { bias: true, ..OutputConfig::default() };
-    Some(Body { output, ..Body::decoder(config.vocab_size, stack, config.tie_word_embeddings) })
+    Body { output, ..Body::decoder(config.vocab_size, stack, config.tie_word_embeddings) }
 }
 
 fn write(body: &Body) -> Option<Map<String, Value>> {

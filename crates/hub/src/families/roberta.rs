@@ -26,6 +26,7 @@ pub(crate) const ROBERTA: Family = Family {
         (MultipleChoice, "RobertaForMultipleChoice"),
     ],
     read: |json, problems| read(json, 50265, problems),
+    names: &[],
     write,
     body: bert::KEYS,
     heads: HEADS,
@@ -51,16 +52,24 @@ pub(crate) const XLM_ROBERTA: Family = Family {
 /// The padding id where a file says none.
 const PAD: usize = 1;
 
-fn read(json: &Map<String, Value>, vocab_size: usize, problems: &mut Vec<String>) -> Option<Body> {
+fn read(json: &Map<String, Value>, vocab_size: usize, problems: &mut Vec<String>) -> Body {
     let json = with(json, &[("vocab_size", vocab_size.into())]);
     bert::only_absolute(&json, problems);
-    let mut body = bert::read(&json, problems)?;
+    let mut body = bert::read(&json, problems);
     let pad = pad_token(&json, PAD, problems);
-    let n = body.stack.max_seq_len.saturating_sub(pad + 1);
-    body.stack.max_seq_len = n;
+    body.stack.max_seq_len = beside_padding(body.stack.max_seq_len, pad, problems);
     body.stack.position = PositionConfig::Learned(after_padding(pad));
     body.masked.0.activation = HeadActivation::Gelu;
-    Some(body)
+    body
+}
+
+/// How many positions a table has beside the rows up to that of padding.
+pub(super) fn beside_padding(n_rows: usize, pad: usize, problems: &mut Vec<String>) -> usize {
+    if n_rows <= pad + 1 {
+        let allowed = format!("more than pad_token_id + 1 = {}", pad + 1);
+        problems.push(format!("max_position_embeddings = {n_rows}: expected {allowed}"));
+    }
+    n_rows.saturating_sub(pad + 1)
 }
 
 /// Positions that begin after the padding id, which has a row of its own.

@@ -12,8 +12,9 @@ use super::{
 use crate::config::HeadKind::{
     Bare, EncoderDecoder, QuestionAnswering, Seq2SeqLm, SequenceClassification, TokenClassification,
 };
-use crate::config::{Body, Layers, only, parse};
+use crate::config::{Body, Layers};
 use crate::keys::{Key, linear, same};
+use crate::problems::{only, parse};
 
 pub(crate) const T5: Family = Family {
     name: "T5",
@@ -29,6 +30,19 @@ pub(crate) const T5: Family = Family {
         (QuestionAnswering, "T5ForQuestionAnswering"),
     ],
     read: |json, problems| read(json, true, problems),
+    names: &[
+        ("d_model", "d_model"),
+        ("n_layers", "num_layers"),
+        ("n_layers", "num_decoder_layers"),
+        ("decoder.n_layers", "num_decoder_layers"),
+        ("n_heads", "num_heads"),
+        ("d_head", "d_kv"),
+        ("d_ff", "d_ff"),
+        ("max_seq_len", "n_positions"),
+        ("norm_eps", "layer_norm_epsilon"),
+        ("dropout", "dropout_rate"),
+        ("attention_dropout", "dropout_rate"),
+    ],
     write: |body| write(body, true),
     body: KEYS,
     heads: &[
@@ -113,8 +127,8 @@ impl Default for Config {
 }
 
 /// mT5's classes are untied unless a file says otherwise, T5's are tied.
-fn read(json: &Map<String, Value>, tied: bool, problems: &mut Vec<String>) -> Option<Body> {
-    let config: Config = parse(json, problems)?;
+fn read(json: &Map<String, Value>, tied: bool, problems: &mut Vec<String>) -> Body {
+    let config: Config = parse(json, problems);
     let class = json.get("architectures").and_then(|names| names[0].as_str()).unwrap_or_default();
     let has_decoder = !["EncoderModel", "ForTokenClassification"].iter().any(|end| class.ends_with(end));
     only(problems, "is_encoder_decoder", &(config.is_encoder_decoder || !has_decoder), &[true]);
@@ -151,14 +165,14 @@ fn read(json: &Map<String, Value>, tied: bool, problems: &mut Vec<String>) -> Op
     };
     let scale = if tied { (config.d_model as f64).powf(-0.5) } else { 1.0 };
     let output = OutputConfig { scale, ..OutputConfig::default() };
-    Some(Body {
+    Body {
         tied,
         output,
         pooling: Pooling::Last,
         rows: Layers { transform: Some(TransformConfig::default()), bias: true },
         reread: Some(reread(json, [0, 1])),
         ..Body::encoder(config.vocab_size, stack)
-    })
+    }
 }
 
 fn write(body: &Body, tied: bool) -> Option<Map<String, Value>> {

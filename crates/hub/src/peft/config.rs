@@ -148,7 +148,7 @@ impl Matcher {
         match self {
             Self::Names(names) => names.iter().any(|name| ends_with(&layer.name, name)),
             Self::Pattern(pattern) => pattern.is_match(&layer.name),
-            Self::AllLinear => layer.is_of_block(),
+            Self::AllLinear => layer.is_of_stack(),
         }
     }
 }

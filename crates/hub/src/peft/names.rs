@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use burn::tensor::backend::Backend;
 use locus_heads::{HeadConfig, TaskModel};
 
+use super::config::ends_with;
 use super::{AdapterBase, dims};
 use crate::config::HeadKind;
 use crate::keys::{How, Link};
@@ -109,9 +110,11 @@ impl Layer {
         self.dims.iter().map(|[_, d_out]| d_out).sum()
     }
 
-    /// Whether it stands in a block.
-    pub(super) fn is_of_block(&self) -> bool {
-        self.paths.iter().all(|path| path.contains(".layers."))
+    /// Whether it stands in a stack, and not in a head.
+    pub(super) fn is_of_stack(&self) -> bool {
+        let of_tokens = ["embedding_proj", "output_proj"];
+        let is_of_tokens = |path: &String| of_tokens.iter().any(|name| ends_with(path, name));
+        self.paths.iter().all(|path| path.contains(".layers.") || is_of_tokens(path))
     }
 
     /// The part of what has a row of `width` numbers for each output: `[width, d_out]` of that projection.

@@ -113,9 +113,14 @@ impl Reading<'_> {
             let may_be =
                 self.file.saved.iter().any(|name| is_of(module, name, |module, end| module.ends_with(end)));
             let is_bias = self.file.has_biases && last == "bias";
-            let name = [plain.clone(), wrapped].into_iter().find(|name| self.weights.shape(name).is_some());
+            // Of an output that is changed peft writes what is below the changes too.
+            let is_changed =
+                names.modules.iter().any(|layer| layer.name == module && self.file.changes(layer));
+            let is_below = |name: &String| is_changed && *name == wrapped;
+            let name =
+                [plain.clone(), wrapped.clone()].into_iter().find(|name| self.weights.shape(name).is_some());
             let name = match name {
-                Some(name) if is_saved || may_be || is_bias => name,
+                Some(name) if is_saved || may_be || is_bias || is_below(&name) => name,
                 None if is_saved => plain,
                 _ => continue,
             };

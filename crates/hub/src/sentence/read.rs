@@ -15,7 +15,7 @@ use super::parts::{
     activation, read_json, read_json_or_default,
 };
 use crate::config::Checkpoint;
-use crate::load::{Loaded, load_checkpoint, read_config};
+use crate::load::{Loaded, has_pooler, load_checkpoint, read_config};
 use crate::{HubError, Request, Weights};
 
 /// Names of [`TEXT_FILE`] in folders of early versions.
@@ -58,7 +58,7 @@ pub fn read_sentence(dir: &Path) -> Result<SentenceCheckpoint, HubError> {
     let mut head = SentenceEmbeddingConfig::default();
     if let HeadConfig::Bare { form, pooler } = &mut checkpoint.config.head {
         // Nothing reads the pooler, and many folders do not have it.
-        let has_pooler = Weights::open(&transformer)?.names().any(|name| name.contains("pooler."));
+        let has_pooler = has_pooler(&Weights::open(&transformer)?);
         *pooler = pooler.take().filter(|_| has_pooler);
         (head.form, head.pooler) = (*form, pooler.clone());
     }

@@ -40,7 +40,7 @@ fn goldens() -> Vec<Golden> {
     let mut files: Vec<_> =
         golden().join("adapters").read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
-    assert_eq!(files.len(), 24);
+    assert_eq!(files.len(), 25);
     let only = std::env::var("LOCUS_CHECKPOINTS").unwrap_or_default();
     let mut all = Vec::new();
     for path in files {
@@ -475,4 +475,47 @@ fn only_the_adapter_and_the_head_are_trained() {
     let locus_encoder::Change::LowRank(change) = &q_proj.adapters[0].change else { unreachable!("LoRA") };
     let b = change.b.val().grad(&grads).expect("a gradient of B");
     assert!(b.into_data().iter::<f32>().any(|x| x != 0.0));
+}
+
+/// Beside the changes of an output that is not tied `peft` writes the weight below them, which takes the place of the base's.
+#[test]
+fn an_output_of_its_own_comes_with_its_weight() {
+    let Some(golden) = Golden::named("llama-causal_lm-lora") else { return };
+    let base = golden.base();
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let (d_model, vocab_size, rank) = (24, 41, 2);
+    let mut config = golden.config.clone();
+    config["layers_to_transform"] = Value::Null;
+    (config["r"], config["lora_alpha"]) = (json!(rank), json!(6.0));
+    let draw = |name: &str, n: usize| (0..n).map(|i| unit(name, i as u64) as f32).collect::<Vec<f32>>();
+    let below = draw("below", vocab_size * d_model);
+    let (a, b) = (draw("a", rank * d_model), draw("b", vocab_size * rank));
+    let tensors = [
+        ("base_layer.weight", vec![vocab_size, d_model], &below),
+        ("lora_A.weight", vec![rank, d_model], &a),
+        ("lora_B.weight", vec![vocab_size, rank], &b),
+    ];
+    let tensors = tensors
+        .into_iter()
+        .map(|(name, shape, values)| (format!("base_model.model.lm_head.{name}"), (shape, values.clone())));
+    write_tensors(dir, &tensors.collect());
+    let mut read = |targets: &[&str]| {
+        config["target_modules"] = json!(targets);
+        std::fs::write(dir.join(CONFIG), config.to_string()).unwrap();
+        read_adapter(dir, AdapterBase::Checkpoint(&base.checkpoint), &base.model)
+    };
+    let mut model = adapted(&base, &read(&["lm_head"]).unwrap());
+    model.merge_adapters();
+    let TaskModel::CausalLm(model) = &model else { panic!("another head") };
+    let merged = model.lm_head.as_ref().unwrap().weight.val().to_data(); // [d_model, vocab_size]
+    for (idx, found) in merged.iter::<f32>().enumerate() {
+        let (row, column) = (idx % vocab_size, idx / vocab_size);
+        let product = (0..rank).map(|r| b[row * rank + r] * a[r * d_model + column]).sum::<f32>();
+        let want = below[row * d_model + column] + 3.0 * product;
+        assert!((found - want).abs() <= 1e-5, "[{row}, {column}]: {found}, expected {want}");
+    }
+    // Where nothing of it is changed it has no place.
+    let error = read(&["q_proj"]).unwrap_err().to_string();
+    assert!(error.contains("lm_head.base_layer.weight is not a tensor of this adapter"), "{error}");
 }

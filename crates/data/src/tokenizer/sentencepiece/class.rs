@@ -128,7 +128,7 @@ impl Class {
                 if start.is_none() && end.is_none() {
                     return None;
                 }
-                let around = |text, segment| {
+                let around = |text: &str, segment: &str| {
                     let parts = [start, Some(text), end].into_iter().flatten();
                     parts.map(|part| format!("{part}{segment}")).collect::<Vec<_>>().join(" ")
                 };
