@@ -55,8 +55,9 @@ impl<B: Backend, P: PositionScheme<B>> SpanClassifier<B, P> {
     /// The scores of all spans for all labels. Those of spans that do not count ([`SpanRow::counted`]) mean nothing.
     ///
     /// # Shapes
-    /// - tokens: `[batch, seq]`; rows: `[batch]`; output: `[batch, n_labels, words, longest]`, first word by number of words less one,
-    ///   with the words of the row that has most, and no more than [`SpanConfig::max_words`](crate::SpanConfig::max_words)
+    /// - tokens: `[batch, seq]`; rows: `[batch]`; output: `[batch, n_labels, words, longest]`, first word by number of words less
+    ///   one; `words` as in the row that has most, `longest` as many or [`SpanConfig::max_words`](crate::SpanConfig::max_words) if
+    ///   that is fewer
     ///
     /// # Errors
     /// If an id, a position or the column of a word is out of range, or there is no row for each of the batch.

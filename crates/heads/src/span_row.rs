@@ -12,7 +12,8 @@ pub struct SpanRow {
     /// The column of the first token of each word, ascending.
     pub columns: Vec<usize>,
     /// The words, numbers in `columns`, that this row owns. A span counts where the word in its middle (of two the first) is one
-    /// of them: of a text that is read in windows each span counts once.
+    /// of them: of a text that is read in windows each span counts once. One of more words than
+    /// [`SpanConfig::max_words`](crate::SpanConfig::max_words) never does.
     pub owned: Range<usize>,
     /// The spans that have labels.
     pub spans: Vec<LabelledSpan>,
