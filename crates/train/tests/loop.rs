@@ -95,7 +95,7 @@ impl BatchSource<TaskBatch> for Hidden {
 #[test]
 fn accumulation_is_exact_where_a_loss_is_two_means() {
     // Batches have different shares of hidden tokens.
-    let detector = || {
+    let detector = || -> Model {
         let stack =
             StackConfig { d_model: 12, n_layers: 1, n_heads: 2, dropout: 0.0, ..StackConfig::default() };
         let stack = StackConfig { attention_dropout: 0.0, init_std: 0.1, ..stack };
