@@ -1,4 +1,4 @@
-"""Seeds for the fuzz targets, from the goldens of crates/hub.
+"""Seeds for the fuzz targets, from the goldens of crates/hub and crates/data.
 
 Run from the repository root: python3 fuzz/seeds.py
 Writes fuzz/*/corpus/ and fuzz/config/config.dict. Deterministic.
@@ -10,7 +10,8 @@ from pathlib import Path
 
 FUZZ = Path(__file__).parent
 GOLDEN = FUZZ.parent / "crates/hub/tests/golden"
-CRATE = {"config": "config", "weights": "weights", "index": "weights"}
+TOKENIZERS = FUZZ.parent / "crates/data/tests/tokenizers"
+CRATE = {"config": "config", "weights": "weights", "index": "weights", "sentencepiece": "sentencepiece"}
 
 
 def seed(target, name, content):
@@ -61,6 +62,8 @@ def main():
     seed("weights", "nan", safetensors({"a": ("F32", [1], struct.pack("<f", float("nan")))}))
     seed("index", "both", b'{"metadata": {"total_size": 8}, "weight_map": {"x": "a.safetensors", "y": "b.safetensors"}}')
     seed("index", "outside", b'{"weight_map": {"x": "../a.safetensors", "y": "/b"}}')
+    for path in sorted([*TOKENIZERS.glob("*/*.spm"), *TOKENIZERS.glob("*/*.model")]):
+        seed("sentencepiece", f"{path.parent.name}-{path.stem}", path.read_bytes())
 
 
 if __name__ == "__main__":

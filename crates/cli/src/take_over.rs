@@ -6,7 +6,6 @@ use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Tensor, backend::Backend};
 use locus_backend::params::ParamPath;
 use locus_embedding::position::Form;
-use locus_encoder::Stack;
 use locus_heads::{HeadConfig, TaskModel};
 
 /// A head on the stack of a model with another head; none where the stacks are of different forms.
@@ -137,11 +136,10 @@ fn filled<B: Backend>(new: TaskModel<B>, loaded: TaskModel<B>, keeps_labels: boo
             TaskModel::Seq2Seq(adopted::<B, _>(new, loaded))
         }
         (mut new, mut loaded) => {
-            if let (Some(own), Some(decoder)) = (decoder_of(&mut new), decoder_of(&mut loaded)) {
-                *own = adopted::<B, _>(own.clone(), decoder.clone());
-            }
-            if let (Some(own), Some(stack)) = (stack_of(&mut new), stack_of(&mut loaded)) {
-                *own = adopted::<B, _>(own.clone(), stack.clone());
+            for (own, other) in new.stacks_mut().into_iter().zip(loaded.stacks_mut()) {
+                if let (Some(own), Some(other)) = (own, other) {
+                    *own = adopted::<B, _>(own.clone(), other.clone());
+                }
             }
             new
         }
@@ -151,31 +149,6 @@ fn filled<B: Backend>(new: TaskModel<B>, loaded: TaskModel<B>, keeps_labels: boo
 /// A module with the parameters of another one of the same configuration.
 fn adopted<B: Backend, M: Module<B>>(own: M, other: M) -> M {
     own.load_record(other.into_record())
-}
-
-/// The stack that tasks share; none where two go together as one.
-fn stack_of<B: Backend>(model: &mut TaskModel<B>) -> Option<&mut Stack<B>> {
-    match model {
-        TaskModel::TokenClassifier(model) => Some(&mut model.encoder),
-        TaskModel::SpanClassifier(model) => Some(&mut model.encoder),
-        TaskModel::SequenceClassifier(model) => Some(&mut model.encoder),
-        TaskModel::QuestionAnswerer(model) => Some(&mut model.encoder),
-        TaskModel::MaskedLm(model) => Some(&mut model.encoder),
-        TaskModel::ReplacedTokenDetector(model) => Some(&mut model.encoder),
-        TaskModel::CausalLm(model) => Some(&mut model.decoder),
-        TaskModel::SentenceEmbedder(model) => Some(&mut model.encoder),
-        TaskModel::Bare(model) => Some(&mut model.encoder),
-        TaskModel::Seq2Seq(_) => None,
-    }
-}
-
-/// The decoder that reads once more, after an encoder.
-fn decoder_of<B: Backend>(model: &mut TaskModel<B>) -> Option<&mut Stack<B>> {
-    match model {
-        TaskModel::SequenceClassifier(model) => model.decoder.as_mut(),
-        TaskModel::QuestionAnswerer(model) => model.decoder.as_mut(),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use burn::tensor::backend::AutodiffBackend;
 use locus_backend::rng::Key;
 use locus_embedding::TokenBatch;
 use locus_embedding::position::PositionScheme;
-use locus_encoder::{Stack, add_gradients};
+use locus_encoder::{Segments, Stack, add_gradients};
 use serde::{Deserialize, Serialize};
 
 use crate::{HeadError, LossSum};
@@ -57,4 +57,25 @@ pub(crate) fn through_stack<B: AutodiffBackend, P: PositionScheme<B>, M: Module<
             Ok(value)
         }
     }
+}
+
+/// As [`through_stack`] with checkpointing, of a decoder that attends to what an encoder says.
+pub(crate) fn through_both<B: AutodiffBackend, P: PositionScheme<B>, M: Module<B>>(
+    model: &M,
+    encoder: Segments<'_, B, P>,
+    decoder: Segments<'_, B, P>,
+    sums: &mut GradientsParams,
+    loss_of: impl FnOnce(Tensor<B, 3>) -> Result<LossSum<B>, HeadError>,
+) -> Result<LossSum<B::InnerBackend>, HeadError> {
+    let loss = loss_of(decoder.output())?;
+    let value = loss.clone().inner();
+    if let Some(of_memory) = decoder.backward(loss.sum, model, sums)? {
+        encoder.backward_from(of_memory, sums)?;
+    }
+    Ok(value)
+}
+
+/// That a decoder has a token table of its own: the gradients of one that two stacks read are summed in one graph.
+pub(crate) fn check_own_table<B: AutodiffBackend, P>(decoder: &Stack<B, P>) -> Result<(), HeadError> {
+    if decoder.embeddings.tokens.is_some() { Ok(()) } else { Err(HeadError::SharedTable) }
 }

@@ -11,6 +11,10 @@ use locus_embedding::Tokens;
 use crate::backward::whole;
 use crate::{Candidates, GradientCheckpointing, HeadError, SpanRow};
 
+/// The score of what must neither win a maximum nor have a share in a softmax, or added to it. Finite, so that no difference of two is
+/// not a number.
+pub(crate) const NEVER: f32 = -1e9;
+
 /// Tokens with what should be predicted for them, on the host.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TaskBatch {
@@ -43,6 +47,9 @@ pub enum Labels {
         labels: Vec<i32>,
         /// Where tokens are drawn.
         quantiles: Vec<f64>,
+        /// How many tokens a step has for each hidden one, which makes the generator's mean one over hidden tokens;
+        /// [`Trainable::join`] notes it. None: those of this batch.
+        tokens_per_hidden: Option<f64>,
     },
     /// The words of each row and the spans among them that have labels, `[batch]`.
     SpansOfWords(Vec<SpanRow>),
@@ -133,6 +140,12 @@ pub trait Trainable<B: Backend>: Module<B> {
     {
         Ok(whole(self, self.loss(batch, key)?, sums))
     }
+
+    /// Notes in each batch of a step what the loss needs to know of the others, so that the sums of the batches make the mean
+    /// of the whole step.
+    ///
+    /// Where the loss of a batch is a plain sum, there is nothing to note.
+    fn join(_batches: &mut [Self::Batch]) {}
 
     /// The number of tokens in a batch that are not padding: what throughput is counted in.
     fn n_tokens(batch: &Self::Batch) -> usize;

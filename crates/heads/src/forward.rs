@@ -28,8 +28,8 @@ impl<B: Backend, const D: usize> From<Tensor<B, D>> for HostArray {
 pub struct Outputs {
     /// The vectors of tokens after the last block, `[batch, seq, d_model]`; of the decoder, where there are two stacks.
     pub hidden: HostArray,
-    /// The scores of the head: per row, per token, over the vocabulary, or per label and span, `[batch, n_labels, seq, seq]`, as
-    /// if each token were a word. Absent where there is no head.
+    /// The scores of the head: per row, per token, over the vocabulary, or per label and span, `[batch, n_labels, seq, longest]`
+    /// as of [`SpanClassifier::scores`](crate::SpanClassifier::scores), as if each token were a word. Absent where there is no head.
     pub logits: Option<HostArray>,
 }
 

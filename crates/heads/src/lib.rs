@@ -46,6 +46,7 @@ mod seq2seq;
 mod span;
 mod span_config;
 mod span_row;
+mod step;
 mod tag;
 mod task;
 mod transform;

@@ -9,11 +9,8 @@ use locus_embedding::Tokens;
 use locus_encoder::ConfigProblem;
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{check_count, classification_loss};
+use crate::batch::{NEVER, check_count, classification_loss};
 use crate::{HeadError, Labels, LossOptions, LossSum};
-
-/// Added to what must not win a softmax or have a share in it.
-const NEVER: f32 = -1e9;
 
 /// What pairs of texts are trained with, and so what they come with. `u` and `v` are the vectors of both texts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]

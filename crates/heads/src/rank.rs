@@ -5,11 +5,8 @@ use burn::tensor::{Tensor, TensorData};
 use locus_backend::ops::{self, IGNORE};
 use serde::{Deserialize, Serialize};
 
-use crate::batch::multi_label_loss;
+use crate::batch::{NEVER, multi_label_loss};
 use crate::{HeadError, LossOptions, LossSum};
-
-/// Added to the scores of other groups before a softmax.
-const NEVER: f32 = -1e9;
 
 /// What the scores of a group's candidates are trained with. `s` are scores, `y` gains.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

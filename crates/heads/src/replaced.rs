@@ -2,8 +2,8 @@
 //! replaced (Clark et al. 2020, arXiv:2003.10555).
 //!
 //! Both learn at once: the generator as a masked language model, the discriminator from what was drawn from the generator's
-//! distributions. No gradient goes through the draw (§2). Token vectors are common to both; the generator's positions and
-//! layers are its own.
+//! distributions. No gradient goes through the draw (§2). Token vectors are common to both.
+//! Differs: the paper shares the position embeddings too (§3.2); here the generator's are its own, whatever the scheme.
 
 use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
@@ -20,6 +20,7 @@ use crate::backward::{through_stack, whole};
 use crate::batch::{by_place, check_count, classification_loss, multi_label_loss};
 use crate::generate::Sampling;
 use crate::output::{Output, OutputConfig};
+use crate::step::{self, hidden_places};
 use crate::tag::count_tokens;
 use crate::transform::Transform;
 use crate::{
@@ -68,6 +69,8 @@ pub struct Replaced<B: Backend> {
     pub tokens: Tokens,
     /// Whether each token is another one than it was, 1 or 0, and −100 on padding, `[batch · seq]`.
     pub is_replaced: Vec<i32>,
+    /// How many tokens there are for each hidden one, in the step of this batch.
+    pub tokens_per_hidden: f64,
 }
 
 impl<B: Backend> Generator<B> {
@@ -143,15 +146,17 @@ impl<B: Backend, P: PositionScheme<B>> ReplacedTokenDetector<B, P> {
     /// let TaskModel::ReplacedTokenDetector(model) = model else { unreachable!() };
     /// // The second token is hidden by 4; the third is padding.
     /// let tokens = Tokens::new([1, 3], vec![1, 4, 0], vec![true, true, false], None)?;
-    /// let labels = Labels::Replaced { labels: vec![-100, 8, -100], quantiles: vec![0.1, 0.9, 0.2] };
+    /// let (labels, quantiles) = (vec![-100, 8, -100], vec![0.1, 0.9, 0.2]);
+    /// let labels = Labels::Replaced { labels, quantiles, tokens_per_hidden: None };
     /// let replaced = model.replace(&TaskBatch { tokens, labels }, None)?;
     /// assert_eq!((replaced.places, replaced.originals), (vec![1], vec![8]));
     /// assert_eq!(replaced.is_replaced, [0, i32::from(replaced.tokens.ids[1] != 8), -100]);
     /// # Ok(()) }
     /// ```
     pub fn replace(&self, batch: &TaskBatch, key: Option<Key>) -> Result<Replaced<B>, HeadError> {
-        let Labels::Replaced { labels, quantiles } = &batch.labels else {
-            let expected = Labels::Replaced { labels: Vec::new(), quantiles: Vec::new() }.kind();
+        let Labels::Replaced { labels, quantiles, tokens_per_hidden } = &batch.labels else {
+            let (labels, quantiles) = (Vec::new(), Vec::new());
+            let expected = Labels::Replaced { labels, quantiles, tokens_per_hidden: None }.kind();
             return Err(HeadError::WrongLabels {
                 head: "replaced-token detection",
                 expected,
@@ -161,8 +166,7 @@ impl<B: Backend, P: PositionScheme<B>> ReplacedTokenDetector<B, P> {
         let tokens = &batch.tokens;
         check_count(tokens.ids.len(), labels.len())?;
         check_count(tokens.ids.len(), quantiles.len())?;
-        let is_hidden = |&place: &usize| tokens.keep[place] && labels[place] != IGNORE;
-        let places: Vec<usize> = (0..labels.len()).filter(is_hidden).collect();
+        let places = hidden_places(tokens, labels);
         let originals: Vec<i32> = places.iter().map(|&place| labels[place]).collect();
         let is_token = |label: i32| (0..self.vocab_size as i32).contains(&label);
         if let Some(&idx) = places.iter().find(|&&place| !is_token(labels[place])) {
@@ -180,7 +184,9 @@ impl<B: Backend, P: PositionScheme<B>> ReplacedTokenDetector<B, P> {
             read.ids[place] = drawn.unwrap_or(original as u32);
             is_replaced[place] = i32::from(read.ids[place] != original as u32);
         }
-        Ok(Replaced { places, originals, scores, tokens: read, is_replaced })
+        let tokens_per_hidden =
+            tokens_per_hidden.unwrap_or_else(|| count_tokens(batch) as f64 / places.len().max(1) as f64);
+        Ok(Replaced { places, originals, scores, tokens: read, is_replaced, tokens_per_hidden })
     }
 
     /// What it is made of, and how its losses are weighted.
@@ -234,13 +240,12 @@ impl<B: Backend, P: PositionScheme<B>> ReplacedTokenDetector<B, P> {
         rows.map(|(scores, &at)| sampling.choose(scores, at)).collect()
     }
 
-    /// The mean loss of the generator over hidden tokens, times the number of tokens of the batch, `[1]`; none where nothing
-    /// is hidden.
+    /// The summed loss of the generator over hidden tokens, times the number of tokens of the step for each of its hidden ones,
+    /// `[1]`; none where nothing is hidden.
     fn generator_loss(&self, replaced: &Replaced<B>) -> Result<Option<Tensor<B, 1>>, HeadError> {
         let Some(scores) = replaced.scores.clone() else { return Ok(None) };
         let loss = classification_loss(scores, &replaced.originals, LossOptions::default())?;
-        let n_tokens = replaced.is_replaced.iter().filter(|&&label| label != IGNORE).count();
-        Ok(Some(loss.sum * (n_tokens as f64 / loss.weight)))
+        Ok(Some(loss.sum * replaced.tokens_per_hidden))
     }
 
     /// The weighted loss of the discriminator from its hidden states, `[batch, seq, d_model]`, over all tokens but padding.
@@ -257,7 +262,7 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for ReplacedTokenDetector<B,
     type Batch = TaskBatch;
 
     /// Divided by its weight, the number of tokens, it is the mean loss of the generator over hidden tokens plus λ times that
-    /// of the discriminator over all tokens (§2).
+    /// of the discriminator over all tokens (§2): of a batch, or, after [`Trainable::join`], of all batches of a step together.
     fn loss(&self, batch: &TaskBatch, key: Option<Key>) -> Result<LossSum<B>, HeadError> {
         let replaced = self.replace(batch, key)?;
         let of_generator = self.generator_loss(&replaced)?;
@@ -295,6 +300,10 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for ReplacedTokenDetector<B,
             None => sum,
         };
         Ok(LossSum { sum, weight })
+    }
+
+    fn join(batches: &mut [TaskBatch]) {
+        step::join(batches);
     }
 
     fn n_tokens(batch: &TaskBatch) -> usize {

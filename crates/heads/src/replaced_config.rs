@@ -9,8 +9,8 @@ use crate::{HeadActivation, TransformConfig};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReplacedTokensConfig {
-    /// The generator's width as a share of the discriminator's, in whole heads of the same width, at least one: 1/4 to 1/2 in
-    /// the paper (§3.2).
+    /// The generator's width as a share of the discriminator's, rounded to whole heads of the same width, at least one:
+    /// 1/4 to 1/2 in the paper (§3.2).
     pub generator_width: f64,
     /// What the discriminator's loss is multiplied by beside the generator's: λ of the paper (§2).
     pub discriminator_weight: f64,

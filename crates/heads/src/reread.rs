@@ -10,7 +10,7 @@ use locus_embedding::{TokenBatch, Tokens};
 use locus_encoder::{Memory, Stack};
 use serde::{Deserialize, Serialize};
 
-use crate::backward::{through_stack, whole};
+use crate::backward::{check_own_table, through_both, through_stack, whole};
 use crate::{GradientCheckpointing, HeadError, LossSum};
 
 /// A decoder between an encoder and the scores. It reads the text that the encoder has read, shifted by one token, and attends
@@ -99,20 +99,12 @@ impl<B: Backend, P: PositionScheme<B>> Trunk<'_, B, P> {
         if checkpointing == GradientCheckpointing::None {
             return Ok(whole(model, loss_of(self.forward(tokens, key)?)?, sums));
         }
-        // The gradients of a table that both stacks read are summed in one graph.
-        if decoder.embeddings.tokens.is_none() {
-            return Err(HeadError::SharedTable);
-        }
+        check_own_table(decoder)?;
         let (source, target) = (self.batch(tokens.clone())?, self.batch(config.shifted(tokens))?);
         let read = self.encoder.forward_segments(&source, None, key)?;
         let memory = Memory::between(self.encoder, decoder, read.output(), &source);
         let reread = decoder.forward_segments(&target, Some(&memory), key.map(decoder_key))?;
-        let loss = loss_of(reread.output())?;
-        let value = loss.clone().inner();
-        if let Some(of_memory) = reread.backward(loss.sum, model, sums)? {
-            read.backward_from(of_memory, sums)?;
-        }
-        Ok(value)
+        through_both(model, read, reread, sums, loss_of)
     }
 
     fn batch(&self, tokens: Tokens) -> Result<TokenBatch<B>, HeadError> {

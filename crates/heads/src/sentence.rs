@@ -12,15 +12,12 @@ use locus_embedding::{TokenBatch, Tokens};
 use locus_encoder::{Linear, Stack};
 
 use crate::backward::through_stack;
-use crate::batch::{classification_loss, regression_loss};
+use crate::batch::{NEVER, classification_loss, regression_loss};
 use crate::pair_loss::{PairLoss, concatenated, cosent, in_batch};
 use crate::sentence_config::{DenseActivation, EmbeddingLayer, SentenceEmbeddingConfig, TokenPooling};
 use crate::tag::count_tokens;
 use crate::transform::Transform;
 use crate::{Bare, GradientCheckpointing, HeadError, Labels, LossOptions, LossSum, TaskBatch, Trainable};
-
-/// Added to what must not win a maximum.
-const NEVER: f32 = -1e9;
 
 /// The smallest square of a length that a vector is divided by: PyTorch's `normalize` has its root, 1e-12.
 const SMALLEST_SQUARE: f64 = 1e-24;

@@ -10,7 +10,7 @@ use locus_embedding::position::{Position, PositionScheme};
 use locus_embedding::{TokenBatch, Tokens};
 use locus_encoder::{EncoderDecoder, KvCache, Linear, Memory};
 
-use crate::backward::whole;
+use crate::backward::{check_own_table, through_both, whole};
 use crate::output::{Output, OutputConfig};
 use crate::tag::count_tokens;
 use crate::{GradientCheckpointing, HeadError, Labels, LossOptions, LossSum, TaskBatch, Trainable};
@@ -133,21 +133,14 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for Seq2Seq<B, P> {
         if checkpointing == GradientCheckpointing::None {
             return Ok(whole(self, self.loss(batch, key)?, sums));
         }
-        // The gradients of a table that both stacks read are summed in one graph.
-        if self.body.decoder.embeddings.tokens.is_none() {
-            return Err(HeadError::SharedTable);
-        }
+        check_own_table(&self.body.decoder)?;
         let (target, labels) = target(batch)?;
         let (source, target) = (self.batch(&batch.tokens)?, self.batch(target)?);
         let encoder = self.body.encode_segments(&source, key)?;
         let memory = self.body.memory(encoder.output(), &source);
         let decoder = self.body.decode_segments(&target, &memory, key)?;
-        let loss = self.output().loss(decoder.output(), labels, self.loss.with(key))?;
-        let value = loss.clone().inner();
-        if let Some(of_memory) = decoder.backward(loss.sum, self, sums)? {
-            encoder.backward_from(of_memory, sums)?;
-        }
-        Ok(value)
+        let loss_of = |hidden| self.output().loss(hidden, labels, self.loss.with(key));
+        through_both(self, encoder, decoder, sums, loss_of)
     }
 
     fn n_tokens(batch: &TaskBatch) -> usize {

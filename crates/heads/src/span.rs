@@ -12,7 +12,7 @@
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{Bool, Tensor, TensorData};
+use burn::tensor::{Bool, Int, Tensor, TensorData};
 use locus_backend::rng::Key;
 use locus_backend::{ops, reference};
 use locus_embedding::position::{Form, LayerPass, Pass, Position, PositionScheme};
@@ -20,16 +20,13 @@ use locus_embedding::{TokenBatch, Tokens};
 use locus_encoder::{Linear, Stack};
 
 use crate::backward::through_stack;
-use crate::batch::check_count;
+use crate::batch::{NEVER, check_count};
 use crate::span_row::Cells;
 use crate::tag::count_tokens;
 use crate::transform::Transform;
 use crate::{
     GradientCheckpointing, HeadError, Labels, LossSum, Overlap, ScoredSpan, SpanRow, TaskBatch, Trainable,
 };
-
-/// The score of what does not count.
-const NEVER: f32 = -1e9;
 
 /// An encoder with scores of all spans of words for each label.
 #[derive(Module, Debug)]
@@ -58,8 +55,9 @@ impl<B: Backend, P: PositionScheme<B>> SpanClassifier<B, P> {
     /// The scores of all spans for all labels. Those of spans that do not count ([`SpanRow::counted`]) mean nothing.
     ///
     /// # Shapes
-    /// - tokens: `[batch, seq]`; rows: `[batch]`; output: `[batch, n_labels, words, words]`, first word by last, with the words of
-    ///   the row that has most
+    /// - tokens: `[batch, seq]`; rows: `[batch]`; output: `[batch, n_labels, words, longest]`, first word by number of words less
+    ///   one; `words` as in the row that has most, `longest` as many or [`SpanConfig::max_words`](crate::SpanConfig::max_words) if
+    ///   that is fewer
     ///
     /// # Errors
     /// If an id, a position or the column of a word is out of range, or there is no row for each of the batch.
@@ -95,7 +93,7 @@ impl<B: Backend, P: PositionScheme<B>> SpanClassifier<B, P> {
     /// The summed loss of scores. Its weight counts pairs of a row and a label.
     ///
     /// # Shapes
-    /// - scores: `[batch, n_labels, words, words]`; rows: `[batch]`; output: `[1]`
+    /// - scores: `[batch, n_labels, words, longest]`; rows: `[batch]`; output: `[1]`
     ///
     /// # Errors
     /// If there is no row for each of the batch, or a span lies outside its row.
@@ -103,10 +101,10 @@ impl<B: Backend, P: PositionScheme<B>> SpanClassifier<B, P> {
     /// # Panics
     /// If a row has more words than the scores.
     pub fn loss_of_scores(&self, scores: Tensor<B, 4>, rows: &[SpanRow]) -> Result<LossSum<B>, HeadError> {
-        let [batch, n_labels, n_words, _] = scores.dims();
+        let [batch, n_labels, n_words, longest] = scores.dims();
         check_count(batch, rows.len())?;
-        let Cells { not_others, not_right } = Cells::new(rows, [n_labels, n_words], self.max_words)?;
-        let shape = [batch * n_labels, n_words * n_words];
+        let Cells { not_others, not_right } = Cells::new(rows, [n_labels, n_words, longest], self.max_words)?;
+        let shape = [batch * n_labels, n_words * longest];
         let scores = ops::reshape(scores, shape);
         let device = scores.device();
         let mask = |cells: Vec<bool>| Tensor::<B, 2, Bool>::from_data(TensorData::new(cells, shape), &device);
@@ -118,18 +116,18 @@ impl<B: Backend, P: PositionScheme<B>> SpanClassifier<B, P> {
     /// The spans of each row that count and whose score is above 0, before [`Overlap::choose`].
     ///
     /// # Shapes
-    /// - scores: `[batch, n_labels, words, words]`; rows: `[batch]`
+    /// - scores: `[batch, n_labels, words, longest]`; rows: `[batch]`
     ///
     /// # Panics
     /// If a row has more words than the scores, or there are more rows.
     pub fn above_zero(&self, scores: Tensor<B, 4>, rows: &[SpanRow]) -> Vec<Vec<ScoredSpan>> {
-        let [_, n_labels, n_words, _] = scores.dims();
+        let [_, n_labels, n_words, longest] = scores.dims();
         let scores: Vec<f32> = scores.into_data().iter::<f32>().collect();
         let of_row = |(row, words): (usize, &SpanRow)| -> Vec<ScoredSpan> {
             let with_labels =
                 words.counted(self.max_words).flat_map(|span| (0..n_labels).map(move |label| (span, label)));
             let scored = with_labels.map(|([first, last], label)| {
-                let cell = ((row * n_labels + label) * n_words + first) * n_words + last;
+                let cell = ((row * n_labels + label) * n_words + first) * longest + last - first;
                 ScoredSpan { first, last, label, score: f64::from(scores[cell]) }
             });
             scored.filter(|span| span.score > 0.0).collect()
@@ -149,7 +147,7 @@ impl<B: Backend, P: PositionScheme<B>> SpanClassifier<B, P> {
     /// The scores of the vectors that the encoder has for the tokens.
     ///
     /// # Shapes
-    /// - x: `[batch, seq, d_model]`; rows: `[batch]`; output: `[batch, n_labels, words, words]`, as [`Self::scores`]
+    /// - x: `[batch, seq, d_model]`; rows: `[batch]`; output: `[batch, n_labels, words, longest]`, as [`Self::scores`]
     ///
     /// # Errors
     /// If the column of a word is out of range, or there is no row for each of the batch.
@@ -167,12 +165,17 @@ impl<B: Backend, P: PositionScheme<B>> SpanClassifier<B, P> {
         let (q, k) = (self.start_proj.forward(x.clone()), self.end_proj.forward(x)); // [batch, words, head_size]
         let of_labels = self.label_proj.forward(Tensor::cat(vec![q.clone(), k.clone()], 2)); // [batch, words, 2 · n_labels]
         let [batch, n_words, n_sides] = of_labels.dims();
-        let n_labels = n_sides / 2;
+        let (n_labels, longest) = (n_sides / 2, self.max_words.min(n_words));
+        let (lasts, device) = (last_words(n_words, longest), of_labels.device());
         let side = |start| of_labels.clone().narrow(2, start, n_labels).swap_dims(1, 2); // [batch, n_labels, words]
-        let shape = [batch, n_labels, n_words, n_words];
+        let shape = [batch, n_labels, n_words, longest];
         let starts = side(0).unsqueeze_dim::<4>(3).expand(shape);
-        let ends = side(n_labels).unsqueeze_dim::<4>(2).expand(shape);
-        Ok(self.products(q, k, rows, key)?.expand(shape) + starts + ends)
+        let ends = side(n_labels).select(2, indices(lasts.iter().copied(), &device)); // [batch, n_labels, words · longest]
+        let products = ops::reshape(self.products(q, k, rows, key)?, [batch, n_words * n_words]);
+        let cells = lasts.iter().enumerate().map(|(idx, last)| idx / longest * n_words + last);
+        let products = products.select(1, indices(cells, &device)); // [batch, words · longest]
+        let products = ops::reshape(products, [batch, 1, n_words, longest]);
+        Ok(products.expand(shape) + starts + ops::reshape(ends, shape))
     }
 
     /// `qᵢᵀ R(j − i) kⱼ / √d` of `[batch, words, head_size]`, which is `[batch, 1, words, words]`.
@@ -228,12 +231,23 @@ fn at_words<B: Backend>(x: Tensor<B, 3>, rows: &[SpanRow]) -> Result<Tensor<B, 3
     let n_words = rows.iter().map(|row| row.columns.len()).max().unwrap_or(0).max(1);
     let places = rows.iter().enumerate().flat_map(|(row, words)| {
         let columns = words.columns.iter().copied().chain(std::iter::repeat(0)).take(n_words);
-        columns.map(move |column| (row * seq + column) as i32)
+        columns.map(move |column| row * seq + column)
     });
-    let places: Vec<i32> = places.collect();
-    let places = Tensor::from_data(TensorData::from(&places[..]), &x.device());
+    let places = indices(places, &x.device());
     let words = ops::reshape(x, [batch * seq, d_model]).select(0, places); // [batch · words, d_model]
     Ok(ops::reshape(words, [batch, n_words, d_model]))
+}
+
+/// The last words of the spans from each word on, the shortest first, `[words · longest]`; of those that end behind the row, its last
+/// word.
+fn last_words(n_words: usize, longest: usize) -> Vec<usize> {
+    let from = |first: usize| (first..first + longest).map(move |last| last.min(n_words - 1));
+    (0..n_words).flat_map(from).collect()
+}
+
+fn indices<B: Backend>(indices: impl Iterator<Item = usize>, device: &B::Device) -> Tensor<B, 1, Int> {
+    let indices: Vec<i32> = indices.map(|idx| idx as i32).collect();
+    Tensor::from_data(TensorData::from(&indices[..]), device)
 }
 
 /// The sum over rows of `ln(1 + Σ eˢ)`, `[rows, cells]` → `[1]`, without the cells of the mask.

@@ -59,17 +59,6 @@ pub struct ScoredSpan {
     pub score: f64,
 }
 
-impl ScoredSpan {
-    fn shares_words(&self, other: &Self) -> bool {
-        self.first <= other.last && other.first <= self.last
-    }
-
-    fn crosses(&self, other: &Self) -> bool {
-        let lies_in = |a: &Self, b: &Self| b.first <= a.first && a.last <= b.last;
-        self.shares_words(other) && !lies_in(self, other) && !lies_in(other, self)
-    }
-}
-
 impl Overlap {
     /// The spans that are given of those with a score above 0: by their first word, of those that begin at one word the
     /// longest first.
@@ -120,18 +109,25 @@ fn disjoint(mut found: Vec<ScoredSpan>) -> Vec<ScoredSpan> {
     chosen
 }
 
-/// The best first, each unless it crosses a better one.
+/// The best first, each unless it crosses a better one; in as many steps as the spans have words.
 fn not_crossing(mut found: Vec<ScoredSpan>) -> Vec<ScoredSpan> {
     found.sort_by(|a, b| {
         b.score.total_cmp(&a.score).then((a.first, a.last, a.label).cmp(&(b.first, b.last, b.label)))
     });
-    let mut chosen: Vec<ScoredSpan> = Vec::new();
-    for span in found {
-        if !chosen.iter().any(|better| better.crosses(&span)) {
-            chosen.push(span);
+    let n_words = found.iter().map(|span| span.first.max(span.last) + 1).max().unwrap_or(0);
+    // Of the chosen spans: the latest last word for each first one, and the earliest first word for each last one.
+    let (mut latest_last, mut earliest_first) = (vec![0; n_words], vec![usize::MAX; n_words]);
+    found.retain(|&ScoredSpan { first, last, .. }| {
+        let reaches_out = |start: usize| latest_last[start] > last;
+        let reaches_in = |end: usize| earliest_first[end] < first;
+        let crosses = (first + 1..=last).any(reaches_out) || (first..last).any(reaches_in);
+        if !crosses {
+            latest_last[first] = latest_last[first].max(last);
+            earliest_first[last] = earliest_first[last].min(first);
         }
-    }
-    chosen
+        !crosses
+    });
+    found
 }
 
 impl SpanConfig {
@@ -189,6 +185,17 @@ mod tests {
     use locus_embedding::position::PositionConfig;
 
     use super::{Overlap, ScoredSpan, SpanConfig};
+
+    impl ScoredSpan {
+        fn shares_words(&self, other: &Self) -> bool {
+            self.first <= other.last && other.first <= self.last
+        }
+
+        fn crosses(&self, other: &Self) -> bool {
+            let lies_in = |a: &Self, b: &Self| b.first <= a.first && a.last <= b.last;
+            self.shares_words(other) && !lies_in(self, other) && !lies_in(other, self)
+        }
+    }
 
     /// Spans over seven words; some have the same words.
     fn drawn(case: u64) -> Vec<ScoredSpan> {
@@ -255,6 +262,31 @@ mod tests {
             n_nested += usize::from(!no_two(&chosen, ScoredSpan::shares_words));
         }
         assert!(n_left_out > 0 && n_nested > 0);
+    }
+
+    /// All spans of up to 31 words of 1511, as an untrained model may find them: too many to compare each with each.
+    #[test]
+    fn nested_spans_are_chosen_of_very_many() {
+        let (key, n_words, max_words) = (Key::new(11), 1511, 31);
+        let all = (0..n_words)
+            .flat_map(|first| (first..n_words.min(first + max_words)).map(move |last| (first, last)));
+        let scored = all.enumerate().map(|(idx, (first, last))| ScoredSpan {
+            first,
+            last,
+            label: 0,
+            score: 1.0 - key.uniform(idx as u64),
+        });
+        let found: Vec<ScoredSpan> = scored.collect();
+        assert!(found.len() > 40_000);
+        let chosen = Overlap::Nested.choose(found);
+        assert!(chosen.len() >= n_words, "a span of one word crosses none");
+        // Of neighbours in the order of the text the later one lies in the earlier, or behind it.
+        let mut open: Vec<usize> = Vec::new();
+        for span in &chosen {
+            open.retain(|last| *last >= span.first);
+            assert!(open.iter().all(|last| *last >= span.last), "{span:?} crosses one that ends at {open:?}");
+            open.push(span.last);
+        }
     }
 
     #[test]

@@ -12,7 +12,8 @@ pub struct SpanRow {
     /// The column of the first token of each word, ascending.
     pub columns: Vec<usize>,
     /// The words, numbers in `columns`, that this row owns. A span counts where the word in its middle (of two the first) is one
-    /// of them: of a text that is read in windows each span counts once.
+    /// of them: of a text that is read in windows each span counts once. One of more words than
+    /// [`SpanConfig::max_words`](crate::SpanConfig::max_words) never does.
     pub owned: Range<usize>,
     /// The spans that have labels.
     pub spans: Vec<LabelledSpan>,
@@ -59,7 +60,7 @@ impl SpanRow {
     }
 }
 
-/// Which cells of `[batch, n_labels, words, words]` stay out of the two sums of the loss.
+/// Which cells of `[batch, n_labels, words, longest]` stay out of the two sums of the loss.
 pub(crate) struct Cells {
     /// All but the spans that count and do not have the label.
     pub(crate) not_others: Vec<bool>,
@@ -70,14 +71,14 @@ pub(crate) struct Cells {
 impl Cells {
     pub(crate) fn new(
         rows: &[SpanRow],
-        [n_labels, n_words]: [usize; 2],
+        [n_labels, n_words, longest]: [usize; 3],
         max_words: usize,
     ) -> Result<Self, HeadError> {
-        let n = rows.len() * n_labels * n_words * n_words;
+        let n = rows.len() * n_labels * n_words * longest;
         let (mut not_others, mut not_right) = (vec![true; n], vec![true; n]);
         for (row, words) in rows.iter().enumerate() {
             let cell = |label: usize, first: usize, last: usize| {
-                ((row * n_labels + label) * n_words + first) * n_words + last
+                ((row * n_labels + label) * n_words + first) * longest + last - first
             };
             for [first, last] in words.counted(max_words) {
                 (0..n_labels).for_each(|label| not_others[cell(label, first, last)] = false);
@@ -88,7 +89,10 @@ impl Cells {
                 if first > last || last >= n_own || label >= n_labels {
                     return Err(HeadError::SpanOutside { row, span, n_words: n_own, n_labels });
                 }
-                // One that does not count is in neither sum.
+                // One that does not count is in neither sum; of one with more words there is no score.
+                if last - first >= longest {
+                    continue;
+                }
                 let cell = cell(label, first, last);
                 not_right[cell] = not_others[cell] && not_right[cell];
                 not_others[cell] = true;

@@ -240,54 +240,53 @@ impl<B: Backend, P: Module<B>> TaskModel<B, P> {
         self
     }
 
+    /// The stack that the head stands on, and the decoder that reads a text once more where it stands on that
+    /// ([`RereadConfig`](crate::RereadConfig)). Neither of a [`Seq2Seq`], which has its stacks in its body.
+    ///
+    /// ```
+    /// # use locus_testkit::device::NdArray;
+    /// # use locus_backend::rng::Key;
+    /// use locus_encoder::StackConfig;
+    /// use locus_heads::{HeadConfig, TaskModel};
+    /// let stack = StackConfig { d_model: 8, n_heads: 2, ..StackConfig::default() };
+    /// let head = HeadConfig::CausalLm { tied: true, output: Default::default() };
+    /// let mut model = TaskModel::<NdArray>::new(&head, &stack, 9, Key::new(1), &Default::default());
+    /// let [stack, decoder] = model.stacks_mut();
+    /// assert!(stack.is_some() && decoder.is_none());
+    /// ```
+    pub fn stacks_mut(&mut self) -> [Option<&mut Stack<B, P>>; 2] {
+        let (stack, decoder) = match self {
+            Self::TokenClassifier(model) => (&mut model.encoder, None),
+            Self::SpanClassifier(model) => (&mut model.encoder, None),
+            Self::SequenceClassifier(model) => (&mut model.encoder, model.decoder.as_mut()),
+            Self::QuestionAnswerer(model) => (&mut model.encoder, model.decoder.as_mut()),
+            Self::SentenceEmbedder(model) => (&mut model.encoder, None),
+            Self::MaskedLm(model) => (&mut model.encoder, None),
+            Self::ReplacedTokenDetector(model) => (&mut model.encoder, None),
+            Self::CausalLm(model) => (&mut model.decoder, None),
+            Self::Bare(model) => (&mut model.encoder, None),
+            Self::Seq2Seq(_) => return [None, None],
+        };
+        [Some(stack), decoder]
+    }
+
     /// The same model with the factors of its products held as said, in training and after: of the stacks' projections
     /// and of the output over the vocabulary. Weights, gradients and everything else stay f32.
     #[must_use]
     pub fn with_products(mut self, products: Products) -> Self {
+        self.stacks_mut().into_iter().flatten().for_each(|stack| stack.set_products(products));
         let lm_head = match &mut self {
-            Self::TokenClassifier(model) => {
-                model.encoder.set_products(products);
-                None
-            }
-            Self::SpanClassifier(model) => {
-                model.encoder.set_products(products);
-                None
-            }
-            Self::SequenceClassifier(model) => {
-                model.encoder.set_products(products);
-                model.decoder.iter_mut().for_each(|decoder| decoder.set_products(products));
-                None
-            }
-            Self::QuestionAnswerer(model) => {
-                model.encoder.set_products(products);
-                model.decoder.iter_mut().for_each(|decoder| decoder.set_products(products));
-                None
-            }
-            Self::SentenceEmbedder(model) => {
-                model.encoder.set_products(products);
-                None
-            }
-            Self::Bare(model) => {
-                model.encoder.set_products(products);
-                None
-            }
-            Self::MaskedLm(model) => {
-                model.encoder.set_products(products);
-                model.lm_head.as_mut()
-            }
-            Self::ReplacedTokenDetector(model) => {
-                model.encoder.set_products(products);
-                model.generator.encoder.set_products(products);
-                None
-            }
-            Self::CausalLm(model) => {
-                model.decoder.set_products(products);
-                model.lm_head.as_mut()
-            }
+            Self::MaskedLm(model) => model.lm_head.as_mut(),
+            Self::CausalLm(model) => model.lm_head.as_mut(),
             Self::Seq2Seq(model) => {
                 model.body.set_products(products);
                 model.lm_head.as_mut()
             }
+            Self::ReplacedTokenDetector(model) => {
+                model.generator.encoder.set_products(products);
+                None
+            }
+            _ => None,
         };
         if let Some(lm_head) = lm_head {
             lm_head.set_products(products);
@@ -336,6 +335,10 @@ impl<B: Backend, P: PositionScheme<B>> Trainable<B> for TaskModel<B, P> {
             Self::SentenceEmbedder(model) => model.backward(batch, key, checkpointing, sums),
             Self::Bare(model) => model.backward(batch, key, checkpointing, sums),
         }
+    }
+
+    fn join(batches: &mut [TaskBatch]) {
+        crate::step::join(batches);
     }
 
     fn n_tokens(batch: &TaskBatch) -> usize {

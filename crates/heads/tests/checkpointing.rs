@@ -52,7 +52,8 @@ fn replaced() -> [Labels; 2] {
     let of = |n: usize, hidden: &[(usize, i32)]| {
         let mut labels = vec![-100; n];
         hidden.iter().for_each(|&(place, id)| labels[place] = id);
-        Labels::Replaced { labels, quantiles: (0..n as u64).map(|i| Key::new(7).uniform(i)).collect() }
+        let quantiles = (0..n as u64).map(|i| Key::new(7).uniform(i)).collect();
+        Labels::Replaced { labels, quantiles, tokens_per_hidden: None }
     };
     [of(15, &[(1, 7), (6, 16), (13, 3)]), of(8, &[(2, 2), (5, 11)])]
 }

@@ -65,7 +65,7 @@ fn batch() -> TaskBatch {
     let quantiles = golden().values("quantiles").iter().map(|&x| f64::from(x)).collect();
     TaskBatch {
         tokens: tokens(&integers("ids"), 5),
-        labels: Labels::Replaced { labels: integers("labels"), quantiles },
+        labels: Labels::Replaced { labels: integers("labels"), quantiles, tokens_per_hidden: None },
     }
 }
 
@@ -119,9 +119,9 @@ fn loss_and_gradients<B: AutodiffBackend>(device: &B::Device) {
     let mut swapped = model::<B>(config(), device);
     swapped.generator.encoder.layers.swap(0, 1);
     planted("the generator's layers swapped", swapped, &batch());
-    let Labels::Replaced { labels, quantiles } = batch().labels else { panic!("labels of another kind") };
+    let Labels::Replaced { labels, quantiles, .. } = batch().labels else { panic!("labels of another kind") };
     let with = |labels: Vec<i32>, quantiles: Vec<f64>| TaskBatch {
-        labels: Labels::Replaced { labels, quantiles },
+        labels: Labels::Replaced { labels, quantiles, tokens_per_hidden: None },
         ..batch()
     };
     let mut other = labels.clone();
@@ -133,6 +133,63 @@ fn loss_and_gradients<B: AutodiffBackend>(device: &B::Device) {
     planted("other tokens drawn", model(config(), device), &with(labels, turned));
 }
 
+/// A batch of some rows of the golden's.
+fn rows_of(rows: std::ops::Range<usize>) -> TaskBatch {
+    let Labels::Replaced { labels, quantiles, .. } = batch().labels else { panic!("labels of another kind") };
+    let cells = 5 * rows.start..5 * rows.end;
+    let (labels, quantiles) = (labels[cells.clone()].to_vec(), quantiles[cells.clone()].to_vec());
+    let labels = Labels::Replaced { labels, quantiles, tokens_per_hidden: None };
+    TaskBatch { tokens: tokens(&integers("ids")[cells], 5), labels }
+}
+
+/// The loss and the gradients of a step of these batches, by path.
+fn accumulated<B: AutodiffBackend>(
+    model: &ReplacedTokenDetector<B>,
+    batches: &[TaskBatch],
+) -> (f64, Vec<(String, Vec<f32>)>) {
+    let (mut sums, mut sum, mut weight) = (GradientsParams::new(), 0.0, 0.0);
+    for batch in batches {
+        let loss = model.backward(batch, None, GradientCheckpointing::None, &mut sums).unwrap();
+        sum += f64::from(HostArray::from(loss.sum).values[0]);
+        weight += loss.weight;
+    }
+    let gradients = gradients(model, &sums).into_iter().filter_map(|(path, grad)| Some((path, grad?)));
+    (sum / weight, gradients.collect())
+}
+
+fn how_a_step_is_cut_changes_nothing<B: AutodiffBackend>(device: &B::Device) {
+    let model = model::<B>(config(), device);
+    let (loss, whole) = accumulated(&model, &[batch()]);
+    let excess = |batches: &[TaskBatch]| {
+        let (found, gradients) = accumulated(&model, batches);
+        assert_eq!(gradients.len(), whole.len());
+        let of_loss = (found - loss).abs() - 1e-5 * loss.abs();
+        let off = gradients.iter().zip(&whole).map(|((path, got), (other, want))| {
+            assert_eq!(path, other);
+            worst(got, want, ATOL, RTOL).unwrap().1
+        });
+        off.fold(of_loss, f64::max)
+    };
+    // 5, 4 and 3 tokens, of which 2, 2 and 1 are hidden.
+    for cut in [1, 2] {
+        let mut parts = [rows_of(0..cut), rows_of(cut..3)];
+        let apart = excess(&parts);
+        assert!(apart > 1e-2, "means of the parts are told apart: {apart:e}");
+        <ReplacedTokenDetector<B> as Trainable<B>>::join(&mut parts);
+        let joined = excess(&parts);
+        assert!(joined <= 0.0, "{cut}: {joined:e}");
+    }
+    // A part without hidden tokens counts too.
+    let mut parts = [rows_of(0..3), TaskBatch { tokens: tokens(&[2, 9, 3], 3), labels: Labels::None }];
+    let (labels, quantiles) = (vec![-100; 3], vec![0.5; 3]);
+    parts[1].labels = Labels::Replaced { labels, quantiles, tokens_per_hidden: None };
+    <ReplacedTokenDetector<B> as Trainable<B>>::join(&mut parts);
+    for part in &parts {
+        let Labels::Replaced { tokens_per_hidden, .. } = part.labels else { panic!("{part:?}") };
+        assert_eq!(tokens_per_hidden, Some(15.0 / 5.0), "12 and 3 tokens, 5 of them hidden");
+    }
+}
+
 /// Tokens at evenly spread quantiles come as often as the distribution says, to one.
 fn draws_follow_the_distribution<B: AutodiffBackend>(device: &B::Device) {
     const N: usize = 401;
@@ -142,6 +199,7 @@ fn draws_follow_the_distribution<B: AutodiffBackend>(device: &B::Device) {
     let labels = Labels::Replaced {
         labels: rows.iter().flat_map(|row| row.1).collect(),
         quantiles: rows.iter().flat_map(|row| row.2).collect(),
+        tokens_per_hidden: None,
     };
     let batch = TaskBatch { tokens: tokens(&ids, 3), labels };
     let off = |temperature: f64, expected: f64| {
@@ -168,7 +226,8 @@ fn draws_follow_the_distribution<B: AutodiffBackend>(device: &B::Device) {
 
 fn a_batch_without_hidden_tokens_is_one_of_the_discriminator<B: AutodiffBackend>(device: &B::Device) {
     let model = model::<B>(config(), device);
-    let labels = Labels::Replaced { labels: vec![-100; 3], quantiles: vec![0.5; 3] };
+    let (labels, quantiles) = (vec![-100; 3], vec![0.5; 3]);
+    let labels = Labels::Replaced { labels, quantiles, tokens_per_hidden: None };
     let batch = TaskBatch { tokens: tokens(&[2, 9, 3], 3), labels };
     let mut sums = GradientsParams::new();
     let loss = model.backward(&batch, None, GradientCheckpointing::None, &mut sums).unwrap();
@@ -188,7 +247,10 @@ fn labels_that_do_not_fit_are_refused<B: AutodiffBackend>(device: &B::Device) {
     let error = |labels: Labels| {
         model.loss(&TaskBatch { tokens: tokens(&[2, 4, 3], 3), labels }, None).unwrap_err().to_string()
     };
-    let of = |labels: &[i32], n: usize| Labels::Replaced { labels: labels.to_vec(), quantiles: vec![0.5; n] };
+    let of = |labels: &[i32], n: usize| {
+        let (labels, quantiles) = (labels.to_vec(), vec![0.5; n]);
+        Labels::Replaced { labels, quantiles, tokens_per_hidden: None }
+    };
     assert_eq!(error(of(&[-100, 7], 3)), "expected 3 labels, found 2");
     assert_eq!(error(of(&[-100, 7, -100], 2)), "expected 3 labels, found 2");
     assert!(error(of(&[-100, 29, -100], 3)).contains("label 29 at index 1 is outside the head's 29 labels"));
@@ -198,6 +260,7 @@ fn labels_that_do_not_fit_are_refused<B: AutodiffBackend>(device: &B::Device) {
 on_backends!(
     tokens_are_drawn_and_found,
     loss_and_gradients,
+    how_a_step_is_cut_changes_nothing,
     draws_follow_the_distribution,
     a_batch_without_hidden_tokens_is_one_of_the_discriminator,
     labels_that_do_not_fit_are_refused,

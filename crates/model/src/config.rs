@@ -232,3 +232,26 @@ impl ModelConfig {
         problems
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use locus_encoder::StackConfig;
+    use locus_heads::{ClassifierConfig, HeadConfig, RereadConfig};
+
+    use super::ModelConfig;
+
+    #[test]
+    fn what_a_decoder_reads_first_and_last_is_in_the_vocabulary() {
+        let keys = |start, end| -> Vec<String> {
+            let decoder = Some(RereadConfig { start, end });
+            let head =
+                HeadConfig::QuestionAnswering { layers: ClassifierConfig { decoder, ..Default::default() } };
+            let stack = StackConfig { d_model: 12, n_heads: 2, ..StackConfig::default() };
+            let config = ModelConfig::new(head, Vec::new(), 11, stack);
+            config.check().into_iter().map(|problem| problem.key).collect()
+        };
+        assert!(keys(10, 10).is_empty(), "{:?}", keys(10, 10));
+        assert_eq!(keys(11, 10), ["decoder_start_token_id"]);
+        assert_eq!(keys(u32::MAX, 13), ["decoder_start_token_id", "eos_token_id"]);
+    }
+}

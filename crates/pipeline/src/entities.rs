@@ -118,7 +118,7 @@ pub(crate) fn read_windows<B: Backend, P: PositionScheme<B>>(
         let items: Vec<&Item> = chunk.iter().map(|(_, window)| &window.item).collect();
         let TaskBatch { tokens, labels } = codec.batch(&items)?;
         let Labels::SpansOfWords(rows) = labels else { unreachable!("the codec of a model of spans") };
-        let scores = model.scores(&tokens, &rows, None)?; // [batch, n_labels, words, words]
+        let scores = model.scores(&tokens, &rows, None)?; // [batch, n_labels, words, longest]
         let loss = model.loss_of_scores(scores.clone(), &rows)?;
         found.nats += loss.sum.into_data().iter::<f64>().sum::<f64>();
         found.weight += loss.weight;

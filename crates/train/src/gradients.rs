@@ -1,7 +1,8 @@
 //! The gradient of one optimizer step: of a window of batches, exact per token.
 //!
 //! Losses and gradients are summed over the window and divided once, by the sum of the weights. A mean of means would
-//! weigh the tokens of a short batch, and those of the last window of an epoch, more than others.
+//! weigh the tokens of a short batch, and those of the last window of an epoch, more than others. A loss of several means
+//! learns from [`Trainable::join`] what they are over.
 
 use burn::module::{AutodiffModule, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
@@ -38,7 +39,7 @@ pub(crate) struct Gradients {
 /// The index of a batch that does not fit the model, and why.
 pub(crate) fn gradients<B, M>(
     model: &M,
-    window: &[M::Batch],
+    window: &mut [M::Batch],
     key: Key,
     checkpointing: GradientCheckpointing,
 ) -> Result<Gradients, (usize, HeadError)>
@@ -46,6 +47,7 @@ where
     B: AutodiffBackend,
     M: Trainable<B> + AutodiffModule<B>,
 {
+    M::join(window);
     let mut sums = GradientsParams::new();
     let mut sum: Option<Tensor<B::InnerBackend, 1>> = None;
     let (mut weight, mut tokens) = (0.0, 0);

@@ -217,10 +217,10 @@ where
         let start = Instant::now();
         let (step, epoch, first) = (self.state.step, self.state.epoch, self.state.batch);
         let n_batches = self.config.accumulate.min(self.state.n_batches - first);
-        let window = (0..n_batches).map(|_| batches.next()).collect::<Result<Vec<_>, _>>()?;
+        let mut window = (0..n_batches).map(|_| batches.next()).collect::<Result<Vec<_>, _>>()?;
         let key = Key::new(self.config.seed).named("dropout").child(step as u64);
         let checkpointing = self.config.gradient_checkpointing;
-        let gradients = gradients::<B, M>(model, &window, key, checkpointing)
+        let gradients = gradients::<B, M>(model, &mut window, key, checkpointing)
             .map_err(|(i, source)| TrainError::Batch { step: step + 1, epoch, batch: first + i, source })?;
         let lr = learning_rate(&self.config, step, total_steps(&self.config, self.state.n_batches));
         let figures = StepFigures {

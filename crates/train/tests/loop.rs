@@ -14,15 +14,23 @@ use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use locus_backend::rng::Key;
-use locus_heads::{GradientCheckpointing, HeadError, Labels, LossSum, TaskBatch, TaskModel, Trainable};
+use locus_encoder::StackConfig;
+use locus_heads::{
+    GradientCheckpointing, HeadConfig, HeadError, Labels, LossSum, ReplacedTokensConfig, TaskBatch,
+    TaskModel, Trainable,
+};
 use locus_testkit::device::NdArray;
 use locus_train::{
     BatchSource, BoxError, Checkpoint, ClipNorm, Evaluation, FitConfig, FitReport, Schedule, Stopped,
     TrainError, Warmup,
 };
 
-/// Parameters after one epoch without dropout.
-fn learned(source: Rows, accumulate: usize) -> (usize, Vec<f32>) {
+/// Parameters of a model after one epoch, and how many steps it took.
+fn learned(
+    model: Model,
+    source: impl BatchSource<TaskBatch> + 'static,
+    accumulate: usize,
+) -> (usize, Vec<f32>) {
     let dir = tempfile::tempdir().unwrap();
     let (clip_norm, warmup) = (ClipNorm::Max(0.5), Warmup::Steps(0));
     // eps as large as the gradients: where it is small, Adam turns the rounding of a gradient of 0 into a full step.
@@ -35,7 +43,8 @@ fn learned(source: Rows, accumulate: usize) -> (usize, Vec<f32>) {
         eps: 1e-2,
         ..config()
     };
-    let report = trainer(config, dir.path()).fit::<B, _, _>(model(0.0), Arc::new(source), evaluate).unwrap();
+    let evaluate = |_: &Inner| Ok::<_, BoxError>(Evaluation::default());
+    let report = trainer(config, dir.path()).fit::<B, _, _>(model, Arc::new(source), evaluate).unwrap();
     struct Values(Vec<f32>);
     impl<B: Backend> ModuleVisitor<B> for Values {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
@@ -50,13 +59,57 @@ fn learned(source: Rows, accumulate: usize) -> (usize, Vec<f32>) {
 #[test]
 fn accumulation_is_token_exact_to_the_last_partial_window() {
     // Rows have two to five tokens, and 13 rows leave windows of 4 · 2 and of 2 + 2 + 1: a mean of means would be off.
-    let (steps, accumulated) = learned(Rows { n_rows: 13, batch_size: 2 }, 4);
-    let (same, whole) = learned(Rows { n_rows: 13, batch_size: 8 }, 1);
+    let (steps, accumulated) = learned(model(0.0), Rows { n_rows: 13, batch_size: 2 }, 4);
+    let (same, whole) = learned(model(0.0), Rows { n_rows: 13, batch_size: 8 }, 1);
     assert_eq!((steps, same), (2, 2));
     let worst = accumulated.iter().zip(&whole).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(worst < 1e-6, "{worst}");
     // The same rows in other windows are told apart.
-    let (_, other) = learned(Rows { n_rows: 13, batch_size: 2 }, 3);
+    let (_, other) = learned(model(0.0), Rows { n_rows: 13, batch_size: 2 }, 3);
+    assert!(other.iter().zip(&whole).any(|(a, b)| (a - b).abs() > 1e-4));
+}
+
+/// The rows with none, one or two of their tokens hidden.
+struct Hidden(Rows);
+
+impl BatchSource<TaskBatch> for Hidden {
+    fn n_batches(&self) -> usize {
+        self.0.n_batches()
+    }
+
+    fn batch(&self, epoch: usize, idx: usize) -> Result<TaskBatch, BoxError> {
+        let TaskBatch { mut tokens, .. } = self.0.batch(epoch, idx)?;
+        let (mut labels, mut quantiles) = (vec![-100; tokens.ids.len()], vec![0.5; tokens.ids.len()]);
+        for row in 0..tokens.batch {
+            let first = row * tokens.seq;
+            for cell in first..first + tokens.ids[first] as usize % 3 {
+                (labels[cell], quantiles[cell]) =
+                    (tokens.ids[cell] as i32, 0.25 + 0.5 * (cell - first) as f64);
+                tokens.ids[cell] = 10;
+            }
+        }
+        Ok(TaskBatch { tokens, labels: Labels::Replaced { labels, quantiles, tokens_per_hidden: None } })
+    }
+}
+
+#[test]
+fn accumulation_is_exact_where_a_loss_is_two_means() {
+    // Batches have different shares of hidden tokens.
+    let detector = || -> Model {
+        let stack =
+            StackConfig { d_model: 12, n_layers: 1, n_heads: 2, dropout: 0.0, ..StackConfig::default() };
+        let stack = StackConfig { attention_dropout: 0.0, init_std: 0.1, ..stack };
+        let head = HeadConfig::ReplacedTokens(ReplacedTokensConfig::default());
+        assert_eq!(head.check(&stack), []);
+        TaskModel::new(&head, &stack, 11, Key::new(1), &Default::default())
+    };
+    let of =
+        |batch_size, accumulate| learned(detector(), Hidden(Rows { n_rows: 13, batch_size }), accumulate);
+    let ((steps, accumulated), (same, whole)) = (of(2, 4), of(8, 1));
+    assert_eq!((steps, same), (2, 2));
+    let worst = accumulated.iter().zip(&whole).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(worst < 1e-5, "{worst}");
+    let (_, other) = of(2, 3);
     assert!(other.iter().zip(&whole).any(|(a, b)| (a - b).abs() > 1e-4));
 }
 

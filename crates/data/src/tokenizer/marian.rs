@@ -12,7 +12,7 @@ use tokenizers::models::bpe::Vocab;
 use tokenizers::models::wordlevel::WordLevel;
 use tokenizers::{AddedToken, Tokenizer as HfTokenizer};
 
-use super::sentencepiece::{Piece, SentencePiece};
+use super::sentencepiece::{BLANK, Piece, SentencePiece};
 use super::settings::Settings;
 use super::train::template;
 use super::{Encoding, failed};
@@ -24,6 +24,9 @@ pub(super) const FILES: [&str; 3] = ["source.spm", "target.spm", "vocab.json"];
 
 /// The key of such a tokenizer in a `tokenizer.json` of ours.
 const KEY: &str = "sentencepiece_pair";
+
+/// Each role of a mark: its key in a Hugging Face folder, and its usual name.
+const ROLES: [(&str, &str); 3] = [("unk_token", "<unk>"), ("eos_token", "</s>"), ("pad_token", "<pad>")];
 
 /// A model as its file holds it, and read.
 #[derive(Debug, Clone)]
@@ -40,6 +43,8 @@ pub(super) struct Pair {
     unk: u32,
     /// Unknown, end and padding: no text becomes them.
     marks: [u32; 3],
+    /// Their names.
+    names: [String; 3],
 }
 
 /// What its files hold.
@@ -51,6 +56,13 @@ struct Stored {
     /// Likewise.
     target: String,
     vocab: BTreeMap<String, u32>,
+    /// The names of unknown, end and padding; the usual ones where they are lacking.
+    #[serde(default = "usual_names")]
+    marks: [String; 3],
+}
+
+fn usual_names() -> [String; 3] {
+    ROLES.map(|(_, usual)| usual.to_owned())
 }
 
 /// A `tokenizer.json` of ours.
@@ -100,13 +112,18 @@ pub(super) fn read(path: &Path, settings: &Settings) -> Result<(HfTokenizer, Pai
 pub(super) fn from_json(json: &[u8], settings: &Settings) -> Result<(HfTokenizer, Pair), DataError> {
     let wrong = |problem: String| failed("cannot read tokenizer.json")(problem.into());
     let file: File = serde_json::from_slice(json).map_err(|error| wrong(error.to_string()))?;
-    let Stored { source, target, vocab } = file.sentencepiece_pair;
+    let Stored { source, target, vocab, marks } = file.sentencepiece_pair;
     let side = |digits: &str, name: &str| {
         let bytes = from_hex(digits).ok_or_else(|| "expected pairs of hexadecimal digits".to_owned());
         bytes.and_then(Side::read).map_err(|problem| wrong(format!("{name}: {problem}")))
     };
     let (source, target) = (side(&source, "source")?, side(&target, "target")?);
-    with_vocab(source, target, vocab, settings).map_err(wrong)
+    with_vocab(source, target, vocab, &settings.or_roles(roles(&marks))).map_err(wrong)
+}
+
+/// The keys of marks with their names.
+fn roles(names: &[String; 3]) -> impl Iterator<Item = (&str, &str)> {
+    ROLES.iter().map(|(key, _)| *key).zip(names.iter().map(String::as_str))
 }
 
 /// The vocabulary as a tokenizer that knows ids, and what stands around a text, but cuts none.
@@ -122,8 +139,7 @@ fn with_vocab(
             return Err(format!("`{other}` and `{token}` are both {id}"));
         }
     }
-    let roles = [("unk_token", "<unk>"), ("eos_token", "</s>"), ("pad_token", "<pad>")];
-    let named = roles.map(|(key, usual)| settings.role_or(key, usual).unwrap_or(usual));
+    let named = ROLES.map(|(key, usual)| settings.role_or(key, usual).unwrap_or(usual));
     let ids = named.map(|token| vocab.get(token).copied());
     let [Some(unk), Some(eos), Some(pad)] = ids else {
         let lacking: Vec<&str> =
@@ -144,7 +160,8 @@ fn with_vocab(
     let end = named[1];
     let frame = template(&format!("$A {end}"), &format!("$A $B {end}"), &[(end, eos)]);
     tokenizer.with_post_processor(Some(frame.map_err(|error| error.to_string())?));
-    Ok((tokenizer, Pair { source, target, unk, marks: [unk, eos, pad] }))
+    let names = named.map(str::to_owned);
+    Ok((tokenizer, Pair { source, target, unk, marks: [unk, eos, pad], names }))
 }
 
 impl Side {
@@ -155,6 +172,11 @@ impl Side {
 }
 
 impl Pair {
+    /// The keys of its marks with their names.
+    pub(super) fn roles(&self) -> impl Iterator<Item = (&str, &str)> {
+        roles(&self.names)
+    }
+
     /// A text of the source under the vocabulary.
     pub(super) fn encode(&self, vocabulary: &HfTokenizer, text: &str) -> Encoding {
         self.encode_by(&self.source.model, vocabulary, text)
@@ -191,6 +213,7 @@ impl Pair {
             source: to_hex(&self.source.bytes),
             target: to_hex(&self.target.bytes),
             vocab: vocabulary.get_vocab(true).into_iter().collect(),
+            marks: self.names.clone(),
         };
         serde_json::to_string(&File { sentencepiece_pair: stored })
             .map_err(|error| failed("cannot write tokenizer.json")(error.into()))
@@ -205,9 +228,6 @@ impl Pair {
         Ok(FILES.into_iter().zip(models.into_iter().chain([vocab])).collect())
     }
 }
-
-/// A blank in a piece.
-const BLANK: char = '\u{2581}';
 
 /// The code of a language ahead of a text, `>>fra<<`; empty where there is none.
 fn code(text: &str) -> &str {

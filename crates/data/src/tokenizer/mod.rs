@@ -194,7 +194,8 @@ impl Tokenizer {
     }
 
     fn from_pair(inner: HfTokenizer, pair: marian::Pair, settings: &Settings) -> Result<Self, DataError> {
-        Ok(Self { pair: Some(Arc::new(pair)), ..Self::from_inner(inner, settings)? })
+        let settings = settings.or_roles(pair.roles());
+        Ok(Self { pair: Some(Arc::new(pair)), ..Self::from_inner(inner, &settings)? })
     }
 
     fn from_inner(mut inner: HfTokenizer, settings: &Settings) -> Result<Self, DataError> {

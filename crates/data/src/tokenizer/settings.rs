@@ -17,7 +17,7 @@ pub(super) const SPECIALS_FILE: &str = "special_tokens_map.json";
 const FILES: [&str; 2] = [CONFIG_FILE, SPECIALS_FILE];
 
 /// The settings beside a vocabulary; empty where there are none.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Settings {
     files: Vec<(PathBuf, Map<String, Value>)>,
 }
@@ -58,6 +58,14 @@ impl Settings {
         let files = paths.into_iter().filter(|path| path.is_file());
         let files = files.map(|path| object(&path).map(|map| (path, map)));
         Ok(Self { files: files.collect::<Result<_, _>>()? })
+    }
+
+    /// The same, with these tokens in the roles of which the files say nothing.
+    pub(super) fn or_roles<'a>(&self, roles: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let map = roles.into_iter().map(|(key, token)| (key.to_owned(), Value::from(token))).collect();
+        let mut files = self.files.clone();
+        files.push((PathBuf::new(), map));
+        Self { files }
     }
 
     /// The value of a switch such as `do_lower_case`.

@@ -51,7 +51,7 @@ impl Codec {
         let quantiles: Vec<f64> = of_rows.into_iter().flat_map(padded).collect();
         let TaskBatch { tokens, labels } = task_batch(host)?;
         let labels = match labels {
-            Labels::PerToken(labels) => Labels::Replaced { labels, quantiles },
+            Labels::PerToken(labels) => Labels::Replaced { labels, quantiles, tokens_per_hidden: None },
             other => other,
         };
         Ok(TaskBatch { tokens, labels })

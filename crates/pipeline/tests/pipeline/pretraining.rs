@@ -144,7 +144,7 @@ fn replaced_tokens_are_drawn_again_after_a_break<B: AutodiffBackend>(device: &B:
     for key in [None, Some(Key::new(5))] {
         assert_eq!(read(&batch, key), read(&again, key));
     }
-    let Labels::Replaced { labels, quantiles } = &batch.labels else { panic!("{:?}", batch.labels) };
+    let Labels::Replaced { labels, quantiles, .. } = &batch.labels else { panic!("{:?}", batch.labels) };
     assert_eq!((labels.len(), quantiles.len()), (batch.tokens.ids.len(), batch.tokens.ids.len()));
     for other in [set(2).batch(1, 1).unwrap(), whole.batch(2, 1).unwrap()] {
         let Labels::Replaced { quantiles: others, .. } = &other.labels else { panic!("{:?}", other.labels) };

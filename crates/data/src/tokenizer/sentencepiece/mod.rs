@@ -10,13 +10,17 @@ mod model;
 mod normalize;
 mod proto;
 mod steps;
+mod trie;
 
-use std::collections::HashMap;
 use std::ops::Range;
 
 pub(super) use convert::load;
 use model::{Algorithm, Model, ModelPiece, PieceKind};
 use normalize::{Normalized, Normalizer};
+use trie::Trie;
+
+/// A blank in a piece.
+pub(super) const BLANK: char = '\u{2581}';
 
 /// How much worse an unknown character is than the worst piece.
 const UNKNOWN_PENALTY: f32 = 10.0;
@@ -24,10 +28,8 @@ const UNKNOWN_PENALTY: f32 = 10.0;
 /// A unigram model.
 #[derive(Debug, Clone)]
 pub(super) struct SentencePiece {
-    /// The score of each piece.
-    scores: HashMap<String, f32>,
-    /// The longest piece, in bytes.
-    longest: usize,
+    /// The pieces with their scores.
+    pieces: Trie,
     /// The score of a character that is no piece.
     unknown: f32,
     normalizer: Normalizer,
@@ -70,11 +72,12 @@ impl SentencePiece {
         if algorithm == Algorithm::Bpe {
             return Err("its pieces are byte-pair pieces; expected a unigram model".to_owned());
         }
-        let mut scores = HashMap::with_capacity(pieces.len());
+        let (mut trie, mut lowest) = (Trie::new(), None);
         for ModelPiece { text, score, kind } in pieces {
             match kind {
                 PieceKind::Normal => {
-                    scores.insert(text, score);
+                    trie.insert(&text, score);
+                    lowest = Some(lowest.map_or(score, |lowest: f32| lowest.min(score)));
                 }
                 PieceKind::Unknown | PieceKind::Control | PieceKind::Unused => {}
                 PieceKind::UserDefined => {
@@ -87,12 +90,8 @@ impl SentencePiece {
                 }
             }
         }
-        if scores.is_empty() {
-            return Err("expected a model of SentencePiece; it has no pieces".to_owned());
-        }
-        let longest = scores.keys().map(String::len).max().unwrap_or_default();
-        let lowest = scores.values().copied().fold(f32::INFINITY, f32::min);
-        Ok(Self { scores, longest, unknown: lowest - UNKNOWN_PENALTY, normalizer })
+        let lowest = lowest.ok_or("expected a model of SentencePiece; it has no pieces")?;
+        Ok(Self { pieces: trie, unknown: lowest - UNKNOWN_PENALTY, normalizer })
     }
 
     /// The pieces of a text: the way of the highest sum of scores (Viterbi).
@@ -119,13 +118,10 @@ impl SentencePiece {
         let mut best = vec![Best::default(); text.len() + 1];
         for (start, first) in text.char_indices() {
             let so_far = best[start].score;
-            let rest = &text[start..];
             let mut is_known = false;
-            let ends = rest.char_indices().map(|(at, c)| at + c.len_utf8());
-            for end in ends.take_while(|end| *end <= self.longest) {
-                let Some(score) = self.scores.get(&rest[..end]) else { continue };
-                is_known |= end == first.len_utf8();
-                best[start + end].offer(start, f64::from(*score) + f64::from(so_far), false);
+            for (n, score) in self.pieces.prefixes(&text[start..]) {
+                is_known |= n == first.len_utf8();
+                best[start + n].offer(start, f64::from(score) + f64::from(so_far), false);
             }
             if !is_known {
                 best[start + first.len_utf8()].offer(start, f64::from(self.unknown + so_far), true);
@@ -162,6 +158,15 @@ mod tests {
         let pieces = [("\u{2581}", -3.0), ("a", -2.0), ("b", -2.5), ("ab", -3.5), ("\u{2581}a", -4.0)];
         let marks = [piece("<unk>", 0.0, 2), piece("</s>", 0.0, 3), piece("aab", 9.0, 5)].concat();
         [marks, pieces.iter().flat_map(|(text, score)| piece(text, *score, 1)).collect()].concat()
+    }
+
+    /// A piece of at least 128 bytes, which lengths of two bytes stand before.
+    fn long_piece(n: usize) -> Vec<u8> {
+        let field = |bytes: &[u8]| {
+            let length = [(bytes.len() & 0x7F) as u8 | 0x80, (bytes.len() >> 7) as u8];
+            [&[10][..], &length, bytes].concat()
+        };
+        field(&field("x".repeat(n).as_bytes()))
     }
 
     fn texts(text: &str) -> Vec<(String, usize, usize)> {
@@ -203,6 +208,9 @@ mod tests {
             assert!(with(piece("x", 0.0, kind)).contains(name), "{kind}");
         }
         assert!(with(piece("x", f32::NAN, 1)).contains("finite"));
+        assert!(with(piece("ab", -1.0, 1)).contains("\"ab\" is there twice"));
+        assert!(with(long_piece(513)).contains("513 bytes; expected up to 512"));
+        assert!(SentencePiece::read(&[model(), long_piece(512)].concat()).is_ok());
         assert!(with(field(2, &[24, 2])).contains("byte-pair"));
         assert!(with(field(2, &[0xC0, 1, 1])).contains("whitespace"));
         assert!(with(field(3, &field(2, &[9]))).contains("precompiled_charsmap"));

@@ -5,6 +5,9 @@ use std::collections::HashSet;
 use super::normalize::Normalizer;
 use super::proto::Fields;
 
+/// No piece has more bytes; those that are trained have some tens. The time that a text takes grows with the longest one.
+const LONGEST_PIECE: usize = 512;
+
 /// What a piece is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PieceKind {
@@ -99,6 +102,10 @@ fn piece(message: &[u8]) -> Result<ModelPiece, String> {
             3 => kind = value.number()?,
             _ => {}
         }
+    }
+    if text.len() > LONGEST_PIECE {
+        let n = text.len();
+        return Err(format!("a piece has {n} bytes; expected up to {LONGEST_PIECE}"));
     }
     if text.is_empty() || !score.is_finite() {
         return Err(format!("the piece {text:?} has the score {score}: expected a text and a finite number"));

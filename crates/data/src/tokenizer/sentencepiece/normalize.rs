@@ -3,10 +3,12 @@
 
 use tokenizers::normalizers::Precompiled;
 
+use super::BLANK;
 use super::proto::Fields;
 
-/// A blank in a piece.
-const BLANK: &str = "\u{2581}";
+/// No rule replaces more bytes, and none puts more in their place: those of SentencePiece put up to 33. A text grows by no more,
+/// and takes no longer.
+const LONGEST_RULE: usize = 128;
 
 /// The normaliser of a model.
 #[derive(Debug, Clone)]
@@ -67,7 +69,8 @@ impl Normalizer {
     }
 
     pub(super) fn normalize(&self, original: &str) -> Normalized {
-        let blank = if self.escapes_blanks { BLANK } else { " " };
+        let mut mark = [0; 4];
+        let blank = if self.escapes_blanks { &*BLANK.encode_utf8(&mut mark) } else { " " };
         let (mut text, mut origins) = (String::new(), Vec::new());
         let mut add = |text: &mut String, part: &str, at: usize| {
             text.push_str(part);
@@ -136,6 +139,14 @@ impl Rules {
         let (trie, replacements) = rest.split_at_checked(size).ok_or_else(damaged)?;
         let units = trie.chunks_exact(4).map(|unit| u32::from_le_bytes([unit[0], unit[1], unit[2], unit[3]]));
         let replacements = std::str::from_utf8(replacements).map_err(|_| damaged())?.to_owned();
+        let (whole, rest) = replacements.rsplit_once('\0').unwrap_or(("", &replacements));
+        if !rest.is_empty() {
+            return Err(format!("{}: the last replacement has no end", damaged()));
+        }
+        if let Some(long) = whole.split('\0').find(|to| to.len() > LONGEST_RULE) {
+            let n = long.len();
+            return Err(format!("{}: a replacement of {n} bytes; expected up to {LONGEST_RULE}", damaged()));
+        }
         Ok(Some(Self { units: units.collect(), replacements }))
     }
 
@@ -178,7 +189,7 @@ impl Rules {
     fn longest(&self, text: &str) -> Option<(&str, usize)> {
         let mut longest = None;
         let mut place = offset(*self.units.first()?);
-        for (at, byte) in text.bytes().enumerate() {
+        for (at, byte) in text.bytes().take(LONGEST_RULE).enumerate() {
             place ^= usize::from(byte);
             let Some(&unit) = self.units.get(place) else { break };
             if label(unit) != u32::from(byte) {
@@ -246,11 +257,33 @@ mod tests {
         for bytes in [&[1][..], &[9, 0, 0, 0, 1, 2], &[0xFF; 4], &[0, 0, 0, 0, 0xFF]] {
             assert!(Rules::read(bytes).is_err(), "{bytes:?}");
         }
+        // A replacement without an end, and one that would make a text very long.
+        let with = |replacements: &str| [&[0; 4][..], replacements.as_bytes()].concat();
+        let endless = Rules::read(&with("a\0b")).expect_err("no end");
+        assert!(endless.contains("precompiled_charsmap") && endless.contains("no end"), "{endless}");
+        assert!(Rules::read(&with("a")).is_err());
+        let long = Rules::read(&with(&format!("a\0{}\0", "b".repeat(129)))).expect_err("too long");
+        assert!(long.contains("129 bytes; expected up to 128"), "{long}");
+        assert!(Rules::read(&with(&format!("{}\0", "b".repeat(128)))).is_ok());
         // A trie that leads nowhere has no rule.
         let nowhere = Rules { units: vec![u32::MAX; 3], replacements: String::new() };
         let normalizer = Normalizer { rules: Some(nowhere), ..Normalizer::default() };
         assert_eq!(normalized(&normalizer, "ab").0, "\u{2581}ab");
         assert!(normalizer.precompiled().is_err_and(|problem| problem.contains("damaged")));
+    }
+
+    #[test]
+    fn a_trie_that_leads_back_into_itself_ends() {
+        // The root's child by `A` has itself as its child by `A`.
+        let mut units = vec![0; 512];
+        units[0] = 256 << 10;
+        units[256 + 0x41] = (0x41 << 10) | 0x41;
+        let rules = Rules { units, replacements: String::new() };
+        let place = 256 + 0x41;
+        assert_eq!((place ^ super::offset(rules.units[place])) ^ 0x41, place, "itself");
+        let text = "A".repeat(60_000);
+        let normalizer = Normalizer { rules: Some(rules), ..Normalizer::default() };
+        assert_eq!(normalizer.normalize(&text).text.len(), "\u{2581}".len() + text.len());
     }
 
     #[test]

@@ -18,11 +18,9 @@ use tokenizers::{
 
 use super::super::load::CONVERT;
 use super::super::settings::Settings;
+use super::BLANK;
 use super::class::Class;
 use super::normalize::Normalizer;
-
-/// A blank in a piece.
-const BLANK: char = '\u{2581}';
 
 /// The steps of a tokenizer around its model.
 pub(super) struct Steps {
