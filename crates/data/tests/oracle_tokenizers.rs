@@ -113,7 +113,7 @@ fn differences(tokenizer: &Tokenizer, expected: &Expected) -> Result<Vec<String>
     Ok(found)
 }
 
-fn check(name: &str) -> Outcome {
+fn agrees(name: &str) -> Outcome {
     let tokenizer = Tokenizer::from_file(&folder(name))?;
     let expected: Expected = expected(name)?;
     assert!(expected.cases.len() >= 17 && !expected.special_cases.is_empty(), "{name}");
@@ -147,22 +147,22 @@ fn check(name: &str) -> Outcome {
 
 #[test]
 fn bert_vocabularies() -> Outcome {
-    ["bert-uncased", "bert-cased", "bert-named"].into_iter().try_for_each(check)
+    ["bert-uncased", "bert-cased", "bert-named"].into_iter().try_for_each(agrees)
 }
 
 #[test]
 fn byte_level_vocabularies() -> Outcome {
-    ["gpt2", "opt", "roberta", "roberta-prefixed"].into_iter().try_for_each(check)
+    ["gpt2", "opt", "roberta", "roberta-prefixed"].into_iter().try_for_each(agrees)
 }
 
 #[test]
 fn unigram_with_specials_of_unusual_names() -> Outcome {
-    check("unigram")
+    agrees("unigram")
 }
 
 #[test]
 fn pairs_of_characters_with_bytes_for_unknown_ones() -> Outcome {
-    check("byte-fallback")
+    agrees("byte-fallback")
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn one_model_of_sentencepiece_with_the_frame_of_its_class() -> Outcome {
     let unigrams =
         ["spm-t5", "spm-albert", "spm-albert-cased", "spm-deberta", "spm-deberta-split", "spm-xlm-roberta"];
     let pairs = ["spm-llama", "spm-llama-legacy", "spm-gemma"];
-    unigrams.into_iter().chain(pairs).try_for_each(check)?;
+    unigrams.into_iter().chain(pairs).try_for_each(agrees)?;
     for (names, kind) in [(&unigrams[..], TokenizerKind::Unigram), (&pairs[..], TokenizerKind::Bpe)] {
         for name in names {
             let tokenizer = Tokenizer::from_file(&folder(name))?;

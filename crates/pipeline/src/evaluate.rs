@@ -198,7 +198,7 @@ pub fn evaluate<B: Backend, P: PositionScheme<B>>(
         return Ok(Evaluation { n_examples: examples.len(), examples_hash, ..evaluation });
     }
     // Also says so where examples and model do not fit.
-    let Encoded { items, n_truncated, .. } = codec.encode(&codec.prompted(examples)?)?;
+    let Encoded { items, n_truncated, .. } = codec.encode(codec.prompted(examples)?.as_ref())?;
     let evaluation = match (model, examples) {
         (_, Examples::Text(_)) if codec.objective.is_some() => {
             pretraining::scores(model, codec, &items, batch_size)

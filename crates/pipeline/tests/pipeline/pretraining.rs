@@ -199,7 +199,7 @@ fn a_generator_and_a_discriminator_learn<B: AutodiffBackend>(device: &B::Device)
     };
     let first = score(&model);
     let mut optimizer = AdamWConfig::new().init();
-    for number in 0..20 {
+    for number in 0..40 {
         for batch in epoch(&set, number) {
             let mut sums = GradientsParams::new();
             let key = Some(Key::new(8).child(number as u64));
