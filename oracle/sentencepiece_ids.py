@@ -80,7 +80,7 @@ def write(name, file, config, proto, slow, fast, special_texts, **arguments):
 
 def main():
     t5 = model(size=211, pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
-    write("spm-t5", "spiece.model", "t5", t5, T5Tokenizer, T5TokenizerFast, ["the<extra_id_0>boat</s>"], extra_ids=3)
+    write("spm-t5", "spiece.model", "t5", t5, T5Tokenizer, T5TokenizerFast, ["</s>the<extra_id_0>boat"], extra_ids=3)
     albert = model(
         size=223,
         pad_id=0,

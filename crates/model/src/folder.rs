@@ -60,9 +60,7 @@ pub fn save<B: Backend>(
 /// If the folder or the file is missing, has unknown keys, or describes a model that cannot be.
 pub fn load_config(dir: &Path) -> Result<ModelConfig, ModelError> {
     recover_dir(dir)?;
-    if let Some(missing) =
-        [CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE].into_iter().find(|f| !dir.join(f).is_file())
-    {
+    if let Some(missing) = [CONFIG_FILE, WEIGHTS_FILE].into_iter().find(|f| !dir.join(f).is_file()) {
         return Err(ModelError::NotAModel { path: dir.to_owned(), missing });
     }
     let path = dir.join(CONFIG_FILE);

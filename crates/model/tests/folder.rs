@@ -101,9 +101,9 @@ fn truncated_and_foreign_files<B: AutodiffBackend>(device: &B::Device) {
     assert!(matches!(load::<B>(&dir, device).unwrap_err(), ModelError::Weights { .. }));
     fs::write(dir.join("config.json"), "{\"model_type\": \"bert\"}").unwrap();
     assert!(matches!(load::<B>(&dir, device).unwrap_err(), ModelError::Config { .. }));
-    fs::remove_file(dir.join("tokenizer.json")).unwrap();
+    fs::remove_file(dir.join("config.json")).unwrap();
     let text = load::<B>(&dir, device).unwrap_err().to_string();
-    assert!(text.contains("tokenizer.json is missing"), "{text}");
+    assert!(text.contains("config.json is missing"), "{text}");
 }
 
 fn loaded_numbers_are_those_of_the_file<B: AutodiffBackend>(device: &B::Device) {

@@ -8,7 +8,7 @@ use burn::tensor::backend::Backend;
 use locus_backend::packed::Precision;
 use locus_data::{Examples, Item, LabelSet, Tokenizer, split_words};
 use locus_heads::{HeadConfig, SequenceClassifier, TaskModel};
-use locus_model::{ModelConfig, TOKENIZER_FILE, load};
+use locus_model::{ModelConfig, ModelError, TOKENIZER_FILE, load};
 use serde::Serialize;
 
 use crate::classify::{outputs, sigmoid};
@@ -188,7 +188,11 @@ impl<B: Backend> Pipeline<B> {
     pub fn from_dir(dir: impl AsRef<Path>, device: &B::Device) -> Result<Self, PipelineError> {
         let dir = dir.as_ref();
         let (config, model) = load(dir, device)?;
-        Self::new(config, model, Tokenizer::from_file(&dir.join(TOKENIZER_FILE))?)
+        let tokenizer = dir.join(TOKENIZER_FILE);
+        if !tokenizer.is_file() {
+            return Err(ModelError::NotAModel { path: dir.to_owned(), missing: TOKENIZER_FILE }.into());
+        }
+        Self::new(config, model, Tokenizer::from_file(&tokenizer)?)
     }
 
     /// A model from elsewhere, with its tokenizer.
