@@ -1,10 +1,11 @@
 """Simple baselines of the recipes' data sets, on the parts that `locus` uses: chosen on dev, read on test once.
 
-Run from the repository root: python oracle/baselines.py DATA_DIR
-Reads DATA_DIR with readers.py; writes docs/results/baselines.json. Deterministic, apart from the seconds.
+Run from the repository root: python oracle/baselines.py DATA_DIR [SET...]
+Reads DATA_DIR with readers.py; writes docs/results/baselines.json, where sets that are not named stay as they are. Deterministic,
+apart from the seconds.
 
 Texts with labels: TF-IDF and logistic regression, with the regularisation chosen on dev; of pairs the weights of both texts and their
-products; GoEmotions one label against the rest, with one threshold for all; what is out of scope by the probability of the best
+products; of several labels each against the rest, with one threshold for all; what is out of scope by the probability of the best
 label. Tags: the longest match of an entity seen in training, and the tag that a word has most often. Search: BM25 over lower-cased
 words, with k1 and b chosen on dev; each source looks for its target among all different targets of its part. Answers:
 answers.py. Translation: that of the most similar source in train. Recommendation: films by what is known of them at the time, likes, those of
@@ -38,7 +39,6 @@ from readers import SETS
 OUT = Path("docs/results/baselines.json")
 SCRIPTS = ["baselines.py", "answers.py", "language.py", "readers.py"]
 STRENGTHS = [1.0, 3.0, 10.0, 30.0, 100.0]
-N_GOEMOTIONS_LABELS = 28
 OUT_OF_SCOPE = "oos"
 
 WORDS = {"ngram_range": (1, 2), "sublinear_tf": True, "token_pattern": r"(?u)\b\w+\b"}
@@ -110,9 +110,10 @@ def classify_in_scope(parts, features):
     return {"method": method, "chosen": chosen, "dev": scores("dev"), "test": scores("test")}
 
 
-def classify_many(parts):
-    x = weighted(parts, WORDS | {"min_df": 2})
-    y = {part: np.array([[label in labels for label in range(N_GOEMOTIONS_LABELS)] for _, labels in rows]) for part, rows in parts.items()}
+def classify_many(parts, features):
+    x = weighted(parts, features | {"min_df": 2})
+    every = sorted({label for rows in parts.values() for _, labels in rows for label in labels})
+    y = {part: np.array([[label in labels for label in every] for _, labels in rows]) for part, rows in parts.items()}
     best = None
     for strength in (1.0, 3.0, 10.0):
         model = OneVsRestClassifier(LogisticRegression(C=strength, solver="liblinear", random_state=0)).fit(x["train"], y["train"])
@@ -128,7 +129,7 @@ def classify_many(parts):
         return {f"{average}_f1": f1_score(y[part], found, average=average, zero_division=0) for average in ("macro", "micro")}
 
     return {
-        "method": "TF-IDF of 1–2 words, logistic regression of each label against the rest",
+        "method": f"TF-IDF of {of(features)}, logistic regression of each label against the rest",
         "chosen": {"C": strength, "threshold": threshold},
         "dev": scores("dev"),
         "test": scores("test"),
@@ -316,7 +317,13 @@ BASELINES = {
     "sentiment-polarity": ("accuracy", by_words),
     "nli-cad": ("accuracy", by_words),
     "pair-pawsx-zh": ("accuracy", by_characters),
-    "emotion-goemotions": ("macro_f1", classify_many),
+    "dialogue-bitext-support": ("accuracy", by_words),
+    "dialogue-crosswoz": ("accuracy", by_characters),
+    "sentiment-subjectivity": ("accuracy", by_words),
+    "sentiment-pros-cons": ("accuracy", by_words),
+    "emotion-goemotions": ("macro_f1", lambda parts: classify_many(parts, WORDS)),
+    "emotion-xed-en": ("macro_f1", lambda parts: classify_many(parts, WORDS)),
+    "emotion-xed-zh": ("macro_f1", lambda parts: classify_many(parts, CHARACTERS)),
     "dialogue-bitext-responses": ("mrr@10", search),
     "qa-squad-v1.1": ("mrr@10", search_and_read),
     "mt-tatoeba-en-zh": ("bleu", translate),
@@ -339,9 +346,12 @@ def rounded(scores):
 
 def main():
     warnings.simplefilter("ignore", ConvergenceWarning)
-    root = Path(sys.argv[1])
-    sets = {}
-    for name, (score_name, baseline) in BASELINES.items():
+    root, names = Path(sys.argv[1]), sys.argv[2:] or list(BASELINES)
+    scripts = b"".join((Path(__file__).parent / name).read_bytes() for name in SCRIPTS)
+    script_sha256 = hashlib.sha256(scripts).hexdigest()
+    sets = json.loads(OUT.read_text(encoding="utf-8"))["sets"] if OUT.exists() and sys.argv[2:] else {}
+    for name in names:
+        score_name, baseline = BASELINES[name]
         parts = SETS[name](root)
         start = time.perf_counter()
         result = baseline(parts)
@@ -353,14 +363,11 @@ def main():
             "dev": rounded(result["dev"]),
             "test": rounded(result["test"]),
             "seconds": round(time.perf_counter() - start, 1),
+            "script_sha256": script_sha256,
         }
         print(name, sets[name], flush=True)
-    scripts = b"".join((Path(__file__).parent / name).read_bytes() for name in SCRIPTS)
-    body = {
-        "script_sha256": hashlib.sha256(scripts).hexdigest(),
-        "versions": {name: version(name) for name in ("scikit-learn", "numpy", "scipy", "seqeval", "sacrebleu")},
-        "sets": sets,
-    }
+    versions = {name: version(name) for name in ("scikit-learn", "numpy", "scipy", "seqeval", "sacrebleu")}
+    body = {"versions": versions, "sets": {name: sets[name] for name in BASELINES if name in sets}}
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(json.dumps(body, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 

@@ -7,7 +7,8 @@ The first token of a word bears its tag. What is out of scope is not learned. A 
 answer is sought as run_qa.py of transformers does. Linear schedule, warm-up over a tenth, decay 0.01, gradients clipped to norm 1;
 dropout is that of the checkpoint unless `--dropout` is given. Batches hold texts of like length, the best epoch on dev is
 kept, test is read once. Prints one line of JSON: the scores of dev and test, which of them decides, seconds of training with its
-evaluations, seconds in all.
+evaluations, seconds in all. `--record docs/results/references.json` puts it beside those of other sets, models and seeds there, for
+`cargo xtask results`.
 """
 
 import argparse
@@ -20,6 +21,7 @@ START = time.time()
 
 import numpy as np
 import torch
+import transformers
 from seqeval.metrics import f1_score as entity_f1
 from sklearn.metrics import f1_score, roc_auc_score
 from torch.utils.data import SequentialSampler
@@ -185,6 +187,7 @@ def arguments():
     parser.add_argument("--precision", default="f32", choices=["f32", "bf16"])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--record", type=Path, help="a file of such runs")
     return parser.parse_args()
 
 
@@ -224,10 +227,33 @@ def main():
         trained = time.time() - begun
         trainer.compute_metrics = None  # that of dev
         found = {part: scores_of(part)(trainer.predict(features[part])) for part in ("dev", "test")}
-    print(json.dumps({
-        "set": args.set, "seed": args.seed, "score_name": task.score_name, **found, "train_s": round(trained, 1),
-        "all_s": round(time.time() - START, 1), "device": args.device, "precision": args.precision, "torch": torch.__version__,
-    }))
+    run = {
+        "set": args.set, "method": f"`Trainer` from {Path(args.model).name}", "seed": args.seed, "score_name": task.score_name, **found,
+        "train_s": round(trained, 1), "all_s": round(time.time() - START, 1), "threads": args.threads, "device": args.device,
+        "precision": args.precision, "torch": torch.__version__, "transformers": transformers.__version__, "command": command(args),
+    }
+    print(json.dumps(run))
+    if args.record:
+        record(args.record, run)
+
+
+def command(args):
+    """What repeats the run, without the folders of this machine."""
+    words = ["python", "oracle/finetune.py", args.set, Path(args.model).name, "--data", "$LOCUS_DATA"]
+    for name in ("seed", "epochs", "batch_size", "learning_rate", "dropout", "max_length", "doc_stride", "max_examples", "max_steps", "precision"):
+        value = getattr(args, name)
+        if value not in (None, -1):
+            words += [f"--{name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
+    return " ".join(words)
+
+
+def record(path, run):
+    def key(run):
+        return run["set"], run["method"], run["seed"]
+
+    there = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    runs = sorted([other for other in there if key(other) != key(run)] + [run], key=key)
+    path.write_text(json.dumps(runs, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ text (of a pair its first, of a question its context, of a translation its sourc
 import csv
 import hashlib
 import json
+import re
 from bisect import bisect_left
 from collections import Counter, defaultdict
 
@@ -101,11 +102,35 @@ def pawsx_zh(root):
     return cut(read["dev"], 0.0, lambda row: row[0][0]) | {"test": read["test"]}
 
 
-def polarity(root):
-    path = root / "sentiment-nltk-ccby/sentence_polarity"
-    names = {"neg": "negative", "pos": "positive"}
-    read = [(line.strip(), names[end]) for end in names for line in lines(path / f"rt-polarity.{end}") if line.strip()]
-    return cut(read, SHARE)
+def by_file(files, strip=""):
+    """A file of lines for each label."""
+
+    def read(root):
+        rows = [(re.sub(strip, "", line).strip(), label) for label, path in files.items() for line in lines(root / "sentiment-nltk-ccby" / path)]
+        return cut([row for row in rows if row[0]], SHARE)
+
+    return read
+
+
+def bitext_intents(root):
+    name = "dialogue-bitext-support/Bitext_Sample_Customer_Support_Training_Dataset.csv"
+    return cut(table(root / name, "instruction", "intent"), SHARE)
+
+
+def crosswoz(root):
+    def read(part):
+        rows = [line.split("\t") for line in lines(root / f"dialogue-crosswoz/derived_domain_{part}.tsv") if line]
+        return [(text.strip(), label) for label, text in rows]
+
+    return cut(read("val"), 0.0) | {"test": read("test")}
+
+
+def xed(name):
+    def read(root):
+        rows = [line.split("\t") for line in lines(root / "emotion-xed" / name) if line]
+        return cut([(text.strip(), [int(label) for label in labels.split(",")]) for text, labels in rows], SHARE)
+
+    return read
 
 
 def goemotions(root):
@@ -278,11 +303,15 @@ LABELLED = {
     "intent-clinc150": clinc150,
     "topic-sib200-en": sib200("eng_Latn"),
     "topic-sib200-zh": sib200("zho_Hans"),
-    "sentiment-polarity": polarity,
+    "dialogue-bitext-support": bitext_intents,
+    "dialogue-crosswoz": crosswoz,
+    "sentiment-polarity": by_file({"negative": "sentence_polarity/rt-polarity.neg", "positive": "sentence_polarity/rt-polarity.pos"}),
+    "sentiment-subjectivity": by_file({"objective": "subjectivity/plot.tok.gt9.5000", "subjective": "subjectivity/quote.tok.gt9.5000"}),
+    "sentiment-pros-cons": by_file({"con": "pros_cons/IntegratedCons.txt", "pro": "pros_cons/IntegratedPros.txt"}, "</?(Cons|Pros)>"),
     "nli-cad": nli_cad,
     "pair-pawsx-zh": pawsx_zh,
 }
-MANY_LABELS = {"emotion-goemotions": goemotions}
+MANY_LABELS = {"emotion-goemotions": goemotions, "emotion-xed-en": xed("en-annotated.tsv"), "emotion-xed-zh": xed("cn-projections.tsv")}
 TAGGED = {
     "ner-wnut17": wnut17,
     "ner-btc": btc,

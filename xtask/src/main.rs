@@ -35,9 +35,10 @@ Chores:
   positions                  write the tables of docs/positions.md and docs/how-we-checked.md from the code
   layers                     check that crates depend one way, as docs/architecture.md says
   results [--check]          write the tables of docs/results.md from docs/results/, or check that they are those
-  results add RUN_DIR [--variant NAME] [--against RUN_DIR]
-                             add a run's score, and its difference from another run on the same examples; the variant
-                             is its position unless named
+  results add DIR [--variant NAME] [--against DIR] [--unit NAME]
+                             add the score of a run, or of an evaluation (locus eval --out DIR), and a run's difference
+                             from another on the same examples; the variant is its position unless named, the
+                             unit of a loss its own (or bits_per_byte, bits_per_char)
   help                       this text
 ";
 

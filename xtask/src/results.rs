@@ -1,8 +1,9 @@
 //! `cargo xtask results`: the tables of `docs/results.md`, from the facts of runs that lie in `docs/results/`.
 //!
-//! `results add RUN_DIR` copies what a run's `report.json` says into `docs/results/RECIPE/VARIANT.json`, a list with one run
-//! per seed; `--against` another run adds their difference on the same examples. `results` writes the tables anew, each between `<!-- results NAME -->` and `<!-- end -->`, and leaves the text
-//! around them alone; `results --check` fails where they are not what the files give.
+//! `results add DIR` copies what a run's `report.json` says into `docs/results/RECIPE/VARIANT.json`, a list with one run
+//! per seed; `--against` another run adds their difference on the same examples. What `locus eval --out DIR` wrote goes into
+//! `docs/results/evaluations/VARIANT.json`. `--unit` says a loss in another unit of the report. `results` writes the tables anew, each between `<!-- results NAME -->` and
+//! `<!-- end -->`, and leaves the text around them alone; `results --check` fails where they are not what the files give.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,9 +15,11 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::run::root;
 
-const USAGE: &str = "usage: cargo xtask results [--check | add RUN_DIR [--variant NAME] [--against RUN_DIR]]";
+const USAGE: &str =
+    "usage: cargo xtask results [--check | add DIR [--variant NAME] [--against DIR] [--unit bits_per_byte]]";
 const END: &str = "<!-- end -->";
 const BASELINES: &str = "baselines";
+const EVALUATIONS: &str = "evaluations";
 
 /// What is kept of a run. `report.json` has these fields among others.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -71,6 +74,49 @@ struct Baseline {
     seconds: f64,
 }
 
+/// The loss of a language model in other units.
+#[derive(Deserialize)]
+struct Units {
+    metrics: BTreeMap<String, f64>,
+    dev_metrics: BTreeMap<String, f64>,
+}
+
+/// What is kept of a model scored on a set that it was not trained on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Scored {
+    model: String,
+    command: String,
+    data_set: String,
+    part: String,
+    threads: usize,
+    score_name: String,
+    n_examples: usize,
+    score: f64,
+    interval: Option<[f64; 2]>,
+    metrics: BTreeMap<String, f64>,
+    seconds: f64,
+}
+
+/// One run of `docs/results/references.json`, which `oracle/finetune.py` writes.
+#[derive(Debug, Clone, Deserialize)]
+struct Reference {
+    set: String,
+    method: String,
+    seed: u64,
+    dev: BTreeMap<String, f64>,
+    test: BTreeMap<String, f64>,
+    train_s: f64,
+    threads: usize,
+    command: String,
+}
+
+/// What the runs of a set stand beside.
+#[derive(Debug, Default)]
+struct Beside {
+    baselines: Baselines,
+    references: Vec<Reference>,
+}
+
 /// The runs of each recipe by variant.
 type Runs = BTreeMap<String, BTreeMap<String, Vec<Run>>>;
 
@@ -84,15 +130,16 @@ pub(crate) fn run(args: &[String]) -> Result<u8, String> {
             return Err("docs/results.md is not what docs/results/ gives; run `cargo xtask results`".into());
         }
         ["add", run_dir, ref options @ ..] => {
-            let (mut variant, mut against) = (None, None);
+            let (mut variant, mut against, mut unit) = (None, None, None);
             for option in options.chunks(2) {
                 match *option {
                     ["--variant", name] => variant = Some(name),
                     ["--against", other] => against = Some(Path::new(other)),
+                    ["--unit", name] => unit = Some(name),
                     _ => return Err(USAGE.into()),
                 }
             }
-            add(&dir, Path::new(run_dir), variant, against)?;
+            add(&dir, Path::new(run_dir), variant, against, unit)?;
         }
         _ => return Err(USAGE.into()),
     }
@@ -100,25 +147,63 @@ pub(crate) fn run(args: &[String]) -> Result<u8, String> {
     Ok(0)
 }
 
-fn add(dir: &Path, run_dir: &Path, variant: Option<&str>, against: Option<&Path>) -> Result<(), String> {
-    let mut run: Run = parse(&run_dir.join("report.json"))?;
-    run.difference = against.map(|other| difference(&run, run_dir, other)).transpose()?;
-    let variant = variant.map_or_else(|| run.position.replace(" + ", "+"), str::to_owned);
-    for name in [&run.recipe, &variant] {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
-        if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
-            return Err(format!(
-                "'{name}' is no file name of letters, digits, '-', '_', '.' and '+'; use --variant NAME"
-            ));
-        }
+fn add(
+    dir: &Path,
+    run_dir: &Path,
+    variant: Option<&str>,
+    against: Option<&Path>,
+    unit: Option<&str>,
+) -> Result<(), String> {
+    let report = run_dir.join("report.json");
+    if parse::<serde_json::Value>(&report)?.get("recipe").is_none() {
+        let scored: Scored = parse(&report)?;
+        let name = variant.ok_or("an evaluation needs a name: --variant NAME")?;
+        check_name(name)?;
+        return keep(&dir.join(EVALUATIONS).join(format!("{name}.json")), &scored);
     }
+    let mut run: Run = parse(&report)?;
+    run.difference = against.map(|other| difference(&run, run_dir, other)).transpose()?;
+    if let Some(unit) = unit {
+        let Units { metrics, dev_metrics } = parse(&report)?;
+        let value = |of: &BTreeMap<String, f64>| of.get(unit).copied();
+        let score = value(&metrics).filter(|_| run.score_name == "loss");
+        let score = score.ok_or_else(|| format!("--unit {unit}: no loss of the run is said in it"))?;
+        run = in_unit(run, unit, score, value(&dev_metrics));
+    }
+    let variant = variant.map_or_else(|| run.position.replace(" + ", "+"), str::to_owned);
+    [&run.recipe, &variant].into_iter().try_for_each(|name| check_name(name))?;
     let path = dir.join(&run.recipe).join(format!("{variant}.json"));
     let mut runs: Vec<Run> = if path.exists() { parse(&path)? } else { Vec::new() };
     runs.retain(|other| other.seed != run.seed);
     runs.push(run);
     runs.sort_by_key(|run| run.seed);
-    let json = serde_json::to_string_pretty(&runs).map_err(|error| error.to_string())?;
-    write(&path, &(json + "\n"))?;
+    keep(&path, &runs)
+}
+
+/// The run with its loss in a unit that is proportional to it on the same texts.
+fn in_unit(run: Run, unit: &str, score: f64, dev_score: Option<f64>) -> Run {
+    let factor = score / run.score;
+    let difference = run.difference.map(|Difference { from, value, interval: Interval { low, high } }| {
+        let interval = Interval { low: factor * low, high: factor * high };
+        Difference { from, value: factor * value, interval }
+    });
+    let interval = run.interval.map(|ends| ends.map(|end| factor * end));
+    Run { score_name: unit.to_owned(), score, interval, dev_score, difference, ..run }
+}
+
+fn check_name(name: &str) -> Result<(), String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
+    if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
+        return Err(format!(
+            "'{name}' is no file name of letters, digits, '-', '_', '.' and '+'; use --variant NAME"
+        ));
+    }
+    Ok(())
+}
+
+fn keep(path: &Path, what: &impl Serialize) -> Result<(), String> {
+    let json = serde_json::to_string_pretty(what).map_err(|error| error.to_string())?;
+    write(path, &(json + "\n"))?;
     eprintln!("wrote {}", path.display());
     Ok(())
 }
@@ -143,20 +228,32 @@ fn difference(run: &Run, run_dir: &Path, other_dir: &Path) -> Result<Difference,
 
 fn regenerated(page: &Path, dir: &Path) -> Result<String, String> {
     let runs = all_runs(dir)?;
-    let baselines_file = dir.join("baselines.json");
-    let baselines: Baselines =
-        if baselines_file.exists() { parse(&baselines_file)? } else { Baselines::default() };
+    let beside = Beside {
+        baselines: parse_there(&dir.join("baselines.json"))?,
+        references: parse_there(&dir.join("references.json"))?,
+    };
     let mut tables: BTreeMap<&str, String> =
-        runs.iter().map(|(recipe, variants)| (recipe.as_str(), table(variants, &baselines))).collect();
-    if !baselines.sets.is_empty() {
-        tables.insert(BASELINES, baselines_table(&baselines));
+        runs.iter().map(|(recipe, variants)| (recipe.as_str(), table(variants, &beside))).collect();
+    if !beside.baselines.sets.is_empty() {
+        tables.insert(BASELINES, baselines_table(&beside.baselines));
+    }
+    let evaluations = all_evaluations(&dir.join(EVALUATIONS))?;
+    if !evaluations.is_empty() {
+        tables.insert(EVALUATIONS, evaluations_table(&evaluations, &beside.baselines));
     }
     with_tables(&read(page)?, &tables)
 }
 
+fn all_evaluations(dir: &Path) -> Result<Vec<Scored>, String> {
+    let mut files = if dir.exists() { entries(dir)? } else { Vec::new() };
+    files.sort();
+    files.iter().map(|file| parse(file)).collect()
+}
+
 fn all_runs(dir: &Path) -> Result<Runs, String> {
     let mut runs = Runs::new();
-    for recipe in entries(dir)?.into_iter().filter(|path| path.is_dir()) {
+    let recipes = entries(dir)?.into_iter().filter(|path| path.is_dir() && !path.ends_with(EVALUATIONS));
+    for recipe in recipes {
         for file in
             entries(&recipe)?.into_iter().filter(|path| path.extension().is_some_and(|ext| ext == "json"))
         {
@@ -191,8 +288,9 @@ fn of_own(variants: &BTreeMap<String, Vec<Run>>) -> bool {
     variants.values().flatten().all(|run| run.data_set.as_ref().is_some_and(|set| set.starts_with("first-")))
 }
 
-/// A table of a recipe's runs with the baseline of its data set, and the commands below, which `book` runs where data is.
-fn table(variants: &BTreeMap<String, Vec<Run>>, baselines: &Baselines) -> String {
+/// A table of a recipe's runs with the baseline and the reference runs of its data set, and the commands below, which `book`
+/// runs where data is.
+fn table(variants: &BTreeMap<String, Vec<Run>>, beside: &Beside) -> String {
     let mut runs =
         variants.iter().flat_map(|(variant, runs)| runs.iter().map(move |run| (variant, run))).peekable();
     let Some(score_name) = runs.peek().map(|(_, run)| run.score_name.clone()) else { return String::new() };
@@ -202,15 +300,24 @@ fn table(variants: &BTreeMap<String, Vec<Run>>, baselines: &Baselines) -> String
          (threads) |\n|---|---|---|---|---|---|---|---|---|\n"
     );
     let of_set = |set: &str| variants.values().flatten().any(|run| run.data_set.as_deref() == Some(set));
-    for (_, baseline) in baselines.sets.iter().filter(|(set, _)| of_set(set)) {
+    for (_, baseline) in beside.baselines.sets.iter().filter(|(set, _)| of_set(set)) {
         if let Some(test) = baseline.test.get(&score_name) {
             let (method, time) = (&baseline.method, duration(baseline.seconds));
             let dev = number(baseline.dev.get(&score_name).copied());
             let _ = writeln!(text, "| baseline: {method} | – | – | – | {dev} | {test:.4} | – | – | {time} |");
         }
     }
+    let references: Vec<&Reference> = beside.references.iter().filter(|run| of_set(&run.set)).collect();
+    for Reference { method, seed, dev, test, train_s, threads, .. } in &references {
+        let score = |of: &BTreeMap<String, f64>| number(of.get(&score_name).copied());
+        let (dev, test, time) = (score(dev), score(test), duration(*train_s));
+        let _ = writeln!(
+            text,
+            "| reference: {method} | learned | – | {seed} | {dev} | {test} | – | – | {time} ({threads}) |"
+        );
+    }
     for (variant, run) in runs {
-        let interval = run.interval.map_or_else(none, |[low, high]| format!("{low:.4} – {high:.4}"));
+        let interval = shown_interval(run.interval);
         let difference = run.difference.as_ref().map_or_else(none, |difference| {
             let Difference { from, value, interval: Interval { low, high } } = difference;
             format!("{value:+.4} ({low:+.4} – {high:+.4}) from `{from}`")
@@ -239,11 +346,45 @@ fn table(variants: &BTreeMap<String, Vec<Run>>, baselines: &Baselines) -> String
         commands.partition(|command| command.contains("model.from="));
     // The corpora of the project's own are built in.
     let needs_data = if of_own(variants) { "" } else { "<!-- needs data -->\n" };
-    for (mark, commands) in [(needs_data, own), ("<!-- not run: needs a checkpoint -->\n", from_checkpoint)] {
+    let compared = references.iter().map(|run| format!("$ {}\n", run.command)).collect();
+    let needs_checkpoint = "<!-- not run: needs a checkpoint -->\n";
+    for (mark, commands) in [(needs_data, own), (needs_checkpoint, from_checkpoint), ("", compared)] {
         if !commands.is_empty() {
             let _ = write!(text, "\n{mark}```console\n{}```\n", commands.concat());
         }
     }
+    text
+}
+
+/// A table of models on sets that they were not trained on, and the commands below.
+fn evaluations_table(evaluations: &[Scored], baselines: &Baselines) -> String {
+    let mut text = "| data set | model | score | 95 % interval | baseline | examples | time (threads) |\n\
+                    |---|---|---|---|---|---|---|\n"
+        .to_owned();
+    for run in evaluations {
+        let (set, part, model) = (&run.data_set, &run.part, &run.model);
+        let others =
+            run.metrics.iter().filter(|(name, _)| **name != run.score_name && !name.ends_with("loss"));
+        let scores = std::iter::once((&run.score_name, &run.score)).chain(others);
+        let scores: Vec<String> =
+            scores.map(|(name, score)| format!("{} {score:.4}", name.replace('_', " "))).collect();
+        let baseline = baselines.sets.get(set).and_then(|baseline| {
+            let scores = if part == "dev" { &baseline.dev } else { &baseline.test };
+            Some(format!("{:.4} ({})", scores.get(&run.score_name)?, baseline.method))
+        });
+        let _ = writeln!(
+            text,
+            "| `{set}`, {part} | `{model}` | {} | {} | {} | {} | {} ({}) |",
+            scores.join(", "),
+            shown_interval(run.interval),
+            baseline.unwrap_or_else(none),
+            run.n_examples,
+            duration(run.seconds),
+            run.threads
+        );
+    }
+    let commands: Vec<String> = evaluations.iter().map(|run| format!("$ {}\n", run.command)).collect();
+    let _ = write!(text, "\n<!-- not run: needs trained models -->\n```console\n{}```\n", commands.concat());
     text
 }
 
@@ -262,6 +403,10 @@ fn baselines_table(baselines: &Baselines) -> String {
 
 fn number(score: Option<f64>) -> String {
     score.map_or_else(none, |score| format!("{score:.4}"))
+}
+
+fn shown_interval(interval: Option<[f64; 2]>) -> String {
+    interval.map_or_else(none, |[low, high]| format!("{low:.4} – {high:.4}"))
 }
 
 /// What a cell without a number shows.
@@ -288,6 +433,11 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>, String> {
 
 fn parse<T: DeserializeOwned>(path: &Path) -> Result<T, String> {
     serde_json::from_str(&read(path)?).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// The same of a file that need not be there.
+fn parse_there<T: DeserializeOwned + Default>(path: &Path) -> Result<T, String> {
+    if path.exists() { parse(path) } else { Ok(T::default()) }
 }
 
 fn read(path: &Path) -> Result<String, String> {
@@ -326,11 +476,26 @@ mod tests {
         }
     }
 
+    fn scores(macro_f1: f64) -> BTreeMap<String, f64> {
+        BTreeMap::from([("macro_f1".to_owned(), macro_f1), ("micro_f1".to_owned(), 0.9)])
+    }
+
     fn baselines() -> Baselines {
-        let scores =
-            |macro_f1| BTreeMap::from([("macro_f1".to_owned(), macro_f1), ("micro_f1".to_owned(), 0.9)]);
         let cats = Baseline { method: "guess".into(), dev: scores(0.25), test: scores(0.125), seconds: 3.0 };
         Baselines { sets: BTreeMap::from([("cats".to_owned(), cats)]) }
+    }
+
+    fn reference(set: &str) -> Reference {
+        Reference {
+            set: set.into(),
+            method: "their trainer".into(),
+            seed: 5,
+            dev: scores(0.375),
+            test: scores(0.4375),
+            train_s: 60.0,
+            threads: 3,
+            command: format!("python theirs.py {set}"),
+        }
     }
 
     #[test]
@@ -340,19 +505,75 @@ mod tests {
         let runs = vec![Run { difference, ..run(0, 0.625) }, run(3, 0.5)];
         let loaded = Run { command: "locus train pets --set model.from=D".into(), ..run(0, 0.75) };
         let runs = BTreeMap::from([("deep".to_owned(), runs), ("loaded".to_owned(), vec![loaded])]);
+        let references = vec![reference("cats"), reference("dogs")];
         assert_eq!(
-            table(&runs, &baselines()),
+            table(&runs, &Beside { baselines: baselines(), references }),
             "| variant | position | parameters | seed | dev macro f1 | test macro f1 | 95 % interval | difference | training (threads) |\n\
              |---|---|---|---|---|---|---|---|---|\n\
              | baseline: guess | – | – | – | 0.2500 | 0.1250 | – | – | 3.0 s |\n\
+             | reference: their trainer | learned | – | 5 | 0.3750 | 0.4375 | – | – | 60 s (3) |\n\
              | `deep` | rotary | 1234 | 0 | – | 0.6250 | 0.5000 – 0.7500 | +0.1250 (+0.0625 – +0.2500) from `none` | 5.0 min (2) |\n\
              | `deep` | rotary | 1234 | 3 | – | 0.5000 | 0.5000 – 0.7500 | – | 5.0 min (2) |\n\
              | `loaded` | rotary | 1234 | 0 | – | 0.7500 | 0.5000 – 0.7500 | – | 5.0 min (2) |\n\n\
              <!-- needs data -->\n```console\n$ locus train pets --seed 0 --out runs/pets-deep\n\
              $ locus train pets --seed 3 --out runs/pets-deep-3\n```\n\n\
              <!-- not run: needs a checkpoint -->\n```console\n\
-             $ locus train pets --set model.from=D --out runs/pets-loaded\n```\n"
+             $ locus train pets --set model.from=D --out runs/pets-loaded\n```\n\n\
+             ```console\n$ python theirs.py cats\n```\n"
         );
+    }
+
+    #[test]
+    fn what_a_model_scores_elsewhere_has_a_table_of_its_own() {
+        let dir = std::env::temp_dir().join(format!("locus-evaluations-{}", std::process::id()));
+        let scored = Scored {
+            model: "runs/pets/model".into(),
+            command: "locus eval --model runs/pets/model --data-set cats --part test".into(),
+            data_set: "cats".into(),
+            part: "test".into(),
+            threads: 2,
+            score_name: "macro_f1".into(),
+            n_examples: 7,
+            score: 0.625,
+            interval: Some([0.5, 0.75]),
+            metrics: BTreeMap::from([
+                ("macro_f1".to_owned(), 0.625),
+                ("accuracy".to_owned(), 0.75),
+                ("loss".to_owned(), 1.0),
+            ]),
+            seconds: 12.0,
+        };
+        keep(&dir.join("eval/report.json"), &scored).expect("writes");
+        let results = dir.join("results");
+        assert!(
+            add(&results, &dir.join("eval"), None, None, None)
+                .is_err_and(|error| error.contains("--variant"))
+        );
+        assert!(add(&results, &dir.join("eval"), Some("../x"), None, None).is_err());
+        add(&results, &dir.join("eval"), Some("pets-on-cats"), None, None).expect("adds");
+        let evaluations = all_evaluations(&results.join(EVALUATIONS)).expect("reads");
+        assert_eq!((&evaluations, all_runs(&results)), (&vec![scored], Ok(Runs::new())));
+        assert_eq!(
+            evaluations_table(&evaluations, &baselines()),
+            "| data set | model | score | 95 % interval | baseline | examples | time (threads) |\n\
+             |---|---|---|---|---|---|---|\n\
+             | `cats`, test | `runs/pets/model` | macro f1 0.6250, accuracy 0.7500 | 0.5000 – 0.7500 | 0.1250 (guess) | 7 | 12 s (2) |\n\n\
+             <!-- not run: needs trained models -->\n```console\n\
+             $ locus eval --model runs/pets/model --data-set cats --part test\n```\n"
+        );
+        fs::remove_dir_all(&dir).expect("removes");
+    }
+
+    #[test]
+    fn a_loss_is_said_in_another_unit() {
+        let interval = Interval { low: -0.5, high: 0.25 };
+        let difference = Some(Difference { from: "none".into(), value: -0.25, interval });
+        let run = Run { score_name: "loss".into(), difference, ..run(0, 0.5) };
+        let bits = in_unit(run, "bits_per_byte", 1.0, Some(1.5));
+        assert_eq!((bits.score_name.as_str(), bits.score, bits.dev_score), ("bits_per_byte", 1.0, Some(1.5)));
+        assert_eq!(bits.interval, Some([1.0, 1.5]));
+        let Difference { value, interval, .. } = bits.difference.expect("is there");
+        assert_eq!((value, interval.low, interval.high), (-0.5, -1.0, 0.5));
     }
 
     #[test]
@@ -388,28 +609,28 @@ mod tests {
         let (results, ours, theirs) = (dir.join("results"), dir.join("ours"), dir.join("theirs"));
         for added in [run(3, 0.5), run(0, 0.25), run(3, 0.75)] {
             report("ours", &added, [[1, 1], [1, 1], [0, 1]]);
-            add(&results, &ours, None, None).expect("adds");
+            add(&results, &ours, None, None, None).expect("adds");
         }
         let runs = all_runs(&results).expect("reads");
         assert_eq!(runs["pets"]["rotary"], [run(0, 0.25), run(3, 0.75)]);
-        assert!(add(&results, &ours, Some("../x"), None).is_err_and(|error| error.contains("'../x'")));
+        assert!(add(&results, &ours, Some("../x"), None, None).is_err_and(|error| error.contains("'../x'")));
 
         report("theirs", &Run { position: "none".into(), ..run(3, 0.5) }, [[1, 1], [0, 1], [0, 1]]);
-        add(&results, &ours, None, Some(&theirs)).expect("adds");
+        add(&results, &ours, None, Some(&theirs), None).expect("adds");
         let runs = all_runs(&results).expect("reads");
         let difference = runs["pets"]["rotary"][1].difference.clone().expect("is there");
         assert_eq!((difference.from.as_str(), difference.value), ("none", 0.25));
         assert_eq!((difference.interval.low, difference.interval.high), (0.0, 1.0));
         report("theirs", &Run { n_examples: 8, ..run(3, 0.5) }, [[1, 1]; 3]);
         assert!(
-            add(&results, &ours, None, Some(&theirs))
+            add(&results, &ours, None, Some(&theirs), None)
                 .is_err_and(|error| error.contains("different examples"))
         );
         let hashed = |hash: &str, run: Run| Run { examples_hash: Some(hash.to_owned()), ..run };
         let refused = |own: &str, other: &str| {
             report("ours", &hashed(own, run(3, 0.75)), [[1, 1]; 3]);
             report("theirs", &hashed(other, run(3, 0.5)), [[1, 1], [0, 1], [0, 1]]);
-            add(&results, &ours, None, Some(&theirs)).is_err()
+            add(&results, &ours, None, Some(&theirs), None).is_err()
         };
         assert!(refused("a1", "b2") && !refused("a1", "a1"), "other texts");
         fs::remove_dir_all(&dir).expect("removes");

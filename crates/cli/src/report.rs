@@ -1,9 +1,11 @@
-//! `report.json`, `samples.json` and `report.txt`: what a run came to.
+//! `report.json`, `samples.json` and `report.txt`: what a run, or an evaluation, came to.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use anyhow::Context;
+use locus_data::Part;
 use locus_encoder::StackConfig;
 use locus_pipeline::Evaluation;
 use locus_train::{FitReport, Stopped};
@@ -27,26 +29,51 @@ pub(crate) struct Report {
     threads: usize,
     seed: u64,
     #[serde(flatten)]
-    score: Option<Score>,
-    /// Which part `metrics` and the tables are of.
+    scored: Scored,
     #[serde(skip_serializing_if = "Option::is_none")]
-    part: Option<&'static str>,
-    metrics: BTreeMap<String, f64>,
+    dev_score: Option<f64>,
     dev_metrics: BTreeMap<String, f64>,
-    #[serde(flatten)]
-    tables: BTreeMap<&'static str, serde_json::Value>,
     /// What the model began with.
     #[serde(skip_serializing_if = "InitReport::is_empty")]
     init: InitReport,
     train: Training,
-    /// What the score was computed from.
-    #[serde(skip)]
-    samples: Option<serde_json::Value>,
     #[serde(skip)]
     text: String,
 }
 
-/// The metric that decides, on `part`.
+/// What `locus eval` writes: the same of a model that is there.
+#[derive(Debug, Serialize)]
+pub(crate) struct EvalReport {
+    pub(crate) model: String,
+    pub(crate) command: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) data_set: Option<String>,
+    pub(crate) position: String,
+    pub(crate) n_params: usize,
+    pub(crate) backend: &'static str,
+    pub(crate) threads: usize,
+    pub(crate) seconds: f64,
+    #[serde(flatten)]
+    pub(crate) scored: Scored,
+}
+
+/// The scores on one part.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Scored {
+    #[serde(flatten)]
+    score: Option<Score>,
+    /// Of which part; files have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    part: Option<&'static str>,
+    metrics: BTreeMap<String, f64>,
+    #[serde(flatten)]
+    tables: BTreeMap<&'static str, serde_json::Value>,
+    /// What the score was computed from.
+    #[serde(skip)]
+    samples: Option<serde_json::Value>,
+}
+
+/// The metric that decides.
 #[derive(Debug, Serialize)]
 struct Score {
     score_name: &'static str,
@@ -56,7 +83,25 @@ struct Score {
     n_examples: usize,
     /// Of the texts and labels that it was computed from.
     examples_hash: String,
-    dev_score: Option<f64>,
+}
+
+impl Scored {
+    pub(crate) fn new(part: Option<Part>, evaluation: Evaluation) -> Self {
+        let score = Score {
+            score_name: evaluation.score_name,
+            score: evaluation.value(),
+            interval: evaluation.interval.map(Into::into),
+            n_examples: evaluation.n_examples,
+            examples_hash: evaluation.examples_hash.clone(),
+        };
+        Self {
+            score: Some(score),
+            part: part.map(Part::name),
+            metrics: evaluation.metrics.clone(),
+            samples: evaluation.samples.as_ref().and_then(|samples| serde_json::to_value(samples).ok()),
+            tables: tables(evaluation),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -99,8 +144,7 @@ impl Report {
         let text = text(&train, dev.as_ref(), test.as_ref());
         let dev_score = dev.as_ref().map(Evaluation::value);
         let dev_metrics = dev.as_ref().map(|dev| dev.metrics.clone()).unwrap_or_default();
-        let part = if test.is_some() { Some("test") } else { dev.is_some().then_some("dev") };
-        let last = test.or(dev);
+        let last = test.map(|test| (Part::Test, test)).or(dev.map(|dev| (Part::Dev, dev)));
         Self {
             recipe: experiment.recipe.clone(),
             description: run.description.clone(),
@@ -110,20 +154,10 @@ impl Report {
             n_params,
             backend: experiment.backend,
             threads: rayon::current_num_threads(),
-            score: last.as_ref().map(|last| Score {
-                score_name: last.score_name,
-                score: last.value(),
-                interval: last.interval.map(Into::into),
-                n_examples: last.n_examples,
-                examples_hash: last.examples_hash.clone(),
-                dev_score,
-            }),
             seed: run.train.fit.seed,
-            part,
-            metrics: last.as_ref().map(|last| last.metrics.clone()).unwrap_or_default(),
+            scored: last.map(|(part, last)| Scored::new(Some(part), last)).unwrap_or_default(),
+            dev_score,
             dev_metrics,
-            samples: last.as_ref().and_then(|last| serde_json::to_value(last.samples.as_ref()?).ok()),
-            tables: last.map(tables).unwrap_or_default(),
             init: InitReport::default(),
             train,
             text,
@@ -142,13 +176,24 @@ impl Report {
 
     /// Writes all files.
     pub(crate) fn write(&self, dir: &Path) -> anyhow::Result<()> {
-        let json = serde_json::to_vec_pretty(self)?;
-        locus_model::write_file(&dir.join("report.json"), &json)?;
-        if let Some(samples) = &self.samples {
-            locus_model::write_file(&dir.join("samples.json"), &serde_json::to_vec(samples)?)?;
-        }
-        Ok(locus_model::write_file(&dir.join("report.txt"), self.text.as_bytes())?)
+        write(dir, self, &self.scored, &self.text)
     }
+}
+
+impl EvalReport {
+    /// Writes all files; `text` is what a person reads.
+    pub(crate) fn write(&self, dir: &Path, text: &str) -> anyhow::Result<()> {
+        std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        write(dir, self, &self.scored, text)
+    }
+}
+
+fn write(dir: &Path, report: &impl Serialize, scored: &Scored, text: &str) -> anyhow::Result<()> {
+    locus_model::write_file(&dir.join("report.json"), &serde_json::to_vec_pretty(report)?)?;
+    if let Some(samples) = &scored.samples {
+        locus_model::write_file(&dir.join("samples.json"), &serde_json::to_vec(samples)?)?;
+    }
+    Ok(locus_model::write_file(&dir.join("report.txt"), text.as_bytes())?)
 }
 
 /// The names of a stack's schemes.

@@ -126,6 +126,23 @@ pub(crate) fn read_set(name: &str, data_dir: Option<&Path>) -> anyhow::Result<Sp
     Ok(manifest(name)?.read_all(&lookup(data_dir, name)?)?)
 }
 
+/// One part of a set, without the files of the others where it has files of its own.
+pub(crate) fn read_part(name: &str, part: Part, data_dir: Option<&Path>) -> anyhow::Result<Examples> {
+    if !is_synthetic(name) {
+        let manifest = manifest(name)?;
+        let has = |part| manifest.splits.contains_key(&part);
+        // Dev may have been cut from train.
+        if has(part) && (part != Part::Train || has(Part::Dev)) {
+            return Ok(manifest.read_part(part, &lookup(data_dir, name)?)?);
+        }
+    }
+    let mut splits = read_set(name, data_dir)?;
+    splits.remove(&part).ok_or_else(|| {
+        let there: Vec<&str> = splits.keys().map(|part| part.name()).collect();
+        UsageError(format!("data set '{name}' has no part {part}, only {}", there.join(", "))).into()
+    })
+}
+
 /// Where fetched files are put: the folder given, `$LOCUS_DATA`, or the cache.
 pub(crate) fn fetch_dir(data_dir: Option<&Path>) -> Option<PathBuf> {
     let env = || std::env::var_os("LOCUS_DATA").filter(|value| !value.is_empty()).map(PathBuf::from);

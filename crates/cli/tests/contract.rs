@@ -2,6 +2,8 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
 mod common;
+#[path = "contract/known_sets.rs"]
+mod known_sets;
 #[path = "contract/pairs.rs"]
 mod pairs;
 #[path = "contract/pretraining.rs"]

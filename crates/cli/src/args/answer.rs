@@ -2,18 +2,33 @@
 
 use std::path::PathBuf;
 
+use locus_data::Part;
+
 use super::{DeviceArgs, InferenceArgs, ReadArgs, WriteArgs};
 
 #[derive(Debug, clap::Args)]
+#[group(id = "scored", required = true, args = ["data", "data_set"])]
 pub(crate) struct EvalArgs {
     /// The model folder.
     #[arg(long)]
     pub(crate) model: PathBuf,
     /// The file or folder to score on.
     #[arg(long)]
-    pub(crate) data: PathBuf,
+    pub(crate) data: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) read: ReadArgs,
+    /// The known set to score on, out of those that `locus data list` names.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["format", "reads"])]
+    pub(crate) data_set: Option<String>,
+    /// Its part.
+    #[arg(long, value_name = "PART", value_enum, default_value_t = PartArg::Test, conflicts_with = "data")]
+    pub(crate) part: PartArg,
+    /// Where its files lie, instead of $LOCUS_DATA and the cache.
+    #[arg(long, conflicts_with = "data")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Write report.json, report.txt and samples.json into this folder, for `locus compare`.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
     /// Open texts of the search by which targets are written, for a model that writes a text from a text; 1 takes the best
     /// token each time.
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -23,6 +38,23 @@ pub(crate) struct EvalArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) inference: InferenceArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
+pub(crate) enum PartArg {
+    Train,
+    Dev,
+    Test,
+}
+
+impl From<PartArg> for Part {
+    fn from(part: PartArg) -> Self {
+        match part {
+            PartArg::Train => Self::Train,
+            PartArg::Dev => Self::Dev,
+            PartArg::Test => Self::Test,
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]

@@ -36,7 +36,7 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Train a model from a recipe or a run file.
     Train(TrainArgs),
-    /// Score a model on a file.
+    /// Score a model on a file or a known set.
     Eval(EvalArgs),
     /// Compare the scores of two runs on the same examples.
     Compare(CompareArgs),

@@ -40,7 +40,8 @@ pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<()> {
 #[derive(Deserialize)]
 struct Run {
     score_name: String,
-    part: String,
+    /// Files that `locus eval` scored are no part of anything.
+    part: Option<String>,
     n_examples: usize,
     data_set: Option<String>,
     /// Reports of older versions have none.
@@ -50,7 +51,8 @@ struct Run {
 #[derive(Serialize)]
 struct Answer {
     score_name: String,
-    part: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    part: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     data_set: Option<String>,
     #[serde(flatten)]
@@ -65,15 +67,18 @@ impl Run {
     /// What keeps the scores from being compared.
     fn differences(&self, other: &Self) -> Vec<String> {
         let set = |run: &Self| run.data_set.clone().unwrap_or_else(|| "files of your own".to_owned());
+        let part = |run: &Self| run.part.clone().unwrap_or_else(|| "a file".to_owned());
         let facts = |run: &Self| {
             [
                 ("score", run.score_name.clone()),
                 ("data set", set(run)),
-                ("part", run.part.clone()),
+                ("part", part(run)),
                 ("examples", run.n_examples.to_string()),
             ]
         };
-        let pairs = facts(self).into_iter().zip(facts(other));
+        // The same texts with the same labels are the same, wherever they were read.
+        let are_same = self.examples_hash.is_some() && self.examples_hash == other.examples_hash;
+        let pairs = facts(self).into_iter().zip(facts(other)).take(if are_same { 1 } else { usize::MAX });
         let differ = pairs.filter(|(a, b)| a != b);
         let mut differences: Vec<String> =
             differ.map(|((name, a), (_, b))| format!("{name}: {a} in A, {b} in B")).collect();
@@ -91,6 +96,7 @@ fn text(args: &CompareArgs, answer: &Answer) -> String {
     let Answer { score_name, part, data_set, comparison } = answer;
     let Comparison { score_a, score_b, difference, interval, p_randomisation, p_bootstrap, n_examples } =
         comparison;
+    let part = part.as_deref().unwrap_or("a file");
     let of_set = data_set.as_ref().map(|set| format!(" of {set}")).unwrap_or_default();
     format!(
         "{score_name} on {part}{of_set}, {n_examples} examples\n\
@@ -108,7 +114,7 @@ fn text(args: &CompareArgs, answer: &Answer) -> String {
 fn read<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
     let bytes = std::fs::read(path).with_context(|| {
         format!(
-            "cannot read {}; a run folder of `locus train` with a dev or test part has it",
+            "cannot read {}; a run folder of `locus train` with a dev or test part has it, or what `locus eval --out` wrote",
             path.display()
         )
     })?;

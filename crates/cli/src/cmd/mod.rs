@@ -17,6 +17,7 @@ pub(crate) mod positions;
 pub(crate) mod predict;
 mod questions;
 pub(crate) mod recipes;
+mod shell;
 pub(crate) mod train;
 mod write;
 

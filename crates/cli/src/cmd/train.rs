@@ -8,6 +8,7 @@ use locus_data::ReadOptions;
 use locus_train::{Interrupter, Resume};
 
 use super::say;
+use super::shell::{quoted, relative};
 use crate::UsageError;
 use crate::args::TrainArgs;
 use crate::experiment::{Ended, Experiment};
@@ -122,10 +123,6 @@ fn resumed(args: &TrainArgs, out: &Path) -> String {
 
 /// The command for the report: what repeats the run anywhere, so without the folders of this machine.
 fn repeatable(args: &TrainArgs) -> String {
-    let relative = |value: &str| match Path::new(value.trim_matches(['"', '\''])) {
-        path if path.is_absolute() => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        _ => value.to_owned(),
-    };
     let mut command = format!("locus train {}", quoted(&relative(&args.recipe)));
     if let Some(seed) = args.seed {
         command += &format!(" --seed {seed}");
@@ -139,16 +136,6 @@ fn repeatable(args: &TrainArgs) -> String {
         }
     }
     command
-}
-
-/// As a shell reads it as one word.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "-_./=:,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
 }
 
 /// The file that the run was scored on, where `locus eval` reads it without further flags.
