@@ -4,12 +4,18 @@
 mod common;
 #[path = "contract/known_sets.rs"]
 mod known_sets;
+#[path = "contract/labels.rs"]
+mod labels;
 #[path = "contract/pairs.rs"]
 mod pairs;
 #[path = "contract/pretraining.rs"]
 mod pretraining;
+#[path = "contract/questions.rs"]
+mod questions;
 #[path = "contract/ranking.rs"]
 mod ranking;
+#[path = "contract/runs.rs"]
+mod runs;
 #[path = "contract/spans.rs"]
 mod spans;
 
@@ -100,209 +106,6 @@ fn classification_reports_by_class_and_runs_compare() {
     let report = json(&place.path("out/report.json"));
     assert!(report["metrics"]["accuracy"].is_number() && report["metrics"]["macro_f1"].is_number());
     assert!(report["class_report"].as_array().unwrap().len() >= 4);
-}
-
-/// Whether two numbers differ by less than the tolerance.
-fn is_near(a: &serde_json::Value, b: &serde_json::Value, tolerance: f64) -> bool {
-    a.as_f64().zip(b.as_f64()).is_some_and(|(a, b)| (a - b).abs() < tolerance)
-}
-
-#[test]
-fn questions_are_answered_as_they_are_scored() {
-    const TEST: &str = include_str!("../../../datasets/first-questions/test.json");
-    let place = Place::new();
-    let windows = ["--set", "model.questions.window_tokens=31", "--set", "model.questions.doc_stride=7"];
-    place.train(&[&["first-questions", "--out", "out"][..], &windows[..]].concat()).succeeds();
-    let report = json(&place.path("out/report.json"));
-    for key in ["em", "f1", "loss"] {
-        assert!(report["metrics"][key].is_number() && report["dev_metrics"][key].is_number(), "{key}");
-    }
-    assert_eq!((&report["score_name"], &report["n_examples"]), (&"f1".into(), &30.into()));
-    assert_eq!(json(&place.path("out/model/config.json"))["questions"]["doc_stride"], 7);
-    place.write("test.json", TEST);
-    let eval = place.run(&["eval", "--model", "out/model", "--data", "test.json", "--json"]);
-    let eval: serde_json::Value = serde_json::from_str(&eval.succeeds().stdout()).unwrap();
-    for key in ["em", "f1"] {
-        assert_eq!(eval["metrics"][key], report["metrics"][key], "{key}");
-    }
-    assert!(is_near(&eval["metrics"]["loss"], &report["metrics"]["loss"], 1e-5));
-    assert_eq!(eval["interval"], report["interval"]);
-
-    let document: serde_json::Value = serde_json::from_str(TEST).unwrap();
-    let paragraphs = document["data"][0]["paragraphs"].as_array().unwrap();
-    let asked: Vec<serde_json::Value> = paragraphs
-        .iter()
-        .flat_map(|p| {
-            p["qas"].as_array().unwrap().iter().map(move |q| (p["context"].clone(), q["question"].clone()))
-        })
-        .map(|(context, question)| serde_json::json!({"context": context, "question": question}))
-        .collect();
-    let long = "Where is the mill? ".repeat(10);
-    let one = ["--question", long.as_str(), "--context", "The mill is at Low Weir."];
-    place
-        .run(&[&["predict", "--model", "out/model"], &one[..]].concat())
-        .says(0, &["1 of 1 texts were longer"]);
-    place.write("asked.jsonl", asked.iter().map(|line| format!("{line}\n")).collect::<String>());
-    let predict = ["predict", "--model", "out/model", "--json"];
-    let lines = place.run(&[&predict[..], &["--input", "asked.jsonl"]].concat()).succeeds().stdout();
-    assert_eq!(lines.lines().count(), 30);
-    for (line, asked) in lines.lines().zip(&asked) {
-        let answer: serde_json::Value = serde_json::from_str(line).unwrap();
-        assert_eq!(answer["question"], asked["question"]);
-        let place = |key: &str| usize::try_from(answer[key].as_u64().unwrap()).unwrap();
-        let context = asked["context"].as_str().unwrap();
-        let there: String = context.chars().take(place("end")).skip(place("start")).collect();
-        assert!(!there.is_empty() && answer["answer"] == there.as_str(), "{line}");
-    }
-    let text = |key: &str| asked[0][key].as_str().unwrap();
-    let one = ["--question", text("question"), "--context", text("context")];
-    let one = place.run(&[&predict[..], &one[..]].concat()).succeeds().stdout();
-    // Alone in its batch the last digits of the score may differ.
-    let answer = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["answer"].clone();
-    assert_eq!(answer(&one), answer(lines.lines().next().unwrap()));
-    let empty = place.run(&["predict", "--model", "out/model", "--question", "Who?", "--context", ""]);
-    assert_eq!(empty.succeeds().stdout(), "- 0.00\tWho?\n");
-
-    place.write("bad.jsonl", "{\"question\": \"Who?\"}\n");
-    place
-        .run(&["predict", "--model", "out/model", "--input", "bad.jsonl"])
-        .says(1, &["bad.jsonl:1: expected a JSON object with the texts question and context"]);
-    place.run(&["predict", "--model", "out/model", "--pairs"]).says(2, &["--pairs", "question answering"]);
-    place.run(&["predict", "--model", "out/model", "--top-k", "3"]).says(2, &["no options of generation"]);
-    place.run(&["predict", "--model", "out/model", "--question", "Who?"]).says(2, &["--context"]);
-    place
-        .train(&["first-questions", "--out", "wide", "--set", "model.questions.window_tokens=200"])
-        .says(1, &["model.questions.window_tokens = 200", "max_seq_len = 128"]);
-    assert!(!place.path("wide").exists(), "nothing was started");
-}
-
-#[test]
-fn a_question_may_have_no_answer_where_train_has_such() {
-    let place = Place::new();
-    let line = |n: usize, answers: serde_json::Value| {
-        let context = format!("Mira {n} saw Lisbon.");
-        serde_json::json!({"context": context, "question": "Who?", "answers": answers}).to_string() + "\n"
-    };
-    let answered = |n| line(n, serde_json::json!([{"text": format!("Mira {n}"), "answer_start": 0}]));
-    let rows: String = (0..8).map(|n| answered(n) + &line(n + 50, serde_json::json!([]))).collect();
-    place.write("rows.jsonl", rows);
-    let train = |out: &str, more: &[&str]| {
-        let files = ["--out", out, "--set", "data.train=rows.jsonl", "--set", "data.dev=rows.jsonl"];
-        place.train(&[&["qa"][..], &files[..], more].concat())
-    };
-    train("out", &[]).says(0, &["train has questions without an answer"]);
-    let threshold = |out: &str| json(&place.path(out).join("model/config.json"))["questions"].clone();
-    assert!(threshold("out")["no_answer_threshold"].is_number());
-    let report = json(&place.path("out/report.json"));
-    let metric = |name: &str| report["metrics"][name].as_f64().unwrap();
-    // That nothing is answered is right for half of them.
-    assert!(metric("best_f1") >= 0.5 && (metric("best_f1") - metric("f1")).abs() < 1e-9, "{report}");
-    assert!((metric("has_answer_f1") + metric("no_answer_f1") - 2.0 * metric("f1")).abs() < 1e-9);
-    // The saved model has the threshold that dev chose.
-    let eval = place.run(&["eval", "--model", "out/model", "--data", "rows.jsonl", "--json"]);
-    let eval: serde_json::Value = serde_json::from_str(&eval.succeeds().stdout()).unwrap();
-    assert!(is_near(&eval["metrics"]["f1"], &report["metrics"]["f1"], 0.07), "{eval}");
-    // What the run file says holds.
-    train("given", &["--set", "model.questions.no_answer_threshold=-2.5"]).succeeds();
-    assert_eq!(threshold("given")["no_answer_threshold"], -2.5);
-}
-
-#[test]
-fn what_is_out_of_scope_is_not_learned_and_scored_apart() {
-    let place = Place::new();
-    let rows: String =
-        (0..12).map(|n| format!("red {n},warm\nblue {n},cold\nfar {n},other\n")).collect::<String>();
-    place.write("rows.csv", "text,label\n".to_owned() + &rows);
-    let files = ["data.train=rows.csv", "data.dev=rows.csv", "data.test=rows.csv", "data.out_of_scope=other"];
-    let sets: Vec<&str> = files.iter().flat_map(|set| ["--set", *set]).collect();
-    place.train(&[&["classify", "--out", "out"][..], &sets[..]].concat()).succeeds();
-    let report = json(&place.path("out/report.json"));
-    for key in ["in_scope_accuracy", "oos_auroc", "macro_f1", "loss"] {
-        assert!(report["metrics"][key].is_number() && report["dev_metrics"][key].is_number(), "{key}");
-    }
-    assert_eq!((&report["score_name"], &report["n_examples"]), (&"in_scope_accuracy".into(), &24.into()));
-    let config = json(&place.path("out/model/config.json"));
-    assert_eq!(config["labels"], serde_json::json!(["cold", "warm"]));
-    assert_eq!(config["out_of_scope"], "other");
-    let eval = place.run(&["eval", "--model", "out/model", "--data", "rows.csv", "--json"]);
-    let eval: serde_json::Value = serde_json::from_str(&eval.succeeds().stdout()).unwrap();
-    assert_eq!(eval["metrics"]["in_scope_accuracy"], report["metrics"]["in_scope_accuracy"]);
-    // Confidences that are all but equal may change places in another batch.
-    for (key, tolerance) in [("loss", 1e-5), ("oos_auroc", 0.02)] {
-        assert!(is_near(&eval["metrics"][key], &report["metrics"][key], tolerance), "{key}: {eval}");
-    }
-    let sets: Vec<&str> = files[..3].iter().flat_map(|set| ["--set", *set]).collect();
-    place
-        .train(&[&["classify", "--out", "no", "--set", "data.out_of_scope=oter"][..], &sets[..]].concat())
-        .says(2, &["data.out_of_scope = 'oter'", "no example"]);
-}
-
-/// Expected calibration error by its definition: bins of a fifteenth, closed on the right.
-fn ece(answers: &[(f64, bool)]) -> f64 {
-    let gap = |bin: usize| {
-        let (low, high) = (bin as f64 / 15.0, (bin + 1) as f64 / 15.0);
-        let inside = answers.iter().filter(|(p, _)| *p > low && *p <= high);
-        inside.map(|(p, right)| f64::from(u8::from(*right)) - p).sum::<f64>().abs()
-    };
-    (0..15).map(gap).sum::<f64>() / answers.len() as f64
-}
-
-#[test]
-fn pairs_are_answered_as_they_are_scored() {
-    let place = Place::new();
-    let files = [
-        ("train.jsonl", include_str!("../../../docs/files/pairs-train.jsonl")),
-        ("test.jsonl", include_str!("../../../docs/files/pairs-test.jsonl")),
-    ];
-    for (name, text) in files {
-        place.write(name, text);
-    }
-    let sets = ["data.train=train.jsonl", "data.test=test.jsonl", "model.n_segments=2"];
-    let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", *set]).collect();
-    let text = place.train(&[&["classify", "--out", "out"][..], &sets[..]].concat()).succeeds().stdout();
-    assert!(text.contains("locus eval --model out/model --data test.jsonl"), "{text}");
-    let rows: Vec<serde_json::Value> =
-        files[1].1.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let field = |row: &serde_json::Value, key: &str| row[key].as_str().unwrap().to_owned();
-    let lines: Vec<String> =
-        rows.iter().map(|row| field(row, "premise") + "\t" + &field(row, "hypothesis")).collect();
-    place.write("pairs.txt", lines.join("\n"));
-    let predict = ["predict", "--model", "out/model", "--pairs", "--input"];
-    let run = place.run(&[&predict[..], &["pairs.txt", "--json"]].concat());
-    let answers: Vec<serde_json::Value> =
-        run.succeeds().stdout().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(answers.len(), rows.len());
-    let told: Vec<(f64, bool)> = answers
-        .iter()
-        .zip(&rows)
-        .map(|(answer, row)| {
-            assert_eq!((&answer["text"], &answer["pair"]), (&row["premise"], &row["hypothesis"]));
-            (answer["score"].as_f64().unwrap(), answer["label"] == row["label"])
-        })
-        .collect();
-    let eval = place.run(&["eval", "--model", "out/model", "--data", "test.jsonl", "--json"]);
-    let eval: serde_json::Value = serde_json::from_str(&eval.succeeds().stdout()).unwrap();
-    let accuracy = told.iter().filter(|(_, right)| *right).count() as f64 / told.len() as f64;
-    assert_eq!(eval["metrics"]["accuracy"].as_f64(), Some(accuracy));
-    let found = eval["metrics"]["ece"].as_f64().unwrap();
-    assert!((found - ece(&told)).abs() < 1e-6, "{found} is not {}", ece(&told));
-    // The second text is read.
-    place.write(
-        "other.txt",
-        format!("{}\n{}\n", lines[0], field(&rows[0], "premise") + "\tAnd it was not so at all."),
-    );
-    let two = place.run(&[&predict[..], &["other.txt", "--json"]].concat()).succeeds().stdout();
-    let scores: Vec<serde_json::Value> =
-        two.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_ne!(scores[0]["score"], scores[1]["score"]);
-    let plain = place.run(&[&predict[..], &["other.txt"]].concat()).succeeds().stdout();
-    assert!(plain.lines().next().unwrap().ends_with(&format!("\t{}", lines[0])), "{plain}");
-    place.write("other.txt", "a\tb\nonly one\n");
-    place
-        .run(&[&predict[..], &["other.txt"]].concat())
-        .says(1, &["other.txt:2", "two texts with a tab between"]);
-    place.train(&["first-news", "--out", "ner"]).succeeds();
-    place.run(&["predict", "--model", "ner/model", "--pairs"]).says(2, &["--pairs", "token classification"]);
 }
 
 /// The run file names tokens; the model knows their ids.
@@ -544,52 +347,6 @@ fn a_report_is_an_evaluation() {
 }
 
 #[test]
-fn a_refused_resume_leaves_the_run_as_it_was() {
-    let place = Place::new();
-    place.train(&["first-news", "--out", "out"]).succeeds();
-    let before = place.read("out/run.toml");
-    for set in ["model.d_model=32", "train.label_smoothing=0.2", "data.token_dropout=0.4"] {
-        place
-            .train(&["first-news", "--out", "out", "--resume", "auto", "--set", set])
-            .says(1, &["another run"]);
-    }
-    assert_eq!(place.read("out/run.toml"), before);
-    // Another score cannot be compared with the best one so far.
-    place.write("pairs.tsv", "source\ttarget\n".to_owned() + &"a b\tb a\n".repeat(5));
-    place.write(
-        "pairs.toml",
-        "task = 'seq2seq'\n[tokenizer]\nkind = 'word'\n[data]\ntrain = 'pairs.tsv'\ndev = 'pairs.tsv'\n",
-    );
-    place.train(&["pairs.toml", "--out", "pairs", "--set", "data.target_language=en"]).succeeds();
-    let resume = ["pairs.toml", "--out", "pairs", "--resume", "auto", "--set", "data.target_language=en"];
-    place.train(&[&resume[..], &["--set", "train.eval_score=chrf"]].concat()).says(1, &["another run"]);
-    place.train(&resume).succeeds();
-}
-
-#[test]
-fn sizes_come_with_the_model_that_a_run_starts_from() {
-    let place = Place::new();
-    place.train(&["first-news", "--out", "a", "--set", "model.position=alibi"]).succeeds();
-    let sets = ["--set", "model.from=a/model", "--set", "model.position=none", "--set", "model.d_model=32"];
-    place.train(&[&["first-news", "--out", "b"], &sets[..]].concat()).says(0, &["those of model.from"]);
-    assert_eq!(json(&place.path("b/report.json"))["position"], "alibi");
-    assert!(place.read("b/run.toml").contains("d_model = 16"));
-}
-
-#[test]
-fn threads_are_as_many_as_are_asked_for() {
-    let place = Place::new();
-    let has = |run: &common::Run, n: usize| {
-        let text = run.stdout();
-        assert!(text.lines().any(|line| line == format!("threads    {n}")), "{text}");
-    };
-    has(place.run(&["doctor", "--threads", "3"]).succeeds(), 3);
-    let of_environment = place.command(&["doctor"]).env("LOCUS_THREADS", "5").output().unwrap();
-    has(common::Run(of_environment).succeeds(), 5);
-    place.run(&["doctor", "--threads", "0"]).says(2, &["--threads", "0"]);
-}
-
-#[test]
 fn one_answer_per_line_whatever_the_line() {
     let place = Place::new();
     place.train(&["first-news", "--out", "out"]).succeeds();
@@ -604,76 +361,4 @@ fn one_answer_per_line_whatever_the_line() {
     assert_eq!(answers.len(), lines.len());
     assert!(answers.iter().zip(lines).all(|(answer, line)| answer["text"] == line));
     assert_eq!(answers[3]["tags"].as_array().unwrap().len(), 500);
-}
-
-#[test]
-fn a_run_starts_from_a_model() {
-    let place = Place::new();
-    place.train(&["first-news", "--out", "first"]).succeeds();
-    let from = ["--set", "model.from=first/model"];
-    place.train(&[&["first-news", "--out", "second"], &from[..]].concat()).succeeds();
-    let loss =
-        |run: &str| json(&place.path(&format!("{run}/report.json")))["dev_metrics"]["loss"].as_f64().unwrap();
-    assert!(loss("second") < loss("first"), "{} then {}", loss("first"), loss("second"));
-    // Another head stands on the stack of the first, if that reads in both directions too.
-    let other = place.train(&[&["first-reviews", "--out", "third"], &from[..]].concat());
-    other.says(0, &["model.from", "the head is new"]);
-    let other = place.train(&[&["first-stories", "--out", "fourth"], &from[..]].concat());
-    other.says(2, &["model.from", "head"]);
-}
-
-#[cfg(unix)]
-#[test]
-fn ctrl_c_saves_and_resume_ends_as_if_nothing_had_been() {
-    resumed_is_whole(&Place::new(), &[], &["model/model.safetensors"]);
-}
-
-#[cfg(unix)]
-#[test]
-fn an_adapter_that_is_resumed_ends_as_if_nothing_had_been() {
-    let place = Place::new();
-    place.train(&["first-news", "--out", "base"]).succeeds();
-    let adapter = "train.adapter={ lora = { dropout = 0.2 } }";
-    let files = ["model/model.safetensors", "adapter/adapter_model.safetensors"];
-    // Small batches, so that there are many steps to be interrupted at.
-    let sets = ["--set", "model.from=base/model", "--set", adapter, "--set", "train.batch_size=4"];
-    resumed_is_whole(&place, &sets, &files);
-}
-
-/// A run that is interrupted and resumed writes the same files as one that is not.
-#[cfg(unix)]
-fn resumed_is_whole(place: &Place, more: &[&'static str], files: &[&str]) {
-    let args = |out| {
-        let mut args = vec![
-            "train",
-            "first-news",
-            "--out",
-            out,
-            "--set",
-            "train.epochs=6",
-            "--set",
-            "train.log_every_steps=1",
-        ];
-        args.extend(["--set", "model.d_model=16", "--set", "model.n_heads=2"]);
-        args.extend(more);
-        args
-    };
-    place.run(&args("whole")).succeeds();
-    let mut child = place.command(&args("cut")).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    // Wait for a step to be reported, so that the run is in the middle.
-    let mut stderr = std::io::BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    while !line.starts_with("step 3/") {
-        line.clear();
-        assert!(std::io::BufRead::read_line(&mut stderr, &mut line).unwrap() > 0, "no third step");
-    }
-    std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    std::io::copy(&mut stderr, &mut std::io::sink()).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(1));
-    assert!(!place.path("cut/report.json").exists() && place.path("cut/checkpoints").exists());
-    place.run(&[&args("cut")[..], &["--resume", "auto"]].concat()).succeeds();
-    for file in files {
-        let of = |run: &str| std::fs::read(place.path(run).join(file)).unwrap();
-        assert!(of("whole") == of("cut"), "the resumed run ends with another {file}");
-    }
 }

@@ -99,3 +99,8 @@ impl Run {
 pub fn json(path: &Path) -> serde_json::Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
+
+/// Whether two numbers differ by less than the tolerance.
+pub fn is_near(a: &serde_json::Value, b: &serde_json::Value, tolerance: f64) -> bool {
+    a.as_f64().zip(b.as_f64()).is_some_and(|(a, b)| (a - b).abs() < tolerance)
+}
