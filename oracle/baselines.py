@@ -1,8 +1,8 @@
 """Simple baselines of the recipes' data sets, on the parts that `locus` uses: chosen on dev, read on test once.
 
 Run from the repository root: python oracle/baselines.py DATA_DIR [SET...]
-Reads DATA_DIR with readers.py; writes docs/results/baselines.json, where sets that are not named stay as they are. Deterministic,
-apart from the seconds.
+Reads DATA_DIR with readers.py; writes docs/results/baselines.json, where sets that are not named stay as they are. The same each
+time to 1e-4, apart from the seconds.
 
 Texts with labels: TF-IDF and logistic regression, with the regularisation chosen on dev; of pairs the weights of both texts and their
 products; of several labels each against the rest, with one threshold for all; what is out of scope by the probability of the best
@@ -347,6 +347,9 @@ def rounded(scores):
 def main():
     warnings.simplefilter("ignore", ConvergenceWarning)
     root, names = Path(sys.argv[1]), sys.argv[2:] or list(BASELINES)
+    if unknown := set(names) - set(BASELINES):
+        sys.exit(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(BASELINES)}")
+    versions = {name: version(name) for name in ("scikit-learn", "numpy", "scipy", "seqeval", "sacrebleu")}
     scripts = b"".join((Path(__file__).parent / name).read_bytes() for name in SCRIPTS)
     script_sha256 = hashlib.sha256(scripts).hexdigest()
     sets = json.loads(OUT.read_text(encoding="utf-8"))["sets"] if OUT.exists() and sys.argv[2:] else {}
@@ -364,10 +367,10 @@ def main():
             "test": rounded(result["test"]),
             "seconds": round(time.perf_counter() - start, 1),
             "script_sha256": script_sha256,
+            "versions": versions,
         }
         print(name, sets[name], flush=True)
-    versions = {name: version(name) for name in ("scikit-learn", "numpy", "scipy", "seqeval", "sacrebleu")}
-    body = {"versions": versions, "sets": {name: sets[name] for name in BASELINES if name in sets}}
+    body = {"sets": {name: sets[name] for name in BASELINES if name in sets}}
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(json.dumps(body, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 

@@ -40,6 +40,7 @@ from transformers import (
 from answers import mean_scores
 from readers import LABELLED, QUESTIONS, TAGGED
 
+POSITIONS = {"bert": "learned", "roberta": "learned", "distilbert": "learned", "electra": "learned", "modernbert": "rotary"}
 NO_LABEL = -100  # which the loss leaves out
 OUT_OF_SCOPE = "oos"
 
@@ -188,7 +189,10 @@ def arguments():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--record", type=Path, help="a file of such runs")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.record and (args.max_examples or args.max_steps != -1):
+        parser.error("--record: --max-examples and --max-steps are to try it out")
+    return args
 
 
 def main():
@@ -228,7 +232,8 @@ def main():
         trainer.compute_metrics = None  # that of dev
         found = {part: scores_of(part)(trainer.predict(features[part])) for part in ("dev", "test")}
     run = {
-        "set": args.set, "method": f"`Trainer` from {Path(args.model).name}", "seed": args.seed, "score_name": task.score_name, **found,
+        "set": args.set, "method": method(args), "position": POSITIONS.get(model.config.model_type, "–"), "seed": args.seed,
+        "score_name": task.score_name, **found,
         "train_s": round(trained, 1), "all_s": round(time.time() - START, 1), "threads": args.threads, "device": args.device,
         "precision": args.precision, "torch": torch.__version__, "transformers": transformers.__version__, "command": command(args),
     }
@@ -237,12 +242,17 @@ def main():
         record(args.record, run)
 
 
+def method(args):
+    """What was run, where it is not on a processor in f32."""
+    return ", ".join([f"`Trainer` from {Path(args.model).name}", *(x for x in (args.precision, args.device) if x not in ("f32", "cpu"))])
+
+
 def command(args):
     """What repeats the run, without the folders of this machine."""
     words = ["python", "oracle/finetune.py", args.set, Path(args.model).name, "--data", "$LOCUS_DATA"]
-    for name in ("seed", "epochs", "batch_size", "learning_rate", "dropout", "max_length", "doc_stride", "max_examples", "max_steps", "precision"):
+    for name in ("seed", "epochs", "batch_size", "learning_rate", "dropout", "max_length", "doc_stride", "precision", "device"):
         value = getattr(args, name)
-        if value not in (None, -1):
+        if value is not None:
             words += [f"--{name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
     return " ".join(words)
 

@@ -9,7 +9,6 @@ text (of a pair its first, of a question its context, of a translation its sourc
 import csv
 import hashlib
 import json
-import re
 from bisect import bisect_left
 from collections import Counter, defaultdict
 
@@ -102,11 +101,16 @@ def pawsx_zh(root):
     return cut(read["dev"], 0.0, lambda row: row[0][0]) | {"test": read["test"]}
 
 
-def by_file(files, strip=""):
-    """A file of lines for each label."""
+def by_file(files, marks=()):
+    """A file of lines for each label; marks are taken out."""
+
+    def plain(line):
+        for mark in marks:
+            line = line.replace(mark, "")
+        return line.strip()
 
     def read(root):
-        rows = [(re.sub(strip, "", line).strip(), label) for label, path in files.items() for line in lines(root / "sentiment-nltk-ccby" / path)]
+        rows = [(plain(line), label) for label, path in files.items() for line in lines(root / "sentiment-nltk-ccby" / path)]
         return cut([row for row in rows if row[0]], SHARE)
 
     return read
@@ -307,7 +311,7 @@ LABELLED = {
     "dialogue-crosswoz": crosswoz,
     "sentiment-polarity": by_file({"negative": "sentence_polarity/rt-polarity.neg", "positive": "sentence_polarity/rt-polarity.pos"}),
     "sentiment-subjectivity": by_file({"objective": "subjectivity/plot.tok.gt9.5000", "subjective": "subjectivity/quote.tok.gt9.5000"}),
-    "sentiment-pros-cons": by_file({"con": "pros_cons/IntegratedCons.txt", "pro": "pros_cons/IntegratedPros.txt"}, "</?(Cons|Pros)>"),
+    "sentiment-pros-cons": by_file({"con": "pros_cons/IntegratedCons.txt", "pro": "pros_cons/IntegratedPros.txt"}, ["<Cons>", "</Cons>", "<Pros>", "</Pros>"]),
     "nli-cad": nli_cad,
     "pair-pawsx-zh": pawsx_zh,
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use anyhow::Context;
 use locus_data::Part;
 use locus_encoder::StackConfig;
 use locus_pipeline::Evaluation;
@@ -183,15 +182,17 @@ impl Report {
 impl EvalReport {
     /// Writes all files; `text` is what a person reads.
     pub(crate) fn write(&self, dir: &Path, text: &str) -> anyhow::Result<()> {
-        std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
         write(dir, self, &self.scored, text)
     }
 }
 
 fn write(dir: &Path, report: &impl Serialize, scored: &Scored, text: &str) -> anyhow::Result<()> {
     locus_model::write_file(&dir.join("report.json"), &serde_json::to_vec_pretty(report)?)?;
-    if let Some(samples) = &scored.samples {
-        locus_model::write_file(&dir.join("samples.json"), &serde_json::to_vec(samples)?)?;
+    let samples_file = dir.join("samples.json");
+    match &scored.samples {
+        Some(samples) => locus_model::write_file(&samples_file, &serde_json::to_vec(samples)?)?,
+        None if samples_file.exists() => std::fs::remove_file(&samples_file)?,
+        None => {}
     }
     Ok(locus_model::write_file(&dir.join("report.txt"), text.as_bytes())?)
 }

@@ -91,6 +91,7 @@ pub(super) struct Scored {
 pub(super) struct Reference {
     pub(super) set: String,
     pub(super) method: String,
+    pub(super) position: String,
     pub(super) seed: u64,
     pub(super) dev: BTreeMap<String, f64>,
     pub(super) test: BTreeMap<String, f64>,
@@ -110,18 +111,18 @@ pub(super) struct Beside {
 pub(super) type Runs = BTreeMap<String, BTreeMap<String, Vec<Run>>>;
 
 pub(super) fn all_evaluations(dir: &Path) -> Result<Vec<Scored>, String> {
-    let mut files = if dir.exists() { entries(dir)? } else { Vec::new() };
-    files.sort();
-    files.iter().map(|file| parse(file)).collect()
+    entries(dir)?.iter().filter(|path| is_json(path)).map(|file| parse(file)).collect()
+}
+
+fn is_json(path: &Path) -> bool {
+    path.extension().is_some_and(|ext| ext == "json")
 }
 
 pub(super) fn all_runs(dir: &Path) -> Result<Runs, String> {
     let mut runs = Runs::new();
     let recipes = entries(dir)?.into_iter().filter(|path| path.is_dir() && !path.ends_with(EVALUATIONS));
     for recipe in recipes {
-        for file in
-            entries(&recipe)?.into_iter().filter(|path| path.extension().is_some_and(|ext| ext == "json"))
-        {
+        for file in entries(&recipe)?.into_iter().filter(|path| is_json(path)) {
             runs.entry(stem(&recipe)).or_default().insert(stem(&file), parse(&file)?);
         }
     }
@@ -135,13 +136,20 @@ pub(super) fn keep(path: &Path, what: &impl Serialize) -> Result<(), String> {
     Ok(())
 }
 
-pub(super) fn stem(path: &Path) -> String {
+fn stem(path: &Path) -> String {
     path.with_extension("").file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-pub(super) fn entries(dir: &Path) -> Result<Vec<PathBuf>, String> {
+/// What lies in a folder, which need not be there, in order.
+fn entries(dir: &Path) -> Result<Vec<PathBuf>, String> {
+    if !dir.exists() {
+        return Ok(Vec::new());
+    }
     let wrong = |error| format!("cannot list {}: {error}", dir.display());
-    fs::read_dir(dir).map_err(wrong)?.map(|entry| entry.map(|entry| entry.path()).map_err(wrong)).collect()
+    let entries = fs::read_dir(dir).map_err(wrong)?.map(|entry| entry.map(|entry| entry.path()));
+    let mut entries = entries.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
+    entries.sort();
+    Ok(entries)
 }
 
 pub(super) fn parse<T: DeserializeOwned>(path: &Path) -> Result<T, String> {

@@ -20,7 +20,7 @@ use facts::{
     Beside, Difference, EVALUATIONS, Run, Scored, Units, all_evaluations, all_runs, keep, parse, parse_there,
     read, write,
 };
-use tables::{baselines_table, evaluations_table, overview, table};
+use tables::{PROPORTIONAL, baselines_table, evaluations_table, overview, table};
 
 const USAGE: &str =
     "usage: cargo xtask results [--check | add DIR [--variant NAME] [--against DIR] [--unit bits_per_byte]]";
@@ -64,7 +64,11 @@ fn add(
 ) -> Result<(), String> {
     let report = run_dir.join("report.json");
     if parse::<serde_json::Value>(&report)?.get("recipe").is_none() {
-        let scored: Scored = parse(&report)?;
+        if against.is_some() || unit.is_some() {
+            return Err("--against and --unit are for runs, and this is an evaluation".into());
+        }
+        let scored: Scored = parse(&report)
+            .map_err(|error| format!("{error}; only known sets are kept: locus eval --data-set"))?;
         let name = variant.ok_or("an evaluation needs a name: --variant NAME")?;
         check_name(name)?;
         return keep(&dir.join(EVALUATIONS).join(format!("{name}.json")), &scored);
@@ -72,31 +76,70 @@ fn add(
     let mut run: Run = parse(&report)?;
     run.difference = against.map(|other| difference(&run, run_dir, other)).transpose()?;
     if let Some(unit) = unit {
-        let Units { metrics, dev_metrics } = parse(&report)?;
-        let value = |of: &BTreeMap<String, f64>| of.get(unit).copied();
-        let score = value(&metrics).filter(|_| run.score_name == "loss");
-        let score = score.ok_or_else(|| format!("--unit {unit}: no loss of the run is said in it"))?;
-        run = in_unit(run, unit, score, value(&dev_metrics));
+        let own = Loss::read(run_dir, unit)?;
+        if let Some(other) = against {
+            own.check_alike(&Loss::read(other, unit)?)?;
+        }
+        run = in_unit(run, unit, &own);
     }
     let variant = variant.map_or_else(|| run.position.replace(" + ", "+"), str::to_owned);
     [&run.recipe, &variant].into_iter().try_for_each(|name| check_name(name))?;
     let path = dir.join(&run.recipe).join(format!("{variant}.json"));
-    let mut runs: Vec<Run> = if path.exists() { parse(&path)? } else { Vec::new() };
+    let mut runs: Vec<Run> = parse_there(&path)?;
+    let others = all_runs(dir)?.remove(&run.recipe).unwrap_or_default();
+    if let Some(other) = others.values().flatten().find(|other| other.score_name != run.score_name) {
+        let (own, other) = (&run.score_name, &other.score_name);
+        return Err(format!("the score is {own}, that of the recipe's other runs {other}; see --unit"));
+    }
     runs.retain(|other| other.seed != run.seed);
     runs.push(run);
     runs.sort_by_key(|run| run.seed);
     keep(&path, &runs)
 }
 
+/// A loss of a language model and what it is in another unit.
+struct Loss {
+    loss: f64,
+    in_unit: f64,
+    dev: Option<f64>,
+}
+
+impl Loss {
+    fn read(run_dir: &Path, unit: &str) -> Result<Self, String> {
+        if !PROPORTIONAL.contains(&unit) {
+            return Err(format!("--unit {unit}: expected {}", PROPORTIONAL.join(" or ")));
+        }
+        let report: Units = parse(&run_dir.join("report.json"))?;
+        let value = |name: &str| {
+            let what = format!("--unit {unit}: {} has no {name}", run_dir.display());
+            report.metrics.get(name).copied().ok_or(what)
+        };
+        Ok(Self { loss: value("loss")?, in_unit: value(unit)?, dev: report.dev_metrics.get(unit).copied() })
+    }
+
+    fn factor(&self) -> f64 {
+        self.in_unit / self.loss
+    }
+
+    /// That losses per token are of the same tokens.
+    fn check_alike(&self, other: &Self) -> Result<(), String> {
+        if (self.factor() / other.factor() - 1.0).abs() < 1e-6 {
+            return Ok(());
+        }
+        Err("--against: the other run has other tokens, so that the losses cannot be compared token by token"
+            .into())
+    }
+}
+
 /// The run with its loss in a unit that is proportional to it on the same texts.
-fn in_unit(run: Run, unit: &str, score: f64, dev_score: Option<f64>) -> Run {
-    let factor = score / run.score;
+fn in_unit(run: Run, unit: &str, loss: &Loss) -> Run {
+    let factor = loss.factor();
     let difference = run.difference.map(|Difference { from, value, interval: Interval { low, high } }| {
         let interval = Interval { low: factor * low, high: factor * high };
         Difference { from, value: factor * value, interval }
     });
     let interval = run.interval.map(|ends| ends.map(|end| factor * end));
-    Run { score_name: unit.to_owned(), score, interval, dev_score, difference, ..run }
+    Run { score_name: unit.to_owned(), score: loss.in_unit, interval, dev_score: loss.dev, difference, ..run }
 }
 
 fn check_name(name: &str) -> Result<(), String> {
@@ -192,19 +235,40 @@ mod tests {
         add(&results, &dir.join("eval"), Some("pets-on-cats"), None, None).expect("adds");
         let evaluations = all_evaluations(&results.join(EVALUATIONS)).expect("reads");
         assert_eq!((&evaluations, all_runs(&results)), (&vec![scored], Ok(Runs::new())));
+        let refused = add(&results, &dir.join("eval"), Some("x"), None, Some("bits_per_byte"));
+        assert!(refused.is_err_and(|error| error.contains("are for runs")));
         fs::remove_dir_all(&dir).expect("removes");
     }
 
     #[test]
     fn a_loss_is_said_in_another_unit() {
-        let interval = Interval { low: -0.5, high: 0.25 };
-        let difference = Some(Difference { from: "none".into(), value: -0.25, interval });
-        let run = Run { score_name: "loss".into(), difference, ..run(0, 0.5) };
-        let bits = in_unit(run, "bits_per_byte", 1.0, Some(1.5));
-        assert_eq!((bits.score_name.as_str(), bits.score, bits.dev_score), ("bits_per_byte", 1.0, Some(1.5)));
-        assert_eq!(bits.interval, Some([1.0, 1.5]));
+        let dir = std::env::temp_dir().join(format!("locus-units-{}", std::process::id()));
+        let report = |name: &str, loss: f64, bits: f64, sums: [f64; 2]| {
+            let run = Run { score_name: "loss".into(), interval: Some([loss, 2.0 * loss]), ..run(0, loss) };
+            let mut report = serde_json::to_value(&run).expect("serialises");
+            let metrics = serde_json::json!({ "loss": loss, "bits_per_byte": bits, "perplexity": 9.0 });
+            (report["metrics"], report["dev_metrics"]) = (metrics.clone(), metrics);
+            let samples = serde_json::json!({ "formula": "mean", "counts": sums.map(|sum| [sum, 1.0]) });
+            write(&dir.join(name).join("report.json"), &report.to_string()).expect("writes");
+            write(&dir.join(name).join("samples.json"), &samples.to_string()).expect("writes");
+        };
+        report("ours", 0.5, 1.0, [0.25, 0.75]);
+        report("theirs", 0.75, 1.5, [0.5, 1.0]);
+        report("other-tokens", 0.75, 3.0, [0.5, 1.0]);
+        let (results, ours) = (dir.join("results"), dir.join("ours"));
+        let against = |other: &str, unit| add(&results, &ours, None, Some(&dir.join(other)), Some(unit));
+        assert!(against("theirs", "perplexity").is_err_and(|error| error.contains("bits_per_byte or")));
+        assert!(against("other-tokens", "bits_per_byte").is_err_and(|error| error.contains("other tokens")));
+        against("theirs", "bits_per_byte").expect("adds");
+        let kept = all_runs(&results).expect("reads").remove("pets").expect("is there").remove("rotary");
+        let bits = kept.expect("is there").remove(0);
+        assert_eq!((bits.score_name.as_str(), bits.score, bits.dev_score), ("bits_per_byte", 1.0, Some(1.0)));
+        assert_eq!(bits.interval, Some([1.0, 2.0]));
         let Difference { value, interval, .. } = bits.difference.expect("is there");
-        assert_eq!((value, interval.low, interval.high), (-0.5, -1.0, 0.5));
+        assert_eq!((value, interval.low, interval.high), (-0.5, -0.5, -0.5));
+        let without = add(&results, &ours, Some("nats"), None, None);
+        assert!(without.is_err_and(|error| error.contains("other runs bits_per_byte")));
+        fs::remove_dir_all(&dir).expect("removes");
     }
 
     #[test]

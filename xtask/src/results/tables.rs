@@ -19,14 +19,15 @@ pub(super) fn overview(runs: &Runs, baselines: &Baselines) -> String {
          |---|---|---|---|---|---|---|---|\n"
             .to_owned();
     for (recipe, variants) in runs.iter().filter(|(_, variants)| !of_own(variants)) {
-        let firsts: Vec<(&String, &Run)> =
-            variants.iter().filter_map(|(variant, runs)| Some((variant, runs.first()?))).collect();
+        let firsts = variants.iter().filter_map(|(variant, runs)| Some((variant, runs.first()?)));
+        let firsts: Vec<(&String, &Run)> = firsts.filter(|(_, run)| run.part == "test").collect();
         let worth = |run: &Run| run.dev_score.map(|dev| if is_loss(&run.score_name) { -dev } else { dev });
-        let best = firsts.iter().max_by(|(_, a), (_, b)| {
+        // Of equals the first.
+        let best = firsts.iter().rev().max_by(|(_, a), (_, b)| {
             worth(a).unwrap_or(f64::NEG_INFINITY).total_cmp(&worth(b).unwrap_or(f64::NEG_INFINITY))
         });
         let Some((variant, run)) = best else { continue };
-        let without = variants.get("none").and_then(|runs| runs.first()).map(|run| run.score);
+        let without = firsts.iter().find(|(variant, _)| *variant == "none").map(|(_, run)| run.score);
         let of_set = baselines.sets.iter().find(|(set, _)| is_on(run, set));
         let baseline = of_set.and_then(|(_, baseline)| baseline.test.get(&run.score_name)).copied();
         let _ = writeln!(
@@ -43,14 +44,19 @@ pub(super) fn overview(runs: &Runs, baselines: &Baselines) -> String {
     text
 }
 
+/// Units of a loss that are proportional to it on the same texts.
+pub(super) const PROPORTIONAL: [&str; 2] = ["bits_per_byte", "bits_per_char"];
+
 /// Whether less is better.
 fn is_loss(score_name: &str) -> bool {
-    ["loss", "bits_per_byte", "bits_per_char"].contains(&score_name)
+    score_name == "loss" || PROPORTIONAL.contains(&score_name)
 }
 
-/// Whether a run is on this set. A recipe of its files under other parts is named like it.
+/// Whether a run is on this set. `lm-wikitext2` reads the files of its set as other parts.
 fn is_on(run: &Run, set: &str) -> bool {
-    run.data_set.as_ref().map_or_else(|| set.starts_with(&run.recipe), |own| own == set)
+    run.data_set
+        .as_ref()
+        .map_or_else(|| set.strip_prefix(&run.recipe) == Some("-valid-test"), |own| own == set)
 }
 
 /// A table of a recipe's runs with the baseline and the reference runs of its data set, and the commands below, which `book`
@@ -73,12 +79,12 @@ pub(super) fn table(variants: &BTreeMap<String, Vec<Run>>, beside: &Beside) -> S
         }
     }
     let references: Vec<&Reference> = beside.references.iter().filter(|run| of_set(&run.set)).collect();
-    for Reference { method, seed, dev, test, train_s, threads, .. } in &references {
+    for Reference { method, position, seed, dev, test, train_s, threads, .. } in &references {
         let score = |of: &BTreeMap<String, f64>| number(of.get(&score_name).copied());
         let (dev, test, time) = (score(dev), score(test), duration(*train_s));
         let _ = writeln!(
             text,
-            "| reference: {method} | learned | – | {seed} | {dev} | {test} | – | – | {time} ({threads}) |"
+            "| reference: {method} | {position} | – | {seed} | {dev} | {test} | – | – | {time} ({threads}) |"
         );
     }
     for (variant, run) in runs {
@@ -134,7 +140,11 @@ pub(super) fn evaluations_table(evaluations: &[Scored], baselines: &Baselines) -
         let scores: Vec<String> =
             scores.map(|(name, score)| format!("{} {score:.4}", name.replace('_', " "))).collect();
         let baseline = baselines.sets.get(set).and_then(|baseline| {
-            let scores = if part == "dev" { &baseline.dev } else { &baseline.test };
+            let scores = match part.as_str() {
+                "dev" => &baseline.dev,
+                "test" => &baseline.test,
+                _ => return None,
+            };
             Some(format!("{:.4} ({})", scores.get(&run.score_name)?, baseline.method))
         });
         let _ = writeln!(
@@ -208,6 +218,7 @@ mod tests {
         Reference {
             set: set.into(),
             method: "their trainer".into(),
+            position: "learned".into(),
             seed: 5,
             dev: scores(0.375),
             test: scores(0.4375),

@@ -7,7 +7,7 @@ use locus_data::Part;
 use super::{DeviceArgs, InferenceArgs, ReadArgs, WriteArgs};
 
 #[derive(Debug, clap::Args)]
-#[group(id = "scored", required = true, args = ["data", "data_set"])]
+#[group(id = "scored", required = true, multiple = false, args = ["data", "data_set"])]
 pub(crate) struct EvalArgs {
     /// The model folder.
     #[arg(long)]
@@ -20,13 +20,13 @@ pub(crate) struct EvalArgs {
     /// The known set to score on, out of those that `locus data list` names.
     #[arg(long, value_name = "NAME", conflicts_with_all = ["format", "reads"])]
     pub(crate) data_set: Option<String>,
-    /// Its part.
-    #[arg(long, value_name = "PART", value_enum, default_value_t = PartArg::Test, conflicts_with = "data")]
-    pub(crate) part: PartArg,
+    /// Which part of the set: train, dev or test.
+    #[arg(long, value_name = "PART", value_parser = part, default_value_t = Part::Test, conflicts_with = "data")]
+    pub(crate) part: Part,
     /// Where its files lie, instead of $LOCUS_DATA and the cache.
     #[arg(long, conflicts_with = "data")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// Write report.json, report.txt and samples.json into this folder, for `locus compare`.
+    /// Write report.json, report.txt and samples.json into this folder, for `locus compare`. It may hold no run.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Open texts of the search by which targets are written, for a model that writes a text from a text; 1 takes the best
@@ -40,21 +40,8 @@ pub(crate) struct EvalArgs {
     pub(crate) inference: InferenceArgs,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
-pub(crate) enum PartArg {
-    Train,
-    Dev,
-    Test,
-}
-
-impl From<PartArg> for Part {
-    fn from(part: PartArg) -> Self {
-        match part {
-            PartArg::Train => Self::Train,
-            PartArg::Dev => Self::Dev,
-            PartArg::Test => Self::Test,
-        }
-    }
+fn part(name: &str) -> Result<Part, &'static str> {
+    Part::ALL.into_iter().find(|part| part.name() == name).ok_or("expected train, dev or test")
 }
 
 #[derive(Debug, clap::Args)]

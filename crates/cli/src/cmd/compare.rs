@@ -66,23 +66,21 @@ impl Run {
 
     /// What keeps the scores from being compared.
     fn differences(&self, other: &Self) -> Vec<String> {
-        let set = |run: &Self| run.data_set.clone().unwrap_or_else(|| "files of your own".to_owned());
-        let part = |run: &Self| run.part.clone().unwrap_or_else(|| "a file".to_owned());
-        let facts = |run: &Self| {
-            [
-                ("score", run.score_name.clone()),
-                ("data set", set(run)),
-                ("part", part(run)),
-                ("examples", run.n_examples.to_string()),
-            ]
-        };
+        let hashes = self.examples_hash.as_ref().zip(other.examples_hash.as_ref());
+        let mut facts = vec![
+            ("score", Some(self.score_name.clone()), Some(other.score_name.clone())),
+            ("examples", Some(self.n_examples.to_string()), Some(other.n_examples.to_string())),
+        ];
         // The same texts with the same labels are the same, wherever they were read.
-        let are_same = self.examples_hash.is_some() && self.examples_hash == other.examples_hash;
-        let pairs = facts(self).into_iter().zip(facts(other)).take(if are_same { 1 } else { usize::MAX });
-        let differ = pairs.filter(|(a, b)| a != b);
+        if hashes.is_none_or(|(a, b)| a != b) {
+            facts.push(("data set", self.data_set.clone(), other.data_set.clone()));
+            facts.push(("part", self.part.clone(), other.part.clone()));
+        }
+        let differ =
+            facts.into_iter().filter_map(|(name, a, b)| Some((name, a?, b?))).filter(|(_, a, b)| a != b);
         let mut differences: Vec<String> =
-            differ.map(|((name, a), (_, b))| format!("{name}: {a} in A, {b} in B")).collect();
-        if let (Some(a), Some(b)) = (&self.examples_hash, &other.examples_hash)
+            differ.map(|(name, a, b)| format!("{name}: {a} in A, {b} in B")).collect();
+        if let Some((a, b)) = hashes
             && differences.is_empty()
             && a != b
         {

@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::time::Instant;
 
+use anyhow::Context;
 use burn::module::Module;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use clap::ValueEnum;
 use locus_backend::device::{Job, resolve, run_on};
-use locus_data::{Examples, Format, Kind, Part, ReadOptions, read};
+use locus_data::{Examples, Format, Kind, ReadOptions, read};
 use locus_heads::TaskModel;
 use locus_pipeline::{Evaluation, Pipeline};
 
@@ -20,6 +21,9 @@ use crate::report::{EvalReport, Scored, positions};
 use crate::samples::read_part;
 
 pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<()> {
+    if let Some(out) = &args.out {
+        make(out)?;
+    }
     let device = &args.inference.device;
     let (evaluation, facts) = run_on(device.backend.as_deref(), device.device.as_deref(), Eval(args))??;
     if let Some(out) = &args.out {
@@ -41,6 +45,9 @@ impl Job for Eval<'_> {
     type Out = anyhow::Result<(Evaluation, Facts)>;
 
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Out {
+        let of_set =
+            self.0.data_set.as_ref().map(|name| read_part(name, self.0.part, self.0.data_dir.as_deref()));
+        let of_set = of_set.transpose()?;
         let mut pipeline = load::<B::InnerBackend>(&self.0.model, &self.0.inference, &device)?;
         if self.0.beams != 1 && !matches!(pipeline.model, TaskModel::Seq2Seq(_)) {
             let task = pipeline.codec.task();
@@ -49,12 +56,10 @@ impl Job for Eval<'_> {
             );
         }
         pipeline.codec.eval_beams = self.0.beams;
-        let mut examples = match (&self.0.data, &self.0.data_set) {
-            (Some(path), _) => of_file(path, self.0, &pipeline)?,
-            (None, set) => {
-                let (name, dir) = (set.as_deref().unwrap_or_default(), self.0.data_dir.as_deref());
-                read_part(name, self.0.part.into(), dir)?
-            }
+        let mut examples = match (of_set, &self.0.data) {
+            (Some(examples), _) => examples,
+            (None, Some(path)) => of_file(path, self.0, &pipeline)?,
+            (None, None) => return Err(UsageError("expected --data or --data-set".to_owned()).into()),
         };
         match pipeline.model {
             TaskModel::SentenceEmbedder(_) => examples = examples.into_pairs(),
@@ -62,13 +67,13 @@ impl Job for Eval<'_> {
             _ => {}
         }
         let begun = Instant::now();
-        let evaluation = pipeline.evaluate(&examples)?.with_baseline(&examples)?.with_interval();
+        let evaluation = pipeline.evaluate(&examples)?;
         let facts = Facts {
             position: positions(&pipeline.config.stack),
             n_params: pipeline.model.num_params(),
             seconds: begun.elapsed().as_secs_f64(),
         };
-        Ok((evaluation, facts))
+        Ok((evaluation.with_baseline(&examples)?.with_interval(), facts))
     }
 }
 
@@ -85,6 +90,15 @@ fn of_file<B: Backend>(path: &Path, args: &EvalArgs, pipeline: &Pipeline<B>) -> 
     Ok(read(path, &ReadOptions { kind: Some(kind), ..options })?)
 }
 
+/// The folder of the report, before the work begins.
+fn make(out: &Path) -> anyhow::Result<()> {
+    if ["run.toml", "events.jsonl", "checkpoints"].iter().any(|name| out.join(name).exists()) {
+        let out = out.display();
+        return Err(UsageError(format!("--out {out}: a run lies there; choose another folder")).into());
+    }
+    std::fs::create_dir_all(out).with_context(|| format!("--out: cannot create {}", out.display()))
+}
+
 fn report(args: &EvalArgs, facts: Facts, evaluation: Evaluation) -> anyhow::Result<EvalReport> {
     Ok(EvalReport {
         model: relative(&args.model.display().to_string()),
@@ -95,7 +109,7 @@ fn report(args: &EvalArgs, facts: Facts, evaluation: Evaluation) -> anyhow::Resu
         backend: resolve(args.inference.device.backend.as_deref())?.name(),
         threads: rayon::current_num_threads(),
         seconds: facts.seconds,
-        scored: Scored::new(args.data_set.as_ref().map(|_| args.part.into()), evaluation),
+        scored: Scored::new(args.data_set.as_ref().map(|_| args.part), evaluation),
     })
 }
 
@@ -111,7 +125,7 @@ fn repeatable(args: &EvalArgs) -> String {
     args.read.reads.iter().for_each(|read| add("--read", read));
     if let Some(set) = &args.data_set {
         add("--data-set", set);
-        add("--part", Part::from(args.part).name());
+        add("--part", args.part.name());
     }
     if args.beams != 1 {
         add("--beams", &args.beams.to_string());

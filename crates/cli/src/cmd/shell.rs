@@ -12,10 +12,15 @@ pub(super) fn quoted(word: &str) -> String {
     }
 }
 
-/// A value without the folders of this machine.
+/// A value without the folders of this machine. Of the model of a run its run is told.
 pub(super) fn relative(value: &str) -> String {
-    match Path::new(value.trim_matches(['"', '\''])) {
-        path if path.is_absolute() => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        _ => value.to_owned(),
+    let path = Path::new(value.trim_matches(['"', '\'']));
+    if !path.is_absolute() {
+        return value.to_owned();
+    }
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    match (name(path), path.parent().map(name)) {
+        (last, Some(run)) if last == "model" && !run.is_empty() => format!("{run}/{last}"),
+        (last, _) => last,
     }
 }

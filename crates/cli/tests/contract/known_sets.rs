@@ -40,6 +40,21 @@ fn either_a_file_or_a_set_is_scored() {
     eval(&[]).says(2, &["--data", "--data-set"]);
     eval(&["--data", "x.tsv", "--data-set", "first-reviews"]).says(2, &["cannot be used with"]);
     eval(&["--data", "x.tsv", "--part", "dev"]).says(2, &["cannot be used with"]);
+    eval(&["--data-set", "first-reviews", "--part", "all"]).says(2, &["train, dev or test"]);
+    eval(&["--data-set", "first-reviews", "--out", "out"]).says(2, &["a run lies there"]);
+    place.write("here", "");
+    eval(&["--data-set", "first-reviews", "--out", "here/x"]).says(1, &["--out", "here/x"]);
     eval(&["--data-set", "first-review"]).says(2, &["did you mean 'first-reviews'"]);
     eval(&["--data-set", "first-news"]).says(1, &["label"]);
+}
+
+#[test]
+fn other_windows_are_other_examples() {
+    let place = Place::new();
+    place.train(&["first-stories", "--out", "a"]).succeeds();
+    place.train(&["first-stories", "--out", "b", "--set", "model.max_seq_len=32"]).succeeds();
+    place.run(&["compare", "a", "b"]).says(2, &["examples: "]);
+    place.write("other.txt", "It was late. Nobody came.\n".repeat(50));
+    place.run(&["eval", "--model", "a/model", "--data", "other.txt", "--out", "c"]).succeeds();
+    place.run(&["compare", "a", "c"]).says(2, &["in A", "in B"]);
 }
