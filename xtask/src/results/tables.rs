@@ -129,9 +129,10 @@ pub(super) fn table(variants: &BTreeMap<String, Vec<Run>>, beside: &Beside) -> S
 
 /// A table of models on sets that they were not trained on, and the commands below.
 pub(super) fn evaluations_table(evaluations: &[Scored], baselines: &Baselines) -> String {
-    let mut text = "| data set | model | score | 95 % interval | baseline | examples | time (threads) |\n\
+    let mut text =
+        "| data set | model | score | 95 % interval | simple baseline | examples | time (threads) |\n\
                     |---|---|---|---|---|---|---|\n"
-        .to_owned();
+            .to_owned();
     for run in evaluations {
         let (set, part, model) = (&run.data_set, &run.part, &run.model);
         let others =
@@ -145,14 +146,14 @@ pub(super) fn evaluations_table(evaluations: &[Scored], baselines: &Baselines) -
                 "test" => &baseline.test,
                 _ => return None,
             };
-            Some(format!("{:.4} ({})", scores.get(&run.score_name)?, baseline.method))
+            scores.get(&run.score_name).copied()
         });
         let _ = writeln!(
             text,
             "| `{set}`, {part} | `{model}` | {} | {} | {} | {} | {} ({}) |",
             scores.join(", "),
             shown_interval(run.interval),
-            baseline.unwrap_or_else(none),
+            number(baseline),
             run.n_examples,
             duration(run.seconds),
             run.threads
@@ -257,9 +258,9 @@ mod tests {
     fn what_a_model_scores_elsewhere_has_a_table_of_its_own() {
         assert_eq!(
             evaluations_table(&[scored()], &baselines()),
-            "| data set | model | score | 95 % interval | baseline | examples | time (threads) |\n\
+            "| data set | model | score | 95 % interval | simple baseline | examples | time (threads) |\n\
              |---|---|---|---|---|---|---|\n\
-             | `cats`, test | `runs/pets/model` | macro f1 0.6250, accuracy 0.7500 | 0.5000 – 0.7500 | 0.1250 (guess) | 7 | 12 s (2) |\n\n\
+             | `cats`, test | `runs/pets/model` | macro f1 0.6250, accuracy 0.7500 | 0.5000 – 0.7500 | 0.1250 | 7 | 12 s (2) |\n\n\
              <!-- not run: needs trained models -->\n```console\n\
              $ locus eval --model runs/pets/model --data-set cats --part test\n```\n"
         );
