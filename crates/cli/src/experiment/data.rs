@@ -1,6 +1,7 @@
 //! The examples of a run.
 
 use std::borrow::Cow;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::bail;
@@ -48,7 +49,11 @@ impl Experiment {
                 Some(Ok(examples)) => {
                     splits.insert(part, examples);
                 }
-                Some(Err(error)) => problems.push(format!("data.{part}: {error}")),
+                Some(Err(error)) => {
+                    let hint =
+                        path.as_ref().and_then(|path| self.has_scores(&self.find(path))).unwrap_or_default();
+                    problems.push(format!("data.{part}: {error}{hint}"));
+                }
                 None => {}
             }
         }
@@ -72,6 +77,14 @@ impl Experiment {
             return Ok(splits.into_iter().map(|(part, examples)| (part, examples.into_pairs())).collect());
         }
         Ok(splits)
+    }
+
+    /// What to say where a file was read as pairs without numbers, and has them.
+    fn has_scores(&self, path: &Path) -> Option<&'static str> {
+        let options = ReadOptions { kind: Some(Kind::Scored), ..self.run.data.read.clone() };
+        let reads_pairs = self.run.task == Task::Embed && self.kind() == Kind::Pairs;
+        reads_pairs.then(|| read(path, &options).ok())??;
+        Some("; it has numbers: train.pair_loss = \"cosent\" or \"cosine\" learns from them")
     }
 
     /// What the examples of the task are.

@@ -73,6 +73,9 @@ fn numbers_of_pairs_are_learned() {
             "train.cosine.scores",
         ],
     );
+    place
+        .run(&["train", "embed", "--set", "data.train=high.tsv", "--out", "without"])
+        .says(1, &["no column for the pairs", "train.pair_loss = \"cosent\""]);
     place.write("one.tsv", "sentence1\tscore\na tea\t1\n");
     place
         .run(&["eval", "--model", "cosine/model", "--data", "one.tsv"])
