@@ -40,6 +40,7 @@ from transformers import (
 from answers import mean_scores
 from readers import LABELLED, QUESTIONS, TAGGED
 
+DEFAULTS = {"doc_stride": 128, "precision": "f32", "device": "cpu"}
 POSITIONS = {"bert": "learned", "roberta": "learned", "distilbert": "learned", "electra": "learned", "modernbert": "rotary"}
 NO_LABEL = -100  # which the loss leaves out
 OUT_OF_SCOPE = "oos"
@@ -182,12 +183,12 @@ def arguments():
     parser.add_argument("--learning-rate", type=float, default=1e-4)
     parser.add_argument("--dropout", type=float)
     parser.add_argument("--max-length", type=int, help="tokens of a text or window: 512, of questions 384")
-    parser.add_argument("--doc-stride", type=int, default=128, help="tokens that two windows share")
+    parser.add_argument("--doc-stride", type=int, default=DEFAULTS["doc_stride"], help="tokens that two windows share")
     parser.add_argument("--max-examples", type=int, help="of each part, to try it out")
     parser.add_argument("--max-steps", type=int, default=-1, help="to try it out")
-    parser.add_argument("--precision", default="f32", choices=["f32", "bf16"])
+    parser.add_argument("--precision", default=DEFAULTS["precision"], choices=["f32", "bf16"])
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--device", default=DEFAULTS["device"], choices=["cpu", "cuda"])
     parser.add_argument("--record", type=Path, help="a file of such runs")
     args = parser.parse_args()
     if args.record and (args.max_examples or args.max_steps != -1):
@@ -249,10 +250,10 @@ def method(args):
 
 def command(args):
     """What repeats the run, without the folders of this machine."""
-    words = ["python", "oracle/finetune.py", args.set, Path(args.model).name, "--data", "$LOCUS_DATA"]
-    for name in ("seed", "epochs", "batch_size", "learning_rate", "dropout", "max_length", "doc_stride", "precision", "device"):
+    words = ["python", "oracle/finetune.py", args.set, Path(args.model).name, "--data", "$LOCUS_DATA", "--seed", str(args.seed)]
+    for name in ("epochs", "batch_size", "learning_rate", "dropout", "max_length", "doc_stride", "precision", "device"):
         value = getattr(args, name)
-        if value is not None:
+        if value != DEFAULTS.get(name):
             words += [f"--{name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
     return " ".join(words)
 
