@@ -38,7 +38,7 @@ pub(super) struct Run {
 /// The score less that of another run on the same examples.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Difference {
-    /// The other's position schemes.
+    /// The other's variant, or its position schemes.
     pub(super) from: String,
     pub(super) value: f64,
     pub(super) interval: Interval,

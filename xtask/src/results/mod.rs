@@ -74,7 +74,8 @@ fn add(
         return keep(&dir.join(EVALUATIONS).join(format!("{name}.json")), &scored);
     }
     let mut run: Run = parse(&report)?;
-    run.difference = against.map(|other| difference(&run, run_dir, other)).transpose()?;
+    let others = all_runs(dir)?.remove(&run.recipe).unwrap_or_default();
+    run.difference = against.map(|other| difference(&run, run_dir, other, &others)).transpose()?;
     if let Some(unit) = unit {
         let own = Loss::read(run_dir, unit)?;
         if let Some(other) = against {
@@ -86,7 +87,6 @@ fn add(
     [&run.recipe, &variant].into_iter().try_for_each(|name| check_name(name))?;
     let path = dir.join(&run.recipe).join(format!("{variant}.json"));
     let mut runs: Vec<Run> = parse_there(&path)?;
-    let others = all_runs(dir)?.remove(&run.recipe).unwrap_or_default();
     if let Some(other) = others.values().flatten().find(|other| other.score_name != run.score_name) {
         let (own, other) = (&run.score_name, &other.score_name);
         return Err(format!("the score is {own}, that of the recipe's other runs {other}; see --unit"));
@@ -152,7 +152,12 @@ fn check_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn difference(run: &Run, run_dir: &Path, other_dir: &Path) -> Result<Difference, String> {
+fn difference(
+    run: &Run,
+    run_dir: &Path,
+    other_dir: &Path,
+    kept: &BTreeMap<String, Vec<Run>>,
+) -> Result<Difference, String> {
     let other: Run = parse(&other_dir.join("report.json"))?;
     let on = |run: &Run| (run.data_set.clone(), run.part.clone(), run.n_examples, run.score_name.clone());
     let hashes = run.examples_hash.as_ref().zip(other.examples_hash.as_ref());
@@ -167,7 +172,11 @@ fn difference(run: &Run, run_dir: &Path, other_dir: &Path) -> Result<Difference,
     }
     let samples = |dir: &Path| parse::<Samples>(&dir.join("samples.json"));
     let interval = samples(run_dir)?.difference(&samples(other_dir)?).map_err(|error| error.to_string())?;
-    Ok(Difference { from: other.position, value: run.score - other.score, interval })
+    // By the name that it has here, if it has one.
+    let is_other = |run: &Run| (run.seed, &run.command) == (other.seed, &other.command);
+    let variant = kept.iter().find(|(_, runs)| runs.iter().any(is_other)).map(|(variant, _)| variant.clone());
+    let from = variant.unwrap_or(other.position);
+    Ok(Difference { from, value: run.score - other.score, interval })
 }
 
 fn regenerated(page: &Path, dir: &Path) -> Result<String, String> {
@@ -310,7 +319,11 @@ mod tests {
         assert_eq!(runs["pets"]["rotary"], [run(0, 0.25), run(3, 0.75)]);
         assert!(add(&results, &ours, Some("../x"), None, None).is_err_and(|error| error.contains("'../x'")));
 
-        report("theirs", &Run { position: "none".into(), ..run(3, 0.5) }, [[1, 1], [0, 1], [0, 1]]);
+        report(
+            "theirs",
+            &Run { position: "none".into(), command: "x".into(), ..run(3, 0.5) },
+            [[1, 1], [0, 1], [0, 1]],
+        );
         add(&results, &ours, None, Some(&theirs), None).expect("adds");
         let runs = all_runs(&results).expect("reads");
         let difference = runs["pets"]["rotary"][1].difference.clone().expect("is there");
