@@ -245,7 +245,8 @@ def main():
 
 def method(args):
     """What was run, where it is not on a processor in f32."""
-    return ", ".join([f"`Trainer` from {Path(args.model).name}", *(x for x in (args.precision, args.device) if x not in ("f32", "cpu"))])
+    odd = [getattr(args, name) for name in ("precision", "device") if getattr(args, name) != DEFAULTS[name]]
+    return ", ".join([f"`Trainer` from {Path(args.model).name}", *odd])
 
 
 def command(args):

@@ -4,7 +4,8 @@
 //! after two steps. What a page needs is written in it, where a reader of the page does not see it:
 //! `<!-- file NAME: PATH -->` copies a file of the repository, `<!-- needs data -->` before a block runs it only where
 //! `$LOCUS_DATA` names a folder with data sets, and `<!-- not run: WHY -->` leaves it out. A command whose output begins
-//! with `error: ` must fail. The page of results trains only what no page before it did, once; the settings of its other runs are checked alone.
+//! with `error: ` must fail. The page of results trains only what no page before it did, once; the settings of its other
+//! runs are checked alone.
 
 use std::collections::HashSet;
 use std::fs;
