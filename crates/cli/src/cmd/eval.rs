@@ -28,6 +28,7 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<()> {
     let (evaluation, facts) = run_on(device.backend.as_deref(), device.device.as_deref(), Eval(args))??;
     if let Some(out) = &args.out {
         report(args, facts, evaluation.clone())?.write(out, &format!("{evaluation}\n"))?;
+        tell!("report     {}", out.join("report.txt").display());
     }
     if args.json { say(serde_json::to_string_pretty(&evaluation)?) } else { say(evaluation) }
 }

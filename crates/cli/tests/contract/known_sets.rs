@@ -26,7 +26,8 @@ fn a_known_set_is_scored_as_training_scored_it() {
 
     // The same examples are the same, whether they come from a set or from a file.
     place.write("test.tsv", include_bytes!("../../../../datasets/first-reviews/test.tsv"));
-    place.run(&["eval", "--model", "out/model", "--data", "test.tsv", "--out", "file"]).succeeds();
+    let written = place.run(&["eval", "--model", "out/model", "--data", "test.tsv", "--out", "file"]);
+    written.says(0, &["report     file/report.txt"]);
     let compared = place.run(&["compare", "out", "file"]).succeeds().stdout();
     assert!(compared.contains("p = 1.0000 by paired randomisation"), "{compared}");
     place.run(&["compare", "file", "set"]).succeeds();
